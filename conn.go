@@ -1,0 +1,654 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Conn is a TLS connection over any [net.Conn], which it owns from then on. All
+// methods may be called from any goroutine; Read and Write may run at once. It
+// starts no goroutine of its own.
+type Conn struct {
+	wire net.Conn
+	ssl  *SSL // its lock is held for the length of an act, never across a wait
+
+	// One-slot locks, which may be held across a wait. Whoever wants both takes
+	// reading first.
+	reading chan struct{} // the wire's reading side, and what feeds the machine
+	writing chan struct{} // the wire's writing side, unsent and writeErr
+
+	unsent   buffer // sealed, and goes out before anything later
+	writeErr error  // the wire's writing side is broken for good
+	bulk     bool   // under reading: the last read was large, so the next buffer is
+
+	shaken   atomic.Bool
+	shakeErr error // under both locks: why there will be no handshake any more
+
+	readUntil, writeUntil deadline
+
+	mu          sync.Mutex // guards what follows; not held across a wait
+	closing     atomic.Bool
+	cancelHello context.CancelFunc
+}
+
+// closeTimeout bounds what a peer that has stalled can cost Close.
+const closeTimeout = 5 * time.Second
+
+// lingerBytes bounds what Close reads and throws away.
+const lingerBytes = 64 << 10
+
+// deadline is a moment in Unix nanoseconds, 0 for none.
+type deadline struct{ at atomic.Int64 }
+
+func (d *deadline) set(t time.Time) {
+	const most = 1<<63 - 1
+	switch {
+	case t.IsZero() || t.After(time.Unix(0, most)):
+		d.at.Store(0)
+	case t.Before(time.Unix(0, 1)):
+		d.at.Store(1)
+	default:
+		d.at.Store(t.UnixNano())
+	}
+}
+
+func (d *deadline) passed() bool {
+	at := d.at.Load()
+	return at != 0 && time.Now().UnixNano() >= at
+}
+
+func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
+	if wire == nil {
+		return nil, errNilWire
+	}
+	s, err := NewSSL(c)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{
+		wire:    wire,
+		ssl:     s,
+		reading: make(chan struct{}, 1),
+		writing: make(chan struct{}, 1),
+	}, nil
+}
+
+// SetSessionIDContext gives this connection a session id context of its own,
+// before the handshake. See [SSL.SetSessionIDContext].
+//
+// It is SSL_set_session_id_context.
+func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
+	if c == nil {
+		return errNilConn
+	}
+	return c.ssl.SetSessionIDContext(sidCtx)
+}
+
+// SetSession offers a session in a client's handshake. See [SSL.SetSession].
+//
+// It is SSL_set_session.
+func (c *Conn) SetSession(sess *Session) error {
+	if c == nil {
+		return errNilConn
+	}
+	return c.ssl.SetSession(sess)
+}
+
+// SetServerName says whom a client calls. See [SSL.SetServerName].
+//
+// It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
+func (c *Conn) SetServerName(name string) error {
+	if c == nil {
+		return errNilConn
+	}
+	return c.ssl.SetServerName(name)
+}
+
+// ConnectionState says what the connection has come to; it does not shake
+// hands. That of a closed Conn is empty.
+func (c *Conn) ConnectionState() ConnectionState {
+	if c == nil {
+		return ConnectionState{}
+	}
+	return c.ssl.ConnectionState()
+}
+
+// Session is the newest resumable session. See [SSL.Session].
+//
+// It is SSL_get1_session.
+func (c *Conn) Session() (*Session, error) {
+	if c == nil {
+		return nil, errNilConn
+	}
+	return c.ssl.Session()
+}
+
+// ExportKeyingMaterial derives bytes that both ends agree on. See
+// [SSL.ExportKeyingMaterial].
+//
+// It is SSL_export_keying_material.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
+	if c == nil {
+		return nil, errNilConn
+	}
+	return c.ssl.ExportKeyingMaterial(label, context, length)
+}
+
+// NetConn is the wire. Reading from it or writing to it breaks the connection.
+func (c *Conn) NetConn() net.Conn { return c.wire }
+
+// LocalAddr is the wire's.
+func (c *Conn) LocalAddr() net.Addr { return c.wire.LocalAddr() }
+
+// RemoteAddr is the wire's.
+func (c *Conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
+
+// SetDeadline sets both deadlines. A connection can be used on after one has
+// passed, given a new one: nothing of the stream is lost.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return c.setDeadline(t, net.Conn.SetDeadline, &c.readUntil, &c.writeUntil)
+}
+
+// SetReadDeadline sets the deadline of Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	return c.setDeadline(t, net.Conn.SetReadDeadline, &c.readUntil)
+}
+
+// SetWriteDeadline sets the deadline of Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(t, net.Conn.SetWriteDeadline, &c.writeUntil)
+}
+
+func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, ours ...*deadline) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.Load() {
+		return net.ErrClosed // Close has set its own
+	}
+	for _, d := range ours {
+		d.set(t)
+	}
+	return set(c.wire, t)
+}
+
+// verdict is what a caller hears of an error of the wire.
+func (c *Conn) verdict(err error) error {
+	if err != nil && c.closing.Load() {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// may says whether a Read or Write may begin.
+func (c *Conn) may(until *deadline) error {
+	switch {
+	case c.closing.Load():
+		return net.ErrClosed
+	case until.passed():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// Handshake is HandshakeContext without a context.
+func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
+
+// HandshakeContext shakes hands, unless that is done; the first Read or Write
+// does so, too. A handshake that a deadline cuts can go on after a new one. If
+// ctx ends first, the wire is closed and ctx.Err is returned. Any other failure
+// is final; libssl's reason and the peer's alert are in it.
+//
+// It is SSL_do_handshake.
+func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
+	if c == nil {
+		return errNilConn
+	}
+	if c.shaken.Load() {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case c.reading <- struct{}{}:
+		defer func() { <-c.reading }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case c.writing <- struct{}{}:
+		defer c.unlockWriting()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	switch {
+	case c.shaken.Load():
+		return nil
+	case c.closing.Load():
+		return net.ErrClosed
+	case c.shakeErr != nil:
+		return c.shakeErr
+	}
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { c.wire.Close() })
+		defer func() {
+			if !stop() {
+				c.shaken.Store(false)
+				c.shakeErr = ctx.Err()
+				err = c.shakeErr
+			}
+		}()
+	}
+	err = c.shake(ctx)
+	if err == nil {
+		c.shaken.Store(true)
+	} else if !isTimeout(err) {
+		c.shakeErr = err
+	}
+	return c.verdict(err)
+}
+
+// shake drives the machine's handshake over the wire, with both locks held.
+func (c *Conn) shake(ctx context.Context) error {
+	for {
+		w, err := c.ssl.Handshake()
+		sent := c.flush()
+		switch {
+		case err != nil:
+			return err // the machine's verdict outranks the wire's
+		case w == WantNothing && sent != nil && c.ssl.sendsOnlyTickets():
+			return nil // they go out later, or nobody is there to want them
+		case sent != nil:
+			return sent
+		case w == WantNothing:
+			return nil
+		case w == WantClientHello:
+			err = c.answerHello(ctx)
+		default:
+			err = c.fill()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sendsOnlyTickets says whether what a finished handshake leaves to be sent is
+// no part of it.
+func (s *SSL) sendsOnlyTickets() bool {
+	return !s.client && s.ConnectionState().Version >= tls.VersionTLS13
+}
+
+// answerHello asks the ClientHello function and does what it says.
+func (c *Conn) answerHello(ctx context.Context) error {
+	hello, err := c.ssl.ClientHello()
+	if err == nil {
+		hello.Conn = c.wire
+		var next *Ctx
+		if next, err = c.askHello(ctx, hello); err == nil && next != nil {
+			err = c.ssl.SetCtx(next)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	alert := alertInternalError
+	errors.As(err, &alert)
+	if c.ssl.Refuse(alert) == nil {
+		c.ssl.Handshake() // makes the alert; why is in err
+		c.flush()
+	}
+	return err
+}
+
+// askHello calls the function. Its context ends with the handshake's, and with Close.
+func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.Lock()
+	c.cancelHello = cancel
+	closing := c.closing.Load()
+	c.mu.Unlock()
+	if closing {
+		return nil, net.ErrClosed
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			next, err = nil, fmt.Errorf("openssl: the ClientHello function panicked: %v", r)
+		}
+	}()
+	return c.ssl.first.hello(ctx, hello)
+}
+
+// fill waits for ciphertext, with reading held. It is called when the machine
+// has taken all that it had.
+func (c *Conn) fill() error {
+	b := newBuffer(c.bulk)
+	n, err := c.wire.Read(b.b)
+	c.bulk = n >= smallBuffer
+	if n > 0 {
+		err = nil // it comes again
+	}
+	s := c.ssl
+	if closed := s.lock(); closed != nil {
+		b.release()
+		return net.ErrClosed
+	}
+	defer s.h.mu.Unlock()
+	if n == 0 {
+		b.release()
+	} else {
+		b.w = n
+		s.in = b
+	}
+	if err == io.EOF {
+		s.eof, err = true, nil // what that means is for the machine to say
+	}
+	return err
+}
+
+// flush sends what the machine has made, with writing held. What the wire did
+// not take stays first in line.
+func (c *Conn) flush() error {
+	if c.writeErr != nil {
+		return c.writeErr
+	}
+	for !c.unsent.empty() || c.ssl.takeOutput(&c.unsent) {
+		n, err := c.wire.Write(c.unsent.bytes())
+		c.unsent.take(n)
+		if err != nil {
+			if !isTimeout(err) {
+				c.writeErr = err
+				c.unsent.release()
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// takeOutput moves ciphertext that is to be drained into b, which is empty.
+func (s *SSL) takeOutput(b *buffer) bool {
+	if s.lock() != nil {
+		return false
+	}
+	defer s.h.mu.Unlock()
+	switch {
+	case !s.out.empty():
+		*b, s.out = s.out, buffer{}
+	case s.spilled > 0:
+		*b = newBuffer(true)
+		b.w = s.h.p.drain(b.b)
+		s.spilled -= b.w
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *SSL) hasOutput() bool { return !s.out.empty() || s.spilled > 0 }
+
+// answer sends what reading made, the reply to a KeyUpdate for one, unless a
+// writer is there: then that one looks again when it has done.
+func (c *Conn) answer() {
+	for c.ssl.Pending() > 0 {
+		select {
+		case c.writing <- struct{}{}:
+		default:
+			return
+		}
+		err := c.flush()
+		<-c.writing
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *Conn) unlockWriting() {
+	<-c.writing
+	if !c.closing.Load() {
+		c.answer()
+	}
+}
+
+// Read decrypts into p. It returns [io.EOF] after the peer's close_notify,
+// [io.ErrUnexpectedEOF] after the end of the wire without one, and
+// [net.ErrClosed] after Close. A Read that a deadline cut can be repeated.
+//
+// It is SSL_read_ex.
+func (c *Conn) Read(p []byte) (int, error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	c.reading <- struct{}{}
+	defer func() { <-c.reading }()
+	for {
+		if err := c.may(&c.readUntil); err != nil {
+			return 0, err
+		}
+		n, w, answer, err := c.ssl.readForConn(p)
+		if answer {
+			c.answer()
+		}
+		if n > 0 || w == WantNothing {
+			return n, err
+		}
+		if err := c.fill(); err != nil {
+			return 0, c.verdict(err)
+		}
+	}
+}
+
+// readForConn is Read that says, too, whether there is something to send.
+func (s *SSL) readForConn(p []byte) (n int, w Want, answer bool, err error) {
+	if s.lock() != nil {
+		return 0, WantNothing, false, net.ErrClosed
+	}
+	defer s.h.mu.Unlock()
+	n, w, err = s.read(p)
+	if n > 0 {
+		s.heard = true
+	} else if err != nil {
+		err = s.refusedLate(err)
+	}
+	return n, w, s.hasOutput(), err
+}
+
+// refusedLate explains an alert that a TLS 1.3 client meets at its first Read:
+// the server looks at the client's certificate only when the client's handshake
+// is over.
+func (s *SSL) refusedLate(err error) error {
+	var alert tls.AlertError
+	if !s.client || s.heard || !errors.As(err, &alert) {
+		return err
+	}
+	switch alert {
+	case alertHandshakeFailure, alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked,
+		alertCertificateExpired, alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertCertificateRequired:
+		return fmt.Errorf("openssl: the server has refused the client's certificate, "+
+			"which a TLS 1.3 client hears only after its handshake: %w", err)
+	}
+	return err
+}
+
+// Write seals p and sends it. On an error n says how much was sealed: with a
+// deadline that has passed at the start it is 0, and what was sealed goes out
+// before anything later.
+//
+// It is SSL_write_ex.
+func (c *Conn) Write(p []byte) (n int, err error) {
+	if err := c.Handshake(); err != nil {
+		return 0, err
+	}
+	c.writing <- struct{}{}
+	defer c.unlockWriting()
+	for n < len(p) {
+		if err := c.may(&c.writeUntil); err != nil {
+			return n, err
+		}
+		if !c.unsent.empty() { // of a Write that a deadline cut
+			if err := c.flush(); err != nil {
+				return n, c.verdict(err)
+			}
+		}
+		k, err := c.ssl.sealForConn(p[n:])
+		n += k
+		sent := c.flush()
+		if err != nil {
+			return n, err
+		}
+		if sent != nil {
+			return n, c.verdict(sent)
+		}
+	}
+	return n, nil
+}
+
+func (s *SSL) sealForConn(p []byte) (int, error) {
+	if s.lock() != nil {
+		return 0, net.ErrClosed
+	}
+	defer s.h.mu.Unlock()
+	return s.seal(p)
+}
+
+// CloseWrite says close_notify: the peer reads [io.EOF], and this end can read
+// on. The handshake must be done.
+//
+// It is SSL_shutdown.
+func (c *Conn) CloseWrite() error {
+	if c == nil {
+		return errNilConn
+	}
+	if !c.shaken.Load() {
+		return errors.New("openssl: SSL_shutdown: CloseWrite before the handshake is done")
+	}
+	c.writing <- struct{}{}
+	defer c.unlockWriting()
+	if err := c.may(&c.writeUntil); err != nil {
+		return err
+	}
+	if err := c.ssl.sayGoodbye(); err != nil {
+		return err
+	}
+	return c.verdict(c.flush())
+}
+
+// sayGoodbye says close_notify once.
+func (s *SSL) sayGoodbye() error {
+	if s.lock() != nil {
+		return net.ErrClosed
+	}
+	defer s.h.mu.Unlock()
+	if s.saidBye {
+		return nil
+	}
+	_, err := s.shutdown()
+	return err
+}
+
+// Close ends the connection: blocked Reads and Writes return [net.ErrClosed] at
+// once, what was sealed goes out, then close_notify, and the session stays
+// resumable. A TLS 1.3 client that has read no session ticket yet goes on
+// reading what the server has sent, up to 64 KiB, until the wire ends: closing
+// a socket with unread bytes would destroy what was sent. All that takes 5
+// seconds at most; then the wire is cut. Close is harmless twice.
+//
+// It is SSL_shutdown and SSL_free.
+func (c *Conn) Close() error {
+	if c == nil {
+		return errNilConn
+	}
+	c.mu.Lock()
+	if c.closing.Load() {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closing.Store(true)
+	if c.cancelHello != nil {
+		c.cancelHello()
+	}
+	until := time.Now().Add(closeTimeout)
+	c.wire.SetDeadline(time.Unix(1, 0)) // wakes whoever waits; they see closing
+	c.mu.Unlock()
+
+	if lockUntil(c.writing, until) {
+		c.goodbye(until)
+		<-c.writing
+	}
+	err := c.wire.Close()
+	c.ssl.closeKept()
+	return err
+}
+
+// lockUntil takes a one-slot lock, or gives up.
+func lockUntil(lock chan struct{}, until time.Time) bool {
+	select {
+	case lock <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case lock <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// goodbye says what is left to say, with writing held.
+func (c *Conn) goodbye(until time.Time) {
+	defer c.unsent.release()
+	if !c.shaken.Load() {
+		return
+	}
+	c.wire.SetWriteDeadline(until)
+	if c.ssl.sayGoodbye() != nil || c.flush() != nil {
+		return
+	}
+	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	if c.ssl.mayHaveUnreadTickets() && lockUntil(c.reading, until) {
+		c.wire.SetReadDeadline(until)
+		io.CopyN(io.Discard, c.wire, lingerBytes)
+		<-c.reading
+	}
+}
+
+func (s *SSL) mayHaveUnreadTickets() bool {
+	if s.lock() != nil {
+		return false
+	}
+	defer s.h.mu.Unlock()
+	return s.client && !s.ticketed && s.readErr == nil && !s.eof && s.h.p.version() >= tls.VersionTLS13
+}
+
+// closeKept frees the machine and keeps the session of a connection that has
+// not failed.
+func (s *SSL) closeKept() {
+	s.h.mu.Lock()
+	if !s.h.closed() && s.done && s.fatal == nil && !s.saidBye {
+		s.h.p.keepSession()
+	}
+	s.h.mu.Unlock()
+	s.Close()
+}

@@ -1,0 +1,3 @@
+module github.com/sidctx/openssl
+
+go 1.26

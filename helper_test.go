@@ -1,0 +1,343 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// TestMain fails a run whose tests left a C object behind, or had a cleanup free it.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if live, caught := openssl.LiveHandles(), openssl.CaughtHandles(); code == 0 && (live != 0 || caught != 0) {
+		fmt.Fprintf(os.Stderr, "after all tests %d C objects are alive and %d were left to a cleanup\n", live, caught)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// authority is a CA made for one test run.
+type authority struct {
+	cert *x509.Certificate
+	key  crypto.Signer
+	pem  []byte
+}
+
+var serials struct {
+	sync.Mutex
+	n int64
+}
+
+func nextSerial() *big.Int {
+	serials.Lock()
+	defer serials.Unlock()
+	serials.n++
+	return big.NewInt(serials.n)
+}
+
+func ecKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// rsaKey is made once: it takes longer than most tests.
+var rsaKey = sync.OnceValue(func() crypto.Signer {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+func keyPEM(t testing.TB, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func certPEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// newAuthority makes a CA; under another one it is an intermediate.
+func newAuthority(t testing.TB, name string, under *authority) *authority {
+	t.Helper()
+	a := &authority{key: ecKey(t)}
+	template := &x509.Certificate{
+		SerialNumber:          nextSerial(),
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	parent, signer := template, a.key
+	if under != nil {
+		parent, signer = under.cert, under.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, a.key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	a.pem = certPEM(der)
+	return a
+}
+
+// leaf is a certificate for name, good for both roles, and its key, in PEM.
+// change, if not nil, edits the template first.
+func (a *authority) leaf(t testing.TB, name string, key crypto.Signer, change func(*x509.Certificate)) (certificate, private []byte) {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: nextSerial(),
+		Subject:      pkix.Name{CommonName: name},
+		DNSNames:     []string{name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if change != nil {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certPEM(der), keyPEM(t, key)
+}
+
+// ca signs what most tests use; server.test and client.test are its leaves.
+var fixtures struct {
+	once                  sync.Once
+	ca                    *authority
+	serverCert, serverKey []byte
+	clientCert, clientKey []byte
+}
+
+func certs(t testing.TB) *authority {
+	t.Helper()
+	f := &fixtures
+	f.once.Do(func() {
+		f.ca = newAuthority(t, "test CA", nil)
+		f.serverCert, f.serverKey = f.ca.leaf(t, "server.test", ecKey(t), nil)
+		f.clientCert, f.clientKey = f.ca.leaf(t, "client.test", ecKey(t), nil)
+	})
+	return f.ca
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newServer is a server Ctx with a certificate for server.test; it is closed with the test.
+func newServer(t testing.TB) *openssl.Ctx {
+	t.Helper()
+	certs(t)
+	c, err := openssl.NewServerCtx()
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	must(t, c.UseCertificate(fixtures.serverCert, fixtures.serverKey))
+	return c
+}
+
+// newMutualServer is a newServer that requires a client certificate, within a context.
+func newMutualServer(t testing.TB, sidCtx string) *openssl.Ctx {
+	t.Helper()
+	c := newServer(t)
+	must(t, c.SetClientCAs(certs(t).pem))
+	must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+	must(t, c.SetSessionIDContext([]byte(sidCtx)))
+	return c
+}
+
+// newClient is a client Ctx that trusts the test CA and has a certificate.
+func newClient(t testing.TB) *openssl.Ctx {
+	t.Helper()
+	ca := certs(t)
+	c, err := openssl.NewClientCtx()
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	must(t, c.SetVerifyCAs(ca.pem))
+	must(t, c.UseCertificate(fixtures.clientCert, fixtures.clientKey))
+	return c
+}
+
+func setVersion(t testing.TB, c *openssl.Ctx, v uint16) {
+	t.Helper()
+	must(t, c.SetMinVersion(v))
+	must(t, c.SetMaxVersion(v))
+}
+
+var versions = []struct {
+	name string
+	id   uint16
+}{
+	{"TLS1.2", tls.VersionTLS12},
+	{"TLS1.3", tls.VersionTLS13},
+}
+
+// machines is a pair of machines joined by nothing yet; both are closed with the test.
+func machines(t testing.TB, client, server *openssl.Ctx) (c, s *openssl.SSL) {
+	t.Helper()
+	c, err := openssl.NewSSL(client)
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	s, err = openssl.NewSSL(server)
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	must(t, c.SetServerName("server.test"))
+	return c, s
+}
+
+// carry moves what from has made to to, and says whether there was anything.
+func carry(t testing.TB, from, to *openssl.SSL) bool {
+	t.Helper()
+	var moved bool
+	for p := make([]byte, 32<<10); from.Pending() > 0; {
+		n := from.Drain(p)
+		if _, err := to.Feed(p[:n]); err != nil {
+			t.Fatal(err)
+		}
+		moved = true
+	}
+	return moved
+}
+
+// shake does a handshake between two machines and has the client read the
+// tickets. It returns each end's error.
+func shake(t testing.TB, c, s *openssl.SSL) (clientErr, serverErr error) {
+	t.Helper()
+	var cw, sw openssl.Want = openssl.WantInput, openssl.WantInput
+	for range 20 {
+		if cw != openssl.WantNothing && clientErr == nil {
+			cw, clientErr = c.Handshake()
+		}
+		carry(t, c, s)
+		if sw != openssl.WantNothing && serverErr == nil {
+			sw, serverErr = s.Handshake()
+		}
+		moved := carry(t, s, c)
+		if (cw == openssl.WantNothing || clientErr != nil) && (sw == openssl.WantNothing || serverErr != nil) && !moved {
+			break
+		}
+		if cw == openssl.WantNothing && clientErr == nil && moved {
+			if _, _, err := c.Read(make([]byte, 1)); err != nil {
+				clientErr = err
+			}
+		}
+	}
+	return clientErr, serverErr
+}
+
+// mustShake is a handshake that must succeed on both ends.
+func mustShake(t testing.TB, c, s *openssl.SSL) {
+	t.Helper()
+	if clientErr, serverErr := shake(t, c, s); clientErr != nil || serverErr != nil {
+		t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
+	}
+}
+
+// goodbye ends a connection of two machines so that its session lives on.
+func goodbye(t testing.TB, c, s *openssl.SSL) {
+	t.Helper()
+	for _, m := range []*openssl.SSL{c, s} {
+		if _, err := m.Shutdown(); err != nil {
+			t.Fatal(err)
+		}
+		must(t, m.Close())
+	}
+}
+
+// conns is a pair of connections over loopback TCP, closed with the test, the server's first.
+func conns(t testing.TB, client, server *openssl.Ctx) (c, s *openssl.Conn) {
+	t.Helper()
+	near, far := tcpPair(t)
+	c, err := openssl.Client(near, client)
+	must(t, err)
+	s, err = openssl.Server(far, server)
+	must(t, err)
+	must(t, c.SetServerName("server.test"))
+	t.Cleanup(func() {
+		s.Close()
+		c.Close()
+	})
+	return c, s
+}
+
+// tcpPair is two ends of a loopback connection.
+func tcpPair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
+// both runs two sides of a conversation and returns each one's error.
+func both(client, server func() error) (clientErr, serverErr error) {
+	var wg sync.WaitGroup
+	wg.Go(func() { serverErr = server() })
+	clientErr = client()
+	wg.Wait()
+	return clientErr, serverErr
+}
+
+// echo has s send back what it reads, until the end.
+func echo(s io.ReadWriter) error {
+	_, err := io.Copy(s, s)
+	return err
+}
+
+// roundTrip sends a message to an echoing peer and reads it back.
+func roundTrip(c io.ReadWriter, message []byte) error {
+	if _, err := c.Write(message); err != nil {
+		return err
+	}
+	back := make([]byte, len(message))
+	if _, err := io.ReadFull(c, back); err != nil {
+		return err
+	}
+	if !bytes.Equal(back, message) {
+		return fmt.Errorf("%d bytes came back as others", len(message))
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package openssl
+
+/*
+#cgo pkg-config: libssl libcrypto
+#cgo noescape osl_ctx_use_certificate
+#cgo nocallback osl_ctx_use_certificate
+#cgo noescape osl_ctx_set_trust
+#cgo nocallback osl_ctx_set_trust
+#include "libssl_cgo.h"
+*/
+import "C"
+
+import (
+	"strings"
+	"unsafe"
+)
+
+// This file and its header are the wall: the error queue and SSL_CTX. Go values
+// in, Go values out; no pointer leaves.
+
+// ---- errors ----
+
+// Reason codes of the headers, which are what errors are compared by.
+const (
+	libSSL                        = C.ERR_LIB_SSL
+	reasonSIDCtxTooLong           = C.SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG
+	reasonSIDCtxUninitialized     = C.SSL_R_SESSION_ID_CONTEXT_UNINITIALIZED
+	reasonSessionContextMismatch  = C.SSL_R_ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT
+	reasonAlertOffset             = C.SSL_AD_REASON_OFFSET
+	reasonAlertLast               = C.SSL_AD_REASON_OFFSET + 255
+	reasonCertificateVerifyFailed = C.SSL_R_CERTIFICATE_VERIFY_FAILED
+)
+
+// takeError makes an Error of a failure and frees it: the only door for errors.
+func takeError(op string, f *C.osl_fail) error {
+	if f == nil {
+		return nil
+	}
+	defer C.osl_fail_free(f)
+	e := &Error{Op: op, Code: int(f.code), verify: int(f.verify)}
+	if f.n == 0 {
+		return e
+	}
+	e.Stack = make([]ErrorEntry, f.n)
+	text := strings.Split(C.GoStringN(f.text, C.int(f.len)), "\x00")
+	for i := range e.Stack {
+		e.Stack[i] = ErrorEntry{
+			Code:     uint64(f.codes[i]),
+			Line:     int(f.lines[i]),
+			Library:  text[5*i],
+			Function: text[5*i+1],
+			Reason:   text[5*i+2],
+			File:     text[5*i+3],
+			Data:     text[5*i+4],
+		}
+	}
+	return e
+}
+
+// splitCode is ERR_GET_LIB and ERR_GET_REASON.
+func splitCode(code uint64) (lib, reason int) {
+	return int(C.osl_code_lib(C.ulong(code))), int(C.osl_code_reason(C.ulong(code)))
+}
+
+// verifyText is X509_verify_cert_error_string.
+func verifyText(code int) string {
+	return C.GoString(C.X509_verify_cert_error_string(C.long(code)))
+}
+
+// takeBytes copies what an act allocated and frees it.
+func takeBytes(op string, b C.osl_bytes) ([]byte, error) {
+	if b.fail != nil {
+		return nil, takeError(op, b.fail)
+	}
+	if b.p == nil {
+		return nil, nil
+	}
+	defer C.osl_bytes_free(b.p, b.n)
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(b.p)), int(b.n))...), nil
+}
+
+// lend is b for the length of one call.
+func lend(b []byte) *C.uchar { return (*C.uchar)(unsafe.SliceData(b)) }
+
+// ---- SSL_CTX ----
+
+// ctxPtr is an SSL_CTX. Its owner holds a lock around every act.
+type ctxPtr struct{ p *C.SSL_CTX }
+
+func newCtxPtr(server bool) (ctxPtr, error) {
+	made := C.osl_ctx_new(cBool(server))
+	return ctxPtr{made.ctx}, takeError("SSL_CTX_new", made.fail)
+}
+
+func (c ctxPtr) free() { C.osl_ctx_free(c.p) }
+
+func cBool(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// useCertificate says which part was to blame.
+func (c ctxPtr) useCertificate(certPEM, keyPEM []byte) (part certificatePart, err error) {
+	r := C.osl_ctx_use_certificate(c.p, lend(certPEM), C.size_t(len(certPEM)), lend(keyPEM), C.size_t(len(keyPEM)))
+	op := "SSL_CTX_use_cert_and_key"
+	switch r.part {
+	case C.OSL_PART_CERTIFICATE:
+		part, op = partCertificate, "PEM_read_bio_X509"
+	case C.OSL_PART_KEY:
+		part, op = partKey, "PEM_read_bio_PrivateKey"
+	case C.OSL_PART_KEY_ENCRYPTED:
+		part, op = partEncryptedKey, "PEM_read_bio_PrivateKey"
+	}
+	return part, takeError(op, r.fail)
+}
+
+func (c ctxPtr) setTrust(pem []byte, names bool) error {
+	return takeError("PEM_read_bio_X509", C.osl_ctx_set_trust(c.p, lend(pem), C.size_t(len(pem)), cBool(names)))
+}
+
+func (c ctxPtr) loadVerify(file, dir string) error {
+	cFile, cDir := optionalString(file), optionalString(dir)
+	defer C.free(unsafe.Pointer(cFile))
+	defer C.free(unsafe.Pointer(cDir))
+	return takeError("SSL_CTX_load_verify_locations", C.osl_ctx_load_verify(c.p, cFile, cDir))
+}
+
+// optionalString is a C string, NULL for an empty one. The caller frees it.
+func optionalString(s string) *C.char {
+	if s == "" {
+		return nil
+	}
+	return C.CString(s)
+}
+
+func (c ctxPtr) systemRoots() error {
+	return takeError("SSL_CTX_set_default_verify_paths", C.osl_ctx_system_roots(c.p))
+}
+
+func (c ctxPtr) setVerify(mode VerifyMode) { C.osl_ctx_set_verify(c.p, C.int(mode)) }
+
+func (c ctxPtr) setVerifyDepth(depth int) { C.osl_ctx_set_verify_depth(c.p, C.int(depth)) }
+
+func (c ctxPtr) setMinVersion(v uint16) error {
+	return takeError("SSL_CTX_set_min_proto_version", C.osl_ctx_set_min_version(c.p, C.int(v)))
+}
+
+func (c ctxPtr) setMaxVersion(v uint16) error {
+	return takeError("SSL_CTX_set_max_proto_version", C.osl_ctx_set_max_version(c.p, C.int(v)))
+}
+
+func (c ctxPtr) setCipherList(list string) error {
+	s := C.CString(list)
+	defer C.free(unsafe.Pointer(s))
+	return takeError("SSL_CTX_set_cipher_list", C.osl_ctx_set_cipher_list(c.p, s))
+}
+
+func (c ctxPtr) setCipherSuites(list string) error {
+	s := C.CString(list)
+	defer C.free(unsafe.Pointer(s))
+	return takeError("SSL_CTX_set_ciphersuites", C.osl_ctx_set_ciphersuites(c.p, s))
+}
+
+func (c ctxPtr) setGroups(list string) error {
+	s := C.CString(list)
+	defer C.free(unsafe.Pointer(s))
+	return takeError("SSL_CTX_set1_groups_list", C.osl_ctx_set_groups(c.p, s))
+}
+
+func (c ctxPtr) setALPN(server bool, wire []byte) error {
+	op := "SSL_CTX_set_alpn_protos"
+	if server {
+		op = "SSL_CTX_set_alpn_select_cb"
+	}
+	return takeError(op, C.osl_ctx_set_alpn(c.p, cBool(server), lend(wire), C.size_t(len(wire))))
+}
+
+// setOptions clears, then sets, and reports what holds now.
+func (c ctxPtr) setOptions(set, clear Options) Options {
+	return Options(C.osl_ctx_set_options(c.p, C.uint64_t(set), C.uint64_t(clear)))
+}
+
+// ctxFacts is what the SSL_CTX itself says, whoever set it.
+type ctxFacts struct {
+	verify         VerifyMode
+	hasCertificate bool
+	serverCache    bool
+	options        Options
+}
+
+func (c ctxPtr) facts() ctxFacts {
+	f := C.osl_ctx_read(c.p)
+	return ctxFacts{
+		verify:         VerifyMode(f.verify_mode),
+		hasCertificate: f.has_certificate != 0,
+		serverCache:    f.cache_mode&C.SSL_SESS_CACHE_SERVER != 0,
+		options:        Options(f.options),
+	}
+}
+
+// VerifyMode says whether the peer is asked for a certificate, and what happens
+// without a good one. The values are OpenSSL's bits and may be combined.
+type VerifyMode int
+
+const (
+	VerifyNone             VerifyMode = C.SSL_VERIFY_NONE
+	VerifyPeer             VerifyMode = C.SSL_VERIFY_PEER
+	VerifyFailIfNoPeerCert VerifyMode = C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	VerifyClientOnce       VerifyMode = C.SSL_VERIFY_CLIENT_ONCE
+	VerifyPostHandshake    VerifyMode = C.SSL_VERIFY_POST_HANDSHAKE
+)
+
+// Options are OpenSSL's SSL_OP bits, 64 of them. One that the linked version
+// does not know is 0.
+type Options uint64
+
+const (
+	OptionNoTicket                           Options = C.SSL_OP_NO_TICKET
+	OptionNoRenegotiation                    Options = C.SSL_OP_NO_RENEGOTIATION
+	OptionCipherServerPreference             Options = C.SSL_OP_CIPHER_SERVER_PREFERENCE
+	OptionPrioritizeChaCha                   Options = C.SSL_OP_PRIORITIZE_CHACHA
+	OptionNoTLSv12                           Options = C.SSL_OP_NO_TLSv1_2
+	OptionNoTLSv13                           Options = C.SSL_OP_NO_TLSv1_3
+	OptionNoCompression                      Options = C.SSL_OP_NO_COMPRESSION
+	OptionNoEncryptThenMAC                   Options = C.SSL_OP_NO_ENCRYPT_THEN_MAC
+	OptionNoExtendedMasterSecret             Options = C.SSL_OP_NO_EXTENDED_MASTER_SECRET
+	OptionAllowNoDHEKeyExchange              Options = C.SSL_OP_ALLOW_NO_DHE_KEX
+	OptionNoAntiReplay                       Options = C.SSL_OP_NO_ANTI_REPLAY
+	OptionEnableMiddleboxCompat              Options = C.SSL_OP_ENABLE_MIDDLEBOX_COMPAT
+	OptionIgnoreUnexpectedEOF                Options = C.SSL_OP_IGNORE_UNEXPECTED_EOF
+	OptionLegacyServerConnect                Options = C.SSL_OP_LEGACY_SERVER_CONNECT
+	OptionNoSessionResumptionOnRenegotiation Options = C.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+)

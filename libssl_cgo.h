@@ -1,0 +1,341 @@
+/*
+ * The recipe: SSL_CTX. See queue_cgo.h for how an act is built.
+ */
+#ifndef OSL_LIBSSL_CGO_H
+#define OSL_LIBSSL_CGO_H
+
+#include "queue_cgo.h"
+#include "machine_cgo.h"
+
+#include <openssl/bio.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+
+/* Options that a version does not know are no bits there. */
+#ifndef SSL_OP_IGNORE_UNEXPECTED_EOF /* 3.0 */
+#define SSL_OP_IGNORE_UNEXPECTED_EOF 0
+#endif
+#ifndef SSL_OP_NO_EXTENDED_MASTER_SECRET /* 3.0 */
+#define SSL_OP_NO_EXTENDED_MASTER_SECRET 0
+#endif
+
+static int osl_alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outlen,
+                       const unsigned char *in, unsigned int inlen, void *arg) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	unsigned char *chosen;
+
+	(void)arg; /* the listener's, also after a switch */
+	if (SSL_select_next_proto(&chosen, outlen, r->alpn, (unsigned int)r->alpn_n, in, inlen) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301: no_application_protocol */
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+/* Too late to choose anything: it only acknowledges the name. */
+static int osl_servername_cb(SSL *ssl, int *alert, void *arg) {
+	(void)ssl, (void)alert, (void)arg;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static void osl_recipe_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp) {
+	osl_recipe *r = p;
+
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	if (r) {
+		OPENSSL_free(r->alpn);
+		OPENSSL_free(r);
+	}
+}
+
+static CRYPTO_ONCE osl_recipe_once = CRYPTO_ONCE_STATIC_INIT;
+static int osl_recipe_idx = -1;
+
+static void osl_recipe_init(void) {
+	osl_recipe_idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_recipe_free);
+}
+
+typedef struct {
+	SSL_CTX *ctx;
+	osl_fail *fail;
+} osl_ctx_made;
+
+/* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
+static osl_ctx_made osl_ctx_new(int server) {
+	osl_ctx_made made = {NULL, NULL};
+	osl_recipe *r = NULL;
+	SSL_CTX *c;
+
+	osl_enter();
+	c = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+	if (!c || !CRYPTO_THREAD_run_once(&osl_recipe_once, osl_recipe_init) || osl_recipe_idx < 0 ||
+	    !(r = OPENSSL_zalloc(sizeof *r)) || !SSL_CTX_set_ex_data(c, osl_recipe_idx, r)) {
+		OPENSSL_free(r);
+		made.fail = osl_take(0);
+		SSL_CTX_free(c);
+		return made;
+	}
+	/* Slot 0 is for finding it from a callback, the other one for freeing it. */
+	SSL_CTX_set_app_data(c, r);
+
+	/* SSL_CTX_new has applied openssl.cnf; a floor that is higher there stays. */
+	if (SSL_CTX_get_min_proto_version(c) < TLS1_2_VERSION)
+		SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
+	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	if (server) {
+		/* On every server SSL_CTX: after a switch libssl asks the new one. */
+		SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
+		SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
+	} else {
+		SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);
+	}
+	osl_sweep();
+	made.ctx = c;
+	return made;
+}
+
+static void osl_ctx_free(SSL_CTX *c) {
+	osl_enter();
+	SSL_CTX_free(c);
+	osl_sweep();
+}
+
+/* A password prompt on a server's terminal is never wanted: say that one was needed. */
+static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
+	(void)buf, (void)size, (void)rwflag;
+	*(int *)asked = 1;
+	return -1;
+}
+
+/* osl_pem_end says whether the reader stopped at the end, rather than at something broken. */
+static int osl_pem_end(void) {
+	unsigned long e = ERR_peek_last_error();
+
+	return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+}
+
+/* osl_pem_certs reads every certificate; NULL, with the queue filled, for none or a broken one. */
+static STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n) {
+	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+	STACK_OF(X509) *certs = sk_X509_new_null();
+	X509 *x;
+
+	while (b && certs && (x = PEM_read_bio_X509(b, NULL, NULL, NULL)) != NULL) {
+		if (!sk_X509_push(certs, x)) {
+			X509_free(x);
+			break;
+		}
+	}
+	BIO_free(b);
+	if (certs && sk_X509_num(certs) > 0 && osl_pem_end()) {
+		ERR_clear_error();
+		return certs;
+	}
+	sk_X509_pop_free(certs, X509_free);
+	return NULL;
+}
+
+/* What osl_ctx_use_certificate stumbled over. */
+enum { OSL_PART_CERTIFICATE = 1, OSL_PART_KEY, OSL_PART_KEY_ENCRYPTED, OSL_PART_PAIR };
+
+typedef struct {
+	int part;
+	osl_fail *fail;
+} osl_pair;
+
+/* osl_ctx_use_certificate installs a leaf, its chain and its key, or nothing. SSL_CTX_use_cert_and_key. */
+static osl_pair osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n,
+                                        const unsigned char *key, size_t key_n) {
+	osl_pair r = {0, NULL};
+	STACK_OF(X509) *certs = NULL;
+	EVP_PKEY *pkey = NULL;
+	X509 *leaf = NULL;
+	BIO *b = NULL;
+	int asked = 0, ok = 0;
+
+	osl_enter();
+	r.part = OSL_PART_CERTIFICATE;
+	if (!(certs = osl_pem_certs(cert, cert_n)))
+		goto out;
+	r.part = OSL_PART_KEY;
+	if (key_n > INT_MAX || !(b = BIO_new_mem_buf(key, (int)key_n)))
+		goto out;
+	if (!(pkey = PEM_read_bio_PrivateKey(b, NULL, osl_no_password, &asked))) {
+		if (asked)
+			r.part = OSL_PART_KEY_ENCRYPTED;
+		goto out;
+	}
+	/* A decoder that gave up before the right one may have left its reason. */
+	ERR_clear_error();
+	leaf = sk_X509_shift(certs);
+	r.part = OSL_PART_PAIR;
+	ok = SSL_CTX_use_cert_and_key(c, leaf, pkey, certs, 1) == 1;
+out:
+	if (!ok)
+		r.fail = osl_take(0);
+	X509_free(leaf);
+	EVP_PKEY_free(pkey);
+	sk_X509_pop_free(certs, X509_free);
+	BIO_free(b);
+	osl_sweep();
+	return r;
+}
+
+/* osl_ctx_set_trust replaces what is trusted by the certificates in pem and, for
+ * names, the list that a server sends in its CertificateRequest.
+ * SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
+static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names) {
+	STACK_OF(X509_NAME) *list = NULL;
+	STACK_OF(X509) *certs;
+	X509_STORE *store = NULL;
+	osl_fail *fail = NULL;
+	int i, ok = 0;
+
+	osl_enter();
+	if (!(certs = osl_pem_certs(pem, n)) || !(store = X509_STORE_new()) ||
+	    (names && !(list = sk_X509_NAME_new_null())))
+		goto out;
+	for (i = 0; i < sk_X509_num(certs); i++) {
+		X509 *x = sk_X509_value(certs, i);
+		X509_NAME *name;
+
+		if (!X509_STORE_add_cert(store, x))
+			goto out;
+		if (!names)
+			continue;
+		if (!(name = X509_NAME_dup(X509_get_subject_name(x))) || !sk_X509_NAME_push(list, name)) {
+			X509_NAME_free(name);
+			goto out;
+		}
+	}
+	ok = 1;
+	SSL_CTX_set_cert_store(c, store);
+	store = NULL;
+	if (names) {
+		SSL_CTX_set_client_CA_list(c, list);
+		list = NULL;
+	}
+out:
+	if (!ok)
+		fail = osl_take(0);
+	X509_STORE_free(store);
+	sk_X509_NAME_pop_free(list, X509_NAME_free);
+	sk_X509_pop_free(certs, X509_free);
+	osl_sweep();
+	return fail;
+}
+
+/* osl_ctx_load_verify adds the certificates of a file, a hashed folder, or both.
+ * A throw-away store goes first, so that a broken file changes nothing.
+ * SSL_CTX_load_verify_locations. */
+static osl_fail *osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
+	X509_STORE *trial;
+	osl_fail *fail = NULL;
+
+	osl_enter();
+	trial = X509_STORE_new();
+	if (!trial || X509_STORE_load_locations(trial, file, dir) != 1 ||
+	    SSL_CTX_load_verify_locations(c, file, dir) != 1)
+		fail = osl_take(0);
+	X509_STORE_free(trial);
+	osl_sweep();
+	return fail;
+}
+
+/* osl_ctx_system_roots trusts what the system trusts. SSL_CTX_set_default_verify_paths. */
+static osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
+	osl_fail *fail = NULL;
+
+	osl_enter();
+	if (SSL_CTX_set_default_verify_paths(c) != 1)
+		fail = osl_take(0);
+	osl_sweep();
+	return fail;
+}
+
+static void osl_ctx_set_verify(SSL_CTX *c, int mode) {
+	osl_enter();
+	SSL_CTX_set_verify(c, mode, NULL);
+	osl_leave();
+}
+
+static void osl_ctx_set_verify_depth(SSL_CTX *c, int depth) {
+	osl_enter();
+	SSL_CTX_set_verify_depth(c, depth);
+	osl_leave();
+}
+
+static osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v) {
+	osl_enter();
+	return osl_result(SSL_CTX_set_min_proto_version(c, v) == 1);
+}
+
+static osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
+	osl_enter();
+	return osl_result(SSL_CTX_set_max_proto_version(c, v) == 1);
+}
+
+static osl_fail *osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
+	osl_enter();
+	return osl_result(SSL_CTX_set_cipher_list(c, list) == 1);
+}
+
+static osl_fail *osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
+	osl_enter();
+	return osl_result(SSL_CTX_set_ciphersuites(c, list) == 1);
+}
+
+static osl_fail *osl_ctx_set_groups(SSL_CTX *c, const char *list) {
+	osl_enter();
+	return osl_result(SSL_CTX_set1_groups_list(c, list) == 1);
+}
+
+/* osl_ctx_set_alpn takes the wire's form: each name behind its length.
+ * SSL_CTX_set_alpn_protos on a client, SSL_CTX_set_alpn_select_cb on a server. */
+static osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p, size_t n) {
+	osl_recipe *r = SSL_CTX_get_app_data(c);
+	unsigned char *copy = NULL;
+
+	osl_enter();
+	if (!server) /* the one libssl setter that answers 0 for success */
+		return osl_result(n <= UINT_MAX && SSL_CTX_set_alpn_protos(c, p, (unsigned int)n) == 0);
+	if (n > UINT_MAX || (n && !(copy = OPENSSL_memdup(p, n))))
+		return osl_take(0);
+	OPENSSL_free(r->alpn);
+	r->alpn = copy;
+	r->alpn_n = n;
+	SSL_CTX_set_alpn_select_cb(c, n ? osl_alpn_cb : NULL, NULL);
+	osl_leave();
+	return NULL;
+}
+
+static uint64_t osl_ctx_set_options(SSL_CTX *c, uint64_t set, uint64_t clear) {
+	osl_enter();
+	SSL_CTX_clear_options(c, clear);
+	set = SSL_CTX_set_options(c, set);
+	osl_leave();
+	return set;
+}
+
+/* What decides whether a recipe may be used, read from the SSL_CTX itself:
+ * openssl.cnf and SSL_CONF_cmd may have set it too. */
+typedef struct {
+	int verify_mode, has_certificate;
+	long cache_mode;
+	uint64_t options;
+} osl_ctx_facts;
+
+static osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
+	osl_ctx_facts f;
+
+	osl_enter();
+	f.verify_mode = SSL_CTX_get_verify_mode(c);
+	f.has_certificate = SSL_CTX_get0_certificate(c) != NULL;
+	f.cache_mode = SSL_CTX_get_session_cache_mode(c);
+	f.options = SSL_CTX_get_options(c);
+	osl_leave();
+	return f;
+}
+
+#endif

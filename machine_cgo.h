@@ -1,0 +1,579 @@
+/*
+ * The machine: one SSL over memory. See queue_cgo.h for how an act is built.
+ *
+ * Ciphertext and plaintext are lent by the caller for the length of one act.
+ * The BIO reads from what was lent and asks for more; its write side always
+ * accepts, so no act ever wants to write.
+ */
+#ifndef OSL_MACHINE_CGO_H
+#define OSL_MACHINE_CGO_H
+
+#include "queue_cgo.h"
+
+#include <openssl/bio.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+/* What a callback needs to know of the SSL_CTX it is called for. */
+typedef struct {
+	unsigned char *alpn;
+	size_t alpn_n;
+} osl_recipe;
+
+typedef struct {
+	SSL *ssl;
+
+	/* Lent for the length of one act, NULL between acts. */
+	const unsigned char *in;
+	size_t in_n;
+	unsigned char *out;
+	size_t out_n, out_cap;
+
+	int eof;     /* the wire has ended behind what is lent */
+	int saw_eof; /* and libssl has met that end in this act */
+
+	/* Ciphertext that found no room in what was lent. */
+	unsigned char *spill;
+	size_t spill_r, spill_n, spill_cap;
+
+	/* The suspended ClientHello. */
+	int asks;     /* the machine has somebody to ask */
+	int asking;   /* suspended: hello holds a copy */
+	int answered; /* go on, until a HelloRetryRequest brings another one */
+	int decided;  /* a ClientHello has gone through: contexts are too late */
+	int refuse;   /* the alert to refuse with, -1 for none */
+	unsigned char *hello;
+	size_t hello_n;
+
+	SSL_SESSION *first; /* a client's at the handshake's end, held so that its address stays taken */
+	int ticketed;       /* a newer session has arrived since */
+} osl_ssl;
+
+/* ---- the wire's end of the machine ---- */
+
+static int osl_bio_read(BIO *b, char *p, int n) {
+	osl_ssl *t = BIO_get_data(b);
+	size_t k = n > 0 ? (size_t)n : 0;
+
+	BIO_clear_retry_flags(b);
+	if (k > t->in_n)
+		k = t->in_n;
+	if (k == 0) {
+		if (t->eof) {
+			t->saw_eof = 1;
+			return 0;
+		}
+		BIO_set_retry_read(b);
+		return -1;
+	}
+	memcpy(p, t->in, k);
+	t->in += k;
+	t->in_n -= k;
+	return (int)k;
+}
+
+static int osl_bio_write(BIO *b, const char *p, int n) {
+	osl_ssl *t = BIO_get_data(b);
+	size_t k = n > 0 ? (size_t)n : 0;
+
+	BIO_clear_retry_flags(b);
+	if (t->spill_n == 0 && t->out_cap - t->out_n >= k) {
+		if (k)
+			memcpy(t->out + t->out_n, p, k);
+		t->out_n += k;
+		return (int)k;
+	}
+	/* Order is kept: once something has spilled, everything spills. */
+	if (t->spill_cap - t->spill_n < k) {
+		size_t cap = 2 * (t->spill_n + k);
+		unsigned char *spill = realloc(t->spill, cap);
+		if (!spill)
+			return -1;
+		t->spill = spill;
+		t->spill_cap = cap;
+	}
+	memcpy(t->spill + t->spill_n, p, k);
+	t->spill_n += k;
+	return (int)k;
+}
+
+static long osl_bio_ctrl(BIO *b, int cmd, long num, void *ptr) {
+	osl_ssl *t = BIO_get_data(b);
+
+	(void)num, (void)ptr;
+	switch (cmd) {
+	case BIO_CTRL_FLUSH:
+		return 1;
+	case BIO_CTRL_EOF:
+		return t->eof && t->in_n == 0;
+	default:
+		return 0;
+	}
+}
+
+static CRYPTO_ONCE osl_bio_once = CRYPTO_ONCE_STATIC_INIT;
+static BIO_METHOD *osl_bio_method;
+
+static void osl_bio_init(void) {
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory lent for one act");
+
+	if (m && BIO_meth_set_read(m, osl_bio_read) && BIO_meth_set_write(m, osl_bio_write) &&
+	    BIO_meth_set_ctrl(m, osl_bio_ctrl))
+		osl_bio_method = m;
+}
+
+/* ---- the ClientHello ---- */
+
+static unsigned char *osl_put16(unsigned char *p, size_t v) {
+	*p++ = (unsigned char)(v >> 8);
+	*p++ = (unsigned char)v;
+	return p;
+}
+
+static unsigned char *osl_put(unsigned char *p, const unsigned char *from, size_t n) {
+	p = osl_put16(p, n);
+	if (n)
+		memcpy(p, from, n);
+	return p + n;
+}
+
+/* osl_hello_copy flattens the ClientHello, whose parts are libssl's and only
+ * valid inside the callback: legacy version, session id, cipher suites, then
+ * each extension's type and body; bodies behind 16-bit lengths. */
+static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
+	const unsigned char *sid, *ciphers, *body;
+	size_t sid_n = SSL_client_hello_get0_session_id(ssl, &sid);
+	size_t ciphers_n = SSL_client_hello_get0_ciphers(ssl, &ciphers);
+	size_t i, body_n, types_n = 0, n = 2 + 2 + sid_n + 2 + ciphers_n;
+	int *types = NULL;
+	unsigned char *p;
+
+	if (!SSL_client_hello_get1_extensions_present(ssl, &types, &types_n))
+		return 0;
+	for (i = 0; i < types_n; i++)
+		if (SSL_client_hello_get0_ext(ssl, (unsigned int)types[i], &body, &body_n))
+			n += 4 + body_n;
+	OPENSSL_free(t->hello);
+	t->hello_n = 0;
+	if ((t->hello = p = OPENSSL_malloc(n)) != NULL) {
+		p = osl_put16(p, SSL_client_hello_get0_legacy_version(ssl));
+		p = osl_put(p, sid, sid_n);
+		p = osl_put(p, ciphers, ciphers_n);
+		for (i = 0; i < types_n; i++)
+			if (SSL_client_hello_get0_ext(ssl, (unsigned int)types[i], &body, &body_n))
+				p = osl_put(osl_put16(p, (size_t)types[i]), body, body_n);
+		t->hello_n = n;
+	}
+	OPENSSL_free(types);
+	return t->hello != NULL;
+}
+
+static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+
+	(void)arg; /* the listener's, also after a switch */
+	if (t->refuse >= 0) {
+		*alert = t->refuse;
+		return SSL_CLIENT_HELLO_ERROR;
+	}
+	if (t->asks && !t->answered) {
+		if (!osl_hello_copy(t, ssl)) {
+			*alert = SSL_AD_INTERNAL_ERROR;
+			return SSL_CLIENT_HELLO_ERROR;
+		}
+		t->asking = 1;
+		return SSL_CLIENT_HELLO_RETRY;
+	}
+	t->answered = 0; /* the answer to a HelloRetryRequest is asked about again */
+	t->decided = 1;
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* ---- acts ---- */
+
+typedef struct {
+	osl_ssl *t;
+	osl_fail *fail;
+} osl_ssl_made;
+
+static void osl_ssl_free(osl_ssl *t) {
+	osl_enter();
+	SSL_SESSION_free(t->first);
+	SSL_free(t->ssl);
+	free(t->spill);
+	OPENSSL_free(t->hello);
+	OPENSSL_free(t);
+	osl_sweep();
+}
+
+/* osl_ssl_new makes a machine; asks suspends it at every ClientHello. SSL_new. */
+static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks) {
+	osl_ssl_made made = {NULL, NULL};
+	osl_ssl *t;
+	BIO *b;
+
+	osl_enter();
+	if (!CRYPTO_THREAD_run_once(&osl_bio_once, osl_bio_init) || !osl_bio_method ||
+	    !(t = OPENSSL_zalloc(sizeof *t))) {
+		made.fail = osl_take(0);
+		return made;
+	}
+	t->refuse = -1;
+	t->asks = asks;
+	if (!(t->ssl = SSL_new(c)) || !(b = BIO_new(osl_bio_method))) {
+		made.fail = osl_take(0);
+		osl_ssl_free(t);
+		return made;
+	}
+	BIO_set_data(b, t);
+	BIO_set_init(b, 1);
+	SSL_set_bio(t->ssl, b, b);
+	SSL_set_app_data(t->ssl, t);
+	if (server)
+		SSL_set_accept_state(t->ssl);
+	else
+		SSL_set_connect_state(t->ssl);
+	osl_leave();
+	made.t = t;
+	return made;
+}
+
+enum {
+	OSL_DONE,    /* did what was asked */
+	OSL_INPUT,   /* wants ciphertext */
+	OSL_HELLO,   /* wants an answer to a ClientHello */
+	OSL_GOODBYE, /* the peer said close_notify */
+	OSL_CUT,     /* the wire ended without one */
+	OSL_FAILED   /* fail says why */
+};
+
+/* osl_turn is what one act of the machine came to. Bytes that were read or
+ * written count also when want is not OSL_DONE. */
+typedef struct {
+	size_t n;       /* plaintext read or written */
+	size_t used;    /* ciphertext taken from in */
+	size_t out;     /* ciphertext left in out */
+	size_t spilled; /* more of it waits for osl_drain */
+	int want;
+	int pending;  /* plaintext waits in libssl */
+	int decided;  /* contexts are too late */
+	int ticketed; /* a session has arrived after the handshake */
+	osl_fail *fail;
+} osl_turn;
+
+static void osl_lend(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap) {
+	osl_enter();
+	t->in = in;
+	t->in_n = in_n;
+	t->eof = eof;
+	t->saw_eof = 0;
+	t->out = out;
+	t->out_n = 0;
+	t->out_cap = out_cap;
+}
+
+/* osl_end gives back what was lent and says what ret, of the libssl call just made, means. */
+static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
+	osl_turn r = {0};
+	int code = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);
+
+	switch (code) {
+	case SSL_ERROR_NONE:
+		r.want = OSL_DONE;
+		break;
+	case SSL_ERROR_WANT_READ:
+		r.want = OSL_INPUT;
+		break;
+	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
+		r.want = OSL_HELLO;
+		break;
+	case SSL_ERROR_ZERO_RETURN:
+		r.want = OSL_GOODBYE;
+		break;
+	default:
+		r.want = OSL_FAILED;
+#ifdef SSL_R_UNEXPECTED_EOF_WHILE_READING /* 3.0; 1.1.1 says SSL_ERROR_SYSCALL with an empty queue */
+		if (t->saw_eof && ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+			r.want = OSL_CUT;
+#endif
+		if (t->saw_eof && code == SSL_ERROR_SYSCALL && !ERR_peek_error())
+			r.want = OSL_CUT;
+		if (r.want == OSL_CUT) {
+			ERR_clear_error();
+			break;
+		}
+		r.fail = osl_take(code);
+		if (r.fail != &osl_fail_no_memory)
+			r.fail->verify = (int)SSL_get_verify_result(t->ssl);
+	}
+	if (t->first && SSL_get_session(t->ssl) != t->first) {
+		SSL_SESSION_free(t->first);
+		t->first = NULL;
+		t->ticketed = 1;
+	}
+	r.n = n;
+	r.used = in_n - t->in_n;
+	r.out = t->out_n;
+	r.spilled = t->spill_n - t->spill_r;
+	r.pending = SSL_pending(t->ssl) > 0;
+	r.decided = t->decided;
+	r.ticketed = t->ticketed;
+	t->in = NULL;
+	t->out = NULL;
+	t->in_n = t->out_n = t->out_cap = 0;
+	return r;
+}
+
+/* osl_handshake goes on with the handshake. SSL_do_handshake. */
+static osl_turn osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof,
+                              unsigned char *out, size_t out_cap) {
+	osl_turn r;
+	int ret;
+
+	osl_lend(t, in, in_n, eof, out, out_cap);
+	if (t->asking) {
+		t->asking = 0;
+		t->answered = 1;
+	}
+	if (!SSL_is_server(t->ssl))
+		t->decided = 1; /* a client has said what it offers */
+	ret = SSL_do_handshake(t->ssl);
+	if (ret == 1 && !SSL_is_server(t->ssl))
+		t->first = SSL_get1_session(t->ssl);
+	r = osl_end(t, ret, 0, in_n);
+	osl_sweep();
+	return r;
+}
+
+/* osl_record_waits says whether a whole record is at hand, so that reading on costs no wait. */
+static int osl_record_waits(const osl_ssl *t) {
+	return t->in_n >= 5 && t->in_n - 5 >= ((size_t)t->in[3] << 8 | t->in[4]);
+}
+
+/* osl_read fills p from as many records as are at hand. SSL_read_ex. */
+static osl_turn osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof) {
+	size_t got = 0, k;
+	osl_turn r;
+	int ret;
+
+	osl_lend(t, in, in_n, eof, NULL, 0);
+	while ((ret = SSL_read_ex(t->ssl, p + got, n - got, &k)) == 1) {
+		got += k;
+		if (got == n || !osl_record_waits(t))
+			break;
+	}
+	r = osl_end(t, ret, got, in_n);
+	osl_leave();
+	return r;
+}
+
+/* osl_write seals all of p. SSL_write_ex. */
+static osl_turn osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap) {
+	size_t put = 0, k;
+	osl_turn r;
+	int ret = 1;
+
+	osl_lend(t, NULL, 0, 0, out, out_cap);
+	while (put < n && (ret = SSL_write_ex(t->ssl, p + put, n - put, &k)) == 1)
+		put += k;
+	r = osl_end(t, ret, put, 0);
+	osl_leave();
+	return r;
+}
+
+/* osl_shutdown says close_notify, and when it has been said reads on for the
+ * peer's. SSL_shutdown. */
+static osl_turn osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof,
+                             unsigned char *out, size_t out_cap) {
+	osl_turn r;
+	int ret;
+
+	osl_lend(t, in, in_n, eof, out, out_cap);
+	ret = SSL_shutdown(t->ssl);
+	r = osl_end(t, ret == 0 ? 1 : ret, 0, in_n);
+	if (ret == 0)
+		r.want = OSL_INPUT; /* said; the peer's is not here yet */
+	osl_sweep();
+	return r;
+}
+
+static int osl_ssl_version(osl_ssl *t) {
+	return SSL_version(t->ssl);
+}
+
+/* osl_keep_session marks both directions as shut, without which SSL_free takes
+ * the session out of the cache and spoils it. SSL_set_shutdown. */
+static void osl_keep_session(osl_ssl *t) {
+	osl_enter();
+	SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	osl_leave();
+}
+
+/* osl_drain takes what spilled. */
+static size_t osl_drain(osl_ssl *t, unsigned char *p, size_t n) {
+	size_t k = t->spill_n - t->spill_r;
+
+	if (k > n)
+		k = n;
+	if (k)
+		memcpy(p, t->spill + t->spill_r, k);
+	t->spill_r += k;
+	if (t->spill_r == t->spill_n) {
+		free(t->spill);
+		t->spill = NULL;
+		t->spill_r = t->spill_n = t->spill_cap = 0;
+	}
+	return k;
+}
+
+/* osl_ssl_set_ctx switches to another SSL_CTX, with all that SSL_set_SSL_CTX
+ * leaves behind, and names the session id context itself: libssl's inheritance
+ * ends where a connection's context differs from its SSL_CTX's. c NULL is the
+ * SSL_CTX that the machine was made from. */
+static osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size_t sid_n) {
+	X509_VERIFY_PARAM *to, *from;
+	SSL *ssl = t->ssl;
+	uint64_t options;
+
+	osl_enter();
+	if (!(c = SSL_set_SSL_CTX(ssl, c)))
+		return osl_take(0);
+	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(c), SSL_CTX_get_verify_callback(c));
+	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(c));
+	to = SSL_get0_param(ssl);
+	from = SSL_CTX_get0_param(c);
+	X509_VERIFY_PARAM_clear_flags(to, X509_VERIFY_PARAM_get_flags(to));
+	X509_VERIFY_PARAM_set_flags(to, X509_VERIFY_PARAM_get_flags(from));
+	options = SSL_CTX_get_options(c);
+	SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
+	SSL_set_options(ssl, options);
+	return osl_result(SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(c)) == 1 &&
+	                  SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(c)) == 1 &&
+	                  SSL_set_session_id_context(ssl, sid, (unsigned int)sid_n) == 1);
+}
+
+/* osl_ssl_set_name asks for a server by name and expects that name, or that
+ * address, in its certificate. SSL_set_tlsext_host_name, X509_VERIFY_PARAM_set1_host. */
+static osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
+	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+
+	osl_enter();
+	if (is_ip) /* RFC 6066: an address is no server name */
+		return osl_result(X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1);
+}
+
+static void osl_ssl_refuse(osl_ssl *t, int alert) {
+	t->refuse = alert;
+}
+
+typedef struct {
+	int version, reused, done, verify_result, cipher;
+	char cipher_name[64];
+	unsigned char alpn[256];
+	size_t alpn_n;
+	char server_name[256];
+	size_t server_name_n;
+	unsigned char sidctx[SSL_MAX_SID_CTX_LENGTH];
+	size_t sidctx_n;
+} osl_state;
+
+/* osl_ssl_state reads what a connection has come to. */
+static void osl_ssl_state(osl_ssl *t, osl_state *s) {
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(t->ssl);
+	const SSL_SESSION *session = SSL_get_session(t->ssl);
+	const char *name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+	const unsigned char *alpn, *sid;
+	unsigned int n;
+
+	osl_enter();
+	s->version = SSL_version(t->ssl);
+	s->reused = SSL_session_reused(t->ssl);
+	s->done = SSL_is_init_finished(t->ssl);
+	s->verify_result = (int)SSL_get_verify_result(t->ssl);
+	s->cipher = cipher ? SSL_CIPHER_get_protocol_id(cipher) : 0;
+	snprintf(s->cipher_name, sizeof s->cipher_name, "%s", cipher ? SSL_CIPHER_get_name(cipher) : "");
+	SSL_get0_alpn_selected(t->ssl, &alpn, &n);
+	s->alpn_n = n;
+	memcpy(s->alpn, n ? alpn : (const unsigned char *)"", n);
+	s->server_name_n = (size_t)snprintf(s->server_name, sizeof s->server_name, "%s", name ? name : "");
+	if (s->server_name_n >= sizeof s->server_name)
+		s->server_name_n = sizeof s->server_name - 1;
+	s->sidctx_n = 0;
+	if (session) {
+		sid = SSL_SESSION_get0_id_context(session, &n);
+		memcpy(s->sidctx, sid, n);
+		s->sidctx_n = n;
+	}
+	osl_leave();
+}
+
+static size_t osl_put_cert(X509 *x, unsigned char **p) {
+	int n = i2d_X509(x, NULL);
+
+	if (n < 0)
+		return 0;
+	if (*p) {
+		unsigned char *size = *p;
+		size[0] = (unsigned char)(n >> 24), size[1] = (unsigned char)(n >> 16);
+		size[2] = (unsigned char)(n >> 8), size[3] = (unsigned char)n;
+		*p += 4;
+		i2d_X509(x, p);
+	}
+	return 4 + (size_t)n;
+}
+
+/* osl_ssl_peer_certs is the peer's leaf and then its chain, DER behind 32-bit
+ * lengths. SSL_get1_peer_certificate, SSL_get_peer_cert_chain. */
+static osl_bytes osl_ssl_peer_certs(osl_ssl *t) {
+	STACK_OF(X509) *chain;
+	osl_bytes r = {NULL, 0, NULL};
+	unsigned char *p = NULL;
+	X509 *leaf;
+	int i, pass;
+
+	osl_enter();
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	leaf = SSL_get1_peer_certificate(t->ssl);
+#else
+	leaf = SSL_get_peer_certificate(t->ssl); /* renamed in 3.0 */
+#endif
+	if (!leaf) {
+		osl_leave();
+		return r;
+	}
+	chain = SSL_get_peer_cert_chain(t->ssl); /* with the leaf on a client, without on a server */
+	for (pass = 0; pass < 2; pass++) {
+		r.n = osl_put_cert(leaf, &p);
+		for (i = 0; i < sk_X509_num(chain); i++)
+			if (i > 0 || SSL_is_server(t->ssl))
+				r.n += osl_put_cert(sk_X509_value(chain, i), &p);
+		if (pass == 0 && !(r.p = p = OPENSSL_malloc(r.n))) {
+			r.fail = osl_take(0);
+			break;
+		}
+	}
+	X509_free(leaf);
+	osl_sweep();
+	return r;
+}
+
+/* osl_ssl_hello gives the copy of the suspended ClientHello away. */
+static osl_bytes osl_ssl_hello(osl_ssl *t) {
+	osl_bytes r = {t->hello, t->hello_n, NULL};
+
+	t->hello = NULL;
+	t->hello_n = 0;
+	return r;
+}
+
+/* osl_ssl_export derives keying material. SSL_export_keying_material. */
+static osl_fail *osl_ssl_export(osl_ssl *t, unsigned char *p, size_t n, const char *label, size_t label_n,
+                                const unsigned char *context, size_t context_n, int use_context) {
+	osl_enter();
+	return osl_result(SSL_export_keying_material(t->ssl, p, n, label, label_n, context, context_n, use_context) == 1);
+}
+
+#endif
