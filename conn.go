@@ -255,16 +255,20 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 		}()
 	}
 	err = c.shake(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		c.shaken.Store(true)
-	} else if !isTimeout(err) {
+		c.keepFresh()
+	case !isTimeout(err):
 		c.shakeErr = err
+		c.dropCached()
 	}
 	return c.verdict(err)
 }
 
 // shake drives the machine's handshake over the wire, with both locks held.
 func (c *Conn) shake(ctx context.Context) error {
+	c.offerCached()
 	for {
 		w, err := c.ssl.Handshake()
 		sent := c.flush()
@@ -446,6 +450,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		if answer {
 			c.answer()
 		}
+		c.keepFresh()
 		if n > 0 || w == WantNothing {
 			return n, err
 		}

@@ -6,8 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // Ctx is the recipe that connections are made from: an SSL_CTX. It is open to
@@ -25,6 +29,14 @@ type Ctx struct {
 	sidCtxSet bool // somebody said a context, be it the empty one
 	trustSet  bool // somebody said whom to trust
 	hello     func(ctx context.Context, hello *ClientHello) (*Ctx, error)
+
+	sessions    ClientSessionCache
+	fingerprint fingerprint // of what a client's sessions must not cross
+
+	resumptions [resumptionKinds]atomic.Int64
+
+	keyLogMu sync.Mutex // guards keyLog, and is held while it is written to
+	keyLog   io.Writer
 }
 
 // sidContext is a session id context as a value: setting one allocates nothing.
@@ -161,6 +173,7 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 		if err != nil {
 			return fmt.Errorf("openssl: %s: %w", certificatePartText[part], err)
 		}
+		c.fingerprint.add("certificate", string(certPEM))
 		return nil
 	})
 }
@@ -194,6 +207,7 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		p.setVerify(mode)
+		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
 		return nil
 	})
 }
@@ -208,6 +222,7 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		p.setVerifyDepth(depth)
+		c.fingerprint.add("verify depth", strconv.Itoa(depth))
 		return nil
 	})
 }
@@ -232,6 +247,7 @@ func (c *Ctx) setTrust(pem []byte, names bool) error {
 			return fmt.Errorf("openssl: CA certificates: %w", err)
 		}
 		c.trustSet = true
+		c.fingerprint.add("trust", string(pem))
 		return nil
 	})
 }
@@ -261,6 +277,7 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 			return fmt.Errorf("openssl: CA certificates of %s: %w", strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
+		c.fingerprint.add("trust also", file, dir)
 		return nil
 	})
 }
@@ -372,6 +389,59 @@ func (c *Ctx) Options() (o Options) {
 		return nil
 	})
 	return o
+}
+
+// Conf runs one command: all that has no setter here. cmd is a name of
+// openssl.cnf's ("SignatureAlgorithms") or, with a dash, of the command line's
+// ("-sigalgs"). A refused command changes nothing.
+//
+// It is SSL_CONF_cmd.
+func (c *Ctx) Conf(cmd, value string) error {
+	if cmd == "" || strings.IndexByte(cmd+value, 0) >= 0 {
+		return fmt.Errorf("openssl: SSL_CONF_cmd: %q is no command", cmd)
+	}
+	return c.change(func(p ctxPtr) error {
+		answer, err := p.conf(c.server, cmd, value)
+		switch {
+		case answer == confUnknown:
+			return fmt.Errorf("openssl: SSL_CONF_cmd: %q is unknown, or not for this role: %w", cmd, err)
+		case answer == confNoValue:
+			return fmt.Errorf("openssl: SSL_CONF_cmd: %q needs a value: %w", cmd, err)
+		case err != nil:
+			return fmt.Errorf("openssl: SSL_CONF_cmd: %q does not take %q: %w", cmd, value, err)
+		}
+		c.fingerprint.add("conf", cmd, value)
+		return nil
+	})
+}
+
+// SSL_CONF_cmd's answers; its manual knows them as numbers only.
+const (
+	confUnknown = -2
+	confNoValue = -3
+)
+
+// SetKeyLogWriter has the secrets of every connection written to w, in the
+// format that Wireshark reads, line by line and never two at once. It makes
+// TLS worthless against whoever reads w: for debugging only. nil ends it.
+//
+// It is SSL_CTX_set_keylog_callback.
+func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
+	return c.change(func(p ctxPtr) error {
+		p.setKeyLog(w != nil)
+		c.keyLogMu.Lock()
+		defer c.keyLogMu.Unlock()
+		c.keyLog = w
+		return nil
+	})
+}
+
+func (c *Ctx) writeKeyLog(lines []byte) {
+	c.keyLogMu.Lock()
+	defer c.keyLogMu.Unlock()
+	if c.keyLog != nil {
+		c.keyLog.Write(lines)
+	}
 }
 
 // SetClientHelloFunc has f choose, for each connection that a server accepts,

@@ -200,6 +200,38 @@ func (c ctxPtr) facts() ctxFacts {
 	}
 }
 
+// conf answers SSL_CONF_cmd's answer, too.
+func (c ctxPtr) conf(server bool, cmd, value string) (answer int, err error) {
+	cCmd, cValue := C.CString(cmd), C.CString(value)
+	defer C.free(unsafe.Pointer(cCmd))
+	defer C.free(unsafe.Pointer(cValue))
+	r := C.osl_ctx_conf(c.p, cBool(server), cCmd, cValue)
+	return int(r.answer), takeError("SSL_CONF_cmd", r.fail)
+}
+
+func (c ctxPtr) setKeyLog(on bool) { C.osl_ctx_set_keylog(c.p, cBool(on)) }
+
+// ---- which libssl ----
+
+const (
+	compiledVersion = C.OPENSSL_VERSION_NUMBER
+	compiledText    = C.OPENSSL_VERSION_TEXT
+)
+
+func linkedVersion() (number uint64, text string) {
+	return uint64(C.OpenSSL_version_num()), C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION))
+}
+
+func fips() bool { return C.osl_fips() != 0 }
+
+func providers() []string {
+	b, err := takeBytes("OSSL_PROVIDER_do_all", C.osl_providers())
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+}
+
 // VerifyMode says whether the peer is asked for a certificate, and what happens
 // without a good one. The values are OpenSSL's bits and may be combined.
 type VerifyMode int

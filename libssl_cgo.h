@@ -6,6 +6,7 @@
 
 #include "queue_cgo.h"
 #include "machine_cgo.h"
+#include "sidctx_cgo.h"
 
 #include <openssl/bio.h>
 #include <openssl/pem.h>
@@ -44,6 +45,7 @@ static void osl_recipe_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, 
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	if (r) {
 		OPENSSL_free(r->alpn);
+		osl_ring_free(r->ring);
 		OPENSSL_free(r);
 	}
 }
@@ -59,6 +61,13 @@ typedef struct {
 	SSL_CTX *ctx;
 	osl_fail *fail;
 } osl_ctx_made;
+
+/* A password prompt on a server's terminal is never wanted: say that one was needed. */
+static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
+	(void)buf, (void)size, (void)rwflag;
+	*(int *)asked = 1;
+	return -1;
+}
 
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
 static osl_ctx_made osl_ctx_new(int server) {
@@ -77,6 +86,13 @@ static osl_ctx_made osl_ctx_new(int server) {
 	}
 	/* Slot 0 is for finding it from a callback, the other one for freeing it. */
 	SSL_CTX_set_app_data(c, r);
+	if (!osl_ctx_install(c, server)) {
+		made.fail = osl_take(0);
+		SSL_CTX_free(c);
+		return made;
+	}
+	SSL_CTX_set_default_passwd_cb(c, osl_no_password);
+	SSL_CTX_set_default_passwd_cb_userdata(c, &r->asked);
 
 	/* SSL_CTX_new has applied openssl.cnf; a floor that is higher there stays. */
 	if (SSL_CTX_get_min_proto_version(c) < TLS1_2_VERSION)
@@ -99,13 +115,6 @@ static void osl_ctx_free(SSL_CTX *c) {
 	osl_enter();
 	SSL_CTX_free(c);
 	osl_sweep();
-}
-
-/* A password prompt on a server's terminal is never wanted: say that one was needed. */
-static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
-	(void)buf, (void)size, (void)rwflag;
-	*(int *)asked = 1;
-	return -1;
 }
 
 /* osl_pem_end says whether the reader stopped at the end, rather than at something broken. */
@@ -336,6 +345,106 @@ static osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
 	f.options = SSL_CTX_get_options(c);
 	osl_leave();
 	return f;
+}
+
+/* osl_ctx_conf runs one command of openssl.cnf or, with a dash, of the command
+ * line. SSL_CONF_cmd. */
+typedef struct {
+	int answer; /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
+	osl_fail *fail;
+} osl_confed;
+
+static osl_confed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
+	unsigned int flags = SSL_CONF_FLAG_CERTIFICATE | SSL_CONF_FLAG_SHOW_ERRORS;
+	osl_confed r = {0, NULL};
+	SSL_CONF_CTX *conf;
+
+	osl_enter();
+	if (!(conf = SSL_CONF_CTX_new())) {
+		r.fail = osl_take(0);
+		return r;
+	}
+	flags |= server ? SSL_CONF_FLAG_SERVER : SSL_CONF_FLAG_CLIENT;
+	flags |= cmd[0] == '-' ? SSL_CONF_FLAG_CMDLINE : SSL_CONF_FLAG_FILE;
+	SSL_CONF_CTX_set_flags(conf, flags);
+	SSL_CONF_CTX_set_ssl_ctx(conf, c);
+	r.answer = SSL_CONF_cmd(conf, cmd, value);
+	if (r.answer <= 0 || SSL_CONF_CTX_finish(conf) != 1)
+		r.fail = osl_take(0);
+	SSL_CONF_CTX_free(conf);
+	osl_sweep();
+	return r;
+}
+
+static void osl_keylog_cb(const SSL *ssl, const char *line) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+	size_t n = strlen(line);
+	unsigned char *p = OPENSSL_clear_realloc(t->keylog, t->keylog_n, t->keylog_n + n + 1);
+
+	if (!p)
+		return;
+	memcpy(p + t->keylog_n, line, n);
+	p[t->keylog_n + n] = '\n';
+	t->keylog = p;
+	t->keylog_n += n + 1;
+}
+
+/* osl_ctx_set_keylog has every machine collect its secrets' lines. SSL_CTX_set_keylog_callback. */
+static void osl_ctx_set_keylog(SSL_CTX *c, int on) {
+	osl_enter();
+	SSL_CTX_set_keylog_callback(c, on ? osl_keylog_cb : NULL);
+	osl_leave();
+}
+
+/* ---- which libssl ---- */
+
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+#include <openssl/provider.h>
+
+typedef struct {
+	char *p;
+	size_t n;
+} osl_names;
+
+static int osl_provider_name(OSSL_PROVIDER *provider, void *arg) {
+	osl_names *names = arg;
+	const char *name = OSSL_PROVIDER_get0_name(provider);
+	size_t n = strlen(name) + 1;
+	char *p = OPENSSL_realloc(names->p, names->n + n);
+
+	if (!p)
+		return 0;
+	memcpy(p + names->n, name, n);
+	names->p = p;
+	names->n += n;
+	return 1;
+}
+#endif
+
+/* osl_providers is the names of the loaded providers, a NUL behind each; there
+ * are none before 3.0. OSSL_PROVIDER_do_all. */
+static osl_bytes osl_providers(void) {
+	osl_bytes r = {NULL, 0, NULL};
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	osl_names names = {NULL, 0};
+
+	osl_enter();
+	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
+	if (OSSL_PROVIDER_do_all(NULL, osl_provider_name, &names) != 1)
+		r.fail = osl_take(0);
+	r.p = (unsigned char *)names.p;
+	r.n = names.n;
+	osl_sweep();
+#endif
+	return r;
+}
+
+static int osl_fips(void) {
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	return EVP_default_properties_is_fips_enabled(NULL);
+#else
+	return FIPS_mode(); /* gone in 3.0 */
+#endif
 }
 
 #endif

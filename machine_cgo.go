@@ -1,6 +1,8 @@
 package openssl
 
 /*
+#cgo noescape osl_ssl_new
+#cgo nocallback osl_ssl_new
 #cgo noescape osl_handshake
 #cgo nocallback osl_handshake
 #cgo noescape osl_read
@@ -47,6 +49,8 @@ type turn struct {
 	n, used, out, spilled      int
 	want                       want
 	pending, decided, ticketed bool
+	fresh, keylog              bool
+	resumption                 Resumption
 	err                        error
 }
 
@@ -55,12 +59,13 @@ func takeTurn(op string, r C.osl_turn) turn {
 		n: int(r.n), used: int(r.used), out: int(r.out), spilled: int(r.spilled),
 		want:    want(r.want),
 		pending: r.pending != 0, decided: r.decided != 0, ticketed: r.ticketed != 0,
+		fresh: r.fresh != 0, keylog: r.keylog != 0, resumption: Resumption(r.resumption),
 		err: takeError(op, r.fail),
 	}
 }
 
-func newSSLPtr(c ctxPtr, server, asks bool) (sslPtr, error) {
-	made := C.osl_ssl_new(c.p, cBool(server), cBool(asks))
+func newSSLPtr(c ctxPtr, server, asks bool, sidCtx []byte) (sslPtr, error) {
+	made := C.osl_ssl_new(c.p, cBool(server), cBool(asks), lend(sidCtx), C.size_t(len(sidCtx)))
 	return sslPtr{made.t}, takeError("SSL_new", made.fail)
 }
 
@@ -110,6 +115,24 @@ func (s sslPtr) refuse(alert uint8) { C.osl_ssl_refuse(s.p, C.int(alert)) }
 func (s sslPtr) hello() ([]byte, error) {
 	return takeBytes("SSL_client_hello_get0_ext", C.osl_ssl_hello(s.p))
 }
+
+// keyLog takes the lines that have been collected.
+func (s sslPtr) keyLog() ([]byte, error) {
+	return takeBytes("SSL_CTX_set_keylog_callback", C.osl_ssl_keylog(s.p))
+}
+
+// Resumption says whether a connection resumed a session, and if not, why.
+type Resumption int
+
+const (
+	ResumptionNotOffered      Resumption = C.OSL_NOT_OFFERED      // the client had nothing to resume
+	ResumptionResumed         Resumption = C.OSL_RESUMED          // it was resumed
+	ResumptionContextMismatch Resumption = C.OSL_CONTEXT_MISMATCH // made within another session id context
+	ResumptionNotFound        Resumption = C.OSL_NOT_FOUND        // not, or no longer, in the cache
+	ResumptionExpired         Resumption = C.OSL_EXPIRED          // past its timeout
+	ResumptionUndecryptable   Resumption = C.OSL_UNDECRYPTABLE    // a ticket that no key opens
+	ResumptionOther           Resumption = C.OSL_OTHER            // declined for a reason that libssl does not tell
+)
 
 // sslState is what a connection has come to.
 type sslState struct {

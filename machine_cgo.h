@@ -15,11 +15,26 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 
+typedef struct osl_ring osl_ring; /* ticket keys, see sidctx_cgo.h */
+
 /* What a callback needs to know of the SSL_CTX it is called for. */
 typedef struct {
 	unsigned char *alpn;
 	size_t alpn_n;
+	int asked; /* libssl wanted a password */
+	osl_ring *ring;
 } osl_recipe;
+
+/* What a client has offered to resume, and what became of it. */
+enum {
+	OSL_NOT_OFFERED,
+	OSL_RESUMED,
+	OSL_CONTEXT_MISMATCH,
+	OSL_NOT_FOUND,
+	OSL_EXPIRED,
+	OSL_UNDECRYPTABLE,
+	OSL_OTHER
+};
 
 typedef struct {
 	SSL *ssl;
@@ -46,9 +61,32 @@ typedef struct {
 	unsigned char *hello;
 	size_t hello_n;
 
-	SSL_SESSION *first; /* a client's at the handshake's end, held so that its address stays taken */
-	int ticketed;       /* a newer session has arrived since */
+	SSL_SESSION *last; /* a client's, held so that its address stays taken while it is compared */
+	int ticketed;      /* a newer session has arrived since the handshake */
+	int fresh;         /* or in this act */
+
+	/* The resumption that a client asks a server for. */
+	SSL_CTX *listener; /* that the machine was made from; its cache, keys and counters hold throughout */
+	unsigned char sidctx[SSL_MAX_SID_CTX_LENGTH]; /* in force; libssl has no getter */
+	size_t sidctx_n;
+	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH]; /* that is looked up in the cache */
+	size_t id_n;
+	int resumption;
+	long timeouts; /* of the listener, before the decision */
+
+	unsigned char *keylog; /* lines since they were last collected */
+	size_t keylog_n;
 } osl_ssl;
+
+/* osl_ssl_name_sidctx sets a context and remembers it. SSL_set_session_id_context. */
+static int osl_ssl_name_sidctx(osl_ssl *t, const unsigned char *sid, unsigned int n) {
+	if (SSL_set_session_id_context(t->ssl, sid, n) != 1)
+		return 0;
+	if (n)
+		memcpy(t->sidctx, sid, n);
+	t->sidctx_n = n;
+	return 1;
+}
 
 /* ---- the wire's end of the machine ---- */
 
@@ -169,6 +207,42 @@ static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
 	return t->hello != NULL;
 }
 
+/* osl_hello_offer notes what the client wants to resume: by ticket until the
+ * ticket callback knows better, by id where libssl is going to look one up. */
+static void osl_hello_offer(osl_ssl *t, SSL *ssl) {
+	const unsigned char *p, *versions;
+	size_t n, versions_n;
+	int tickets = !(SSL_get_options(ssl) & SSL_OP_NO_TICKET);
+
+	t->resumption = OSL_NOT_OFFERED;
+	t->id_n = 0;
+	t->timeouts = SSL_CTX_sess_timeouts(t->listener);
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_psk, &p, &n)) {
+		/* The first identity: libssl's clients send a resumption's before any other. */
+		size_t id_n = n >= 4 ? (size_t)p[2] << 8 | p[3] : 0;
+		t->resumption = OSL_OTHER;
+		if (!tickets && id_n == sizeof t->id && n >= 4 + id_n) {
+			memcpy(t->id, p + 4, id_n);
+			t->id_n = id_n;
+		}
+		return;
+	}
+	/* The legacy id of a client that speaks TLS 1.3 is random, and no offer. */
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_supported_versions, &versions, &versions_n) &&
+	    SSL_get_max_proto_version(ssl) != TLS1_2_VERSION)
+		return;
+	if (tickets && SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &p, &n) && n > 0) {
+		t->resumption = OSL_OTHER;
+		return;
+	}
+	n = SSL_client_hello_get0_session_id(ssl, &p);
+	if (n > 0 && n <= sizeof t->id) {
+		t->resumption = OSL_OTHER;
+		memcpy(t->id, p, n);
+		t->id_n = n;
+	}
+}
+
 static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 	osl_ssl *t = SSL_get_app_data(ssl);
 
@@ -185,6 +259,7 @@ static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 		t->asking = 1;
 		return SSL_CLIENT_HELLO_RETRY;
 	}
+	osl_hello_offer(t, ssl);
 	t->answered = 0; /* the answer to a HelloRetryRequest is asked about again */
 	t->decided = 1;
 	return SSL_CLIENT_HELLO_SUCCESS;
@@ -199,16 +274,17 @@ typedef struct {
 
 static void osl_ssl_free(osl_ssl *t) {
 	osl_enter();
-	SSL_SESSION_free(t->first);
+	SSL_SESSION_free(t->last);
 	SSL_free(t->ssl);
 	free(t->spill);
+	OPENSSL_clear_free(t->keylog, t->keylog_n);
 	OPENSSL_free(t->hello);
 	OPENSSL_free(t);
 	osl_sweep();
 }
 
 /* osl_ssl_new makes a machine; asks suspends it at every ClientHello. SSL_new. */
-static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks) {
+static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned char *sid, size_t sid_n) {
 	osl_ssl_made made = {NULL, NULL};
 	osl_ssl *t;
 	BIO *b;
@@ -220,7 +296,10 @@ static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks) {
 		return made;
 	}
 	t->refuse = -1;
+	t->timeouts = -1;
 	t->asks = asks;
+	t->listener = c;
+	memcpy(t->sidctx, sid, t->sidctx_n = sid_n);
 	if (!(t->ssl = SSL_new(c)) || !(b = BIO_new(osl_bio_method))) {
 		made.fail = osl_take(0);
 		osl_ssl_free(t);
@@ -259,6 +338,9 @@ typedef struct {
 	int pending;  /* plaintext waits in libssl */
 	int decided;  /* contexts are too late */
 	int ticketed; /* a session has arrived after the handshake */
+	int fresh;    /* a client's connection has another session than before */
+	int keylog;   /* lines wait for osl_ssl_keylog */
+	int resumption;
 	osl_fail *fail;
 } osl_turn;
 
@@ -307,10 +389,10 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 		if (r.fail != &osl_fail_no_memory)
 			r.fail->verify = (int)SSL_get_verify_result(t->ssl);
 	}
-	if (t->first && SSL_get_session(t->ssl) != t->first) {
-		SSL_SESSION_free(t->first);
-		t->first = NULL;
-		t->ticketed = 1;
+	if (t->last && SSL_get_session(t->ssl) != t->last) {
+		SSL_SESSION_free(t->last);
+		t->last = SSL_get1_session(t->ssl);
+		t->ticketed = r.fresh = 1;
 	}
 	r.n = n;
 	r.used = in_n - t->in_n;
@@ -319,10 +401,36 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	r.pending = SSL_pending(t->ssl) > 0;
 	r.decided = t->decided;
 	r.ticketed = t->ticketed;
+	r.resumption = t->resumption;
+	r.keylog = t->keylog_n != 0;
 	t->in = NULL;
 	t->out = NULL;
 	t->in_n = t->out_n = t->out_cap = 0;
 	return r;
+}
+
+/* osl_judge_timeout sees an expired session go: libssl takes it out of the cache
+ * and counts, in the act that decides. */
+static void osl_judge_timeout(osl_ssl *t) {
+	if (t->id_n && SSL_CTX_sess_timeouts(t->listener) != t->timeouts)
+		t->resumption = OSL_EXPIRED;
+	t->timeouts = -1;
+}
+
+/* osl_judge says, at a handshake's end, what became of the client's
+ * offer. A session that is looked up by its id passes no callback; if it is
+ * there still it was not to be resumed here. In TLS 1.3 an expired session
+ * stays there too, and is called a mismatch. */
+static void osl_judge(osl_ssl *t) {
+	if (SSL_session_reused(t->ssl)) {
+		t->resumption = OSL_RESUMED;
+		return;
+	}
+	if (t->timeouts >= 0)
+		osl_judge_timeout(t);
+	if (!t->id_n || t->resumption == OSL_EXPIRED)
+		return;
+	t->resumption = SSL_has_matching_session_id(t->ssl, t->id, (unsigned int)t->id_n) ? OSL_CONTEXT_MISMATCH : OSL_NOT_FOUND;
 }
 
 /* osl_handshake goes on with the handshake. SSL_do_handshake. */
@@ -339,8 +447,12 @@ static osl_turn osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	if (!SSL_is_server(t->ssl))
 		t->decided = 1; /* a client has said what it offers */
 	ret = SSL_do_handshake(t->ssl);
+	if (ret == 1)
+		osl_judge(t);
 	if (ret == 1 && !SSL_is_server(t->ssl))
-		t->first = SSL_get1_session(t->ssl);
+		t->last = SSL_get1_session(t->ssl);
+	else if (t->timeouts >= 0 && t->decided)
+		osl_judge_timeout(t);
 	r = osl_end(t, ret, 0, in_n);
 	osl_sweep();
 	return r;
@@ -450,7 +562,7 @@ static osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *si
 	SSL_set_options(ssl, options);
 	return osl_result(SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(c)) == 1 &&
 	                  SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(c)) == 1 &&
-	                  SSL_set_session_id_context(ssl, sid, (unsigned int)sid_n) == 1);
+	                  osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n));
 }
 
 /* osl_ssl_set_name asks for a server by name and expects that name, or that
@@ -566,6 +678,15 @@ static osl_bytes osl_ssl_hello(osl_ssl *t) {
 
 	t->hello = NULL;
 	t->hello_n = 0;
+	return r;
+}
+
+/* osl_ssl_keylog gives the collected lines away. */
+static osl_bytes osl_ssl_keylog(osl_ssl *t) {
+	osl_bytes r = {t->keylog, t->keylog_n, NULL};
+
+	t->keylog = NULL;
+	t->keylog_n = 0;
 	return r;
 }
 

@@ -44,6 +44,41 @@ func (s *Session) MarshalBinary() (der []byte, err error) {
 	return der, err
 }
 
+// ParseSessionPEM reads one session in PEM, as `openssl s_client -sess_out`
+// writes it.
+//
+// It is PEM_read_bio_SSL_SESSION.
+func ParseSessionPEM(pem []byte) (*Session, error) {
+	p, err := parseSessionPEMPtr(pem)
+	if err != nil {
+		return nil, fmt.Errorf("openssl: %d bytes hold no session: %w", len(pem), err)
+	}
+	return newSession(p), nil
+}
+
+// MarshalPEM is [Session.MarshalBinary] in PEM.
+//
+// It is PEM_write_bio_SSL_SESSION.
+func (s *Session) MarshalPEM() (pem []byte, err error) {
+	err = s.use(func(p sessionPtr) error {
+		pem, err = p.pem()
+		return err
+	})
+	return pem, err
+}
+
+// Clone is the same session once more, closed by itself: for a cache that hands
+// one out and keeps it. A connection that spoils one spoils both.
+//
+// It is SSL_SESSION_up_ref.
+func (s *Session) Clone() (clone *Session, err error) {
+	err = s.use(func(p sessionPtr) error {
+		clone = newSession(p.share())
+		return nil
+	})
+	return clone, err
+}
+
 func (s *Session) use(act func(p sessionPtr) error) error {
 	if s == nil {
 		return errNilSession

@@ -11,6 +11,10 @@ package openssl
 #cgo nocallback osl_session_set_sidctx
 #cgo noescape osl_session_read
 #cgo nocallback osl_session_read
+#cgo noescape osl_session_parse_pem
+#cgo nocallback osl_session_parse_pem
+#cgo noescape osl_ctx_set_ticket_keys
+#cgo nocallback osl_ctx_set_ticket_keys
 #include "sidctx_cgo.h"
 */
 import "C"
@@ -69,6 +73,9 @@ type sessionInfo struct {
 	timeout    time.Duration
 }
 
+// singleUse says whether offering the session twice would tell on its owner.
+func (i sessionInfo) singleUse() bool { return i.version > C.TLS1_2_VERSION }
+
 func (s sessionPtr) info() sessionInfo {
 	var info C.osl_session_info
 	C.osl_session_read(s.p, &info)
@@ -81,3 +88,82 @@ func (s sessionPtr) info() sessionInfo {
 		timeout:   time.Duration(info.timeout) * time.Second,
 	}
 }
+
+func parseSessionPEMPtr(pem []byte) (sessionPtr, error) {
+	made := C.osl_session_parse_pem(lend(pem), C.size_t(len(pem)))
+	return sessionPtr{made.session}, takeError("PEM_read_bio_SSL_SESSION", made.fail)
+}
+
+func (s sessionPtr) pem() ([]byte, error) {
+	return takeBytes("PEM_write_bio_SSL_SESSION", C.osl_session_pem(s.p))
+}
+
+// share is the same session once more, to be freed by itself.
+func (s sessionPtr) share() sessionPtr { return sessionPtr{C.osl_session_share(s.p)} }
+
+// ---- the session cache ----
+
+func (c ctxPtr) setCacheMode(m SessionCacheMode) { C.osl_ctx_set_cache_mode(c.p, C.long(m)) }
+
+func (c ctxPtr) cacheMode() SessionCacheMode { return SessionCacheMode(C.osl_ctx_cache_mode(c.p)) }
+
+func (c ctxPtr) setCacheSize(n int) { C.osl_ctx_set_cache_size(c.p, C.long(n)) }
+
+func (c ctxPtr) setTimeout(seconds int64) { C.osl_ctx_set_timeout(c.p, C.long(seconds)) }
+
+func (c ctxPtr) setNumTickets(n int) error {
+	return takeError("SSL_CTX_set_num_tickets", C.osl_ctx_set_num_tickets(c.p, C.size_t(n)))
+}
+
+func (c ctxPtr) flush(at int64) { C.osl_ctx_flush(c.p, C.int64_t(at)) }
+
+func (c ctxPtr) counters() SessionCounters {
+	n := C.osl_ctx_counters(c.p)
+	return SessionCounters{
+		Number:             int64(n.number),
+		Connect:            int64(n.connect),
+		ConnectGood:        int64(n.connect_good),
+		ConnectRenegotiate: int64(n.connect_renegotiate),
+		Accept:             int64(n.accept),
+		AcceptGood:         int64(n.accept_good),
+		AcceptRenegotiate:  int64(n.accept_renegotiate),
+		Hits:               int64(n.hits),
+		CallbackHits:       int64(n.cb_hits),
+		Misses:             int64(n.misses),
+		Timeouts:           int64(n.timeouts),
+		CacheFull:          int64(n.cache_full),
+	}
+}
+
+// SessionCacheMode says which sessions libssl keeps. The values are OpenSSL's
+// bits and may be combined.
+type SessionCacheMode int
+
+const (
+	SessionCacheOff              SessionCacheMode = C.SSL_SESS_CACHE_OFF
+	SessionCacheClient           SessionCacheMode = C.SSL_SESS_CACHE_CLIENT
+	SessionCacheServer           SessionCacheMode = C.SSL_SESS_CACHE_SERVER
+	SessionCacheBoth             SessionCacheMode = C.SSL_SESS_CACHE_BOTH
+	SessionCacheNoAutoClear      SessionCacheMode = C.SSL_SESS_CACHE_NO_AUTO_CLEAR
+	SessionCacheNoInternalLookup SessionCacheMode = C.SSL_SESS_CACHE_NO_INTERNAL_LOOKUP
+	SessionCacheNoInternalStore  SessionCacheMode = C.SSL_SESS_CACHE_NO_INTERNAL_STORE
+	SessionCacheNoInternal       SessionCacheMode = C.SSL_SESS_CACHE_NO_INTERNAL
+	SessionCacheUpdateTime       SessionCacheMode = C.SSL_SESS_CACHE_UPDATE_TIME
+)
+
+// ---- ticket keys ----
+
+func (c ctxPtr) setTicketKeys(keys []TicketKey) error {
+	flat := make([]byte, 0, len(keys)*int(unsafe.Sizeof(TicketKey{})))
+	for i := range keys {
+		flat = append(flat, keys[i].Name[:]...)
+		flat = append(flat, keys[i].AES[:]...)
+		flat = append(flat, keys[i].HMAC[:]...)
+	}
+	defer clear(flat)
+	return takeError("SSL_CTX_set_tlsext_ticket_key_cb",
+		C.osl_ctx_set_ticket_keys(c.p, lend(flat), C.size_t(len(keys))))
+}
+
+// ageTicketKeys is for tests: no clock of C's can be turned.
+func (c ctxPtr) ageTicketKeys(seconds int64) { C.osl_ctx_age_ticket_keys(c.p, C.int64_t(seconds)) }

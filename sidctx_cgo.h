@@ -1,12 +1,26 @@
 /*
- * The session corner: session id contexts and sessions. See queue_cgo.h for
- * how an act is built.
+ * The session corner: session id contexts, sessions, the cache, ticket keys and
+ * the callbacks that go with them. See queue_cgo.h for how an act is built.
  */
 #ifndef OSL_SIDCTX_CGO_H
 #define OSL_SIDCTX_CGO_H
 
 #include "queue_cgo.h"
 #include "machine_cgo.h"
+
+#ifndef SSL_SESS_CACHE_UPDATE_TIME /* 3.0 */
+#define SSL_SESS_CACHE_UPDATE_TIME 0
+#endif
+
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+#include <openssl/core_names.h>
+#include <openssl/params.h>
+#else
+#include <openssl/hmac.h>
+#endif
 
 /* libssl takes an unsigned int: a length of 2^32 must not arrive as 0. It
  * refuses every length above 32 without reading the bytes. */
@@ -21,7 +35,7 @@ static osl_fail *osl_ctx_set_sidctx(SSL_CTX *c, const unsigned char *sid, size_t
 
 static osl_fail *osl_ssl_set_sidctx(osl_ssl *t, const unsigned char *sid, size_t n) {
 	osl_enter();
-	return osl_result(SSL_set_session_id_context(t->ssl, sid, osl_sidctx_len(n)) == 1);
+	return osl_result(osl_ssl_name_sidctx(t, sid, osl_sidctx_len(n)));
 }
 
 typedef struct {
@@ -70,6 +84,14 @@ static osl_bytes osl_session_der(SSL_SESSION *s) {
 	return r;
 }
 
+static int64_t osl_session_time(const SSL_SESSION *s) {
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+	return (int64_t)SSL_SESSION_get_time_ex(s); /* the older one ends in 2038 */
+#else
+	return SSL_SESSION_get_time(s);
+#endif
+}
+
 typedef struct {
 	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
 	size_t id_n;
@@ -92,11 +114,7 @@ static void osl_session_read(const SSL_SESSION *s, osl_session_info *info) {
 	info->sidctx_n = n;
 	info->version = SSL_SESSION_get_protocol_version(s);
 	info->resumable = SSL_SESSION_is_resumable(s);
-#if OPENSSL_VERSION_NUMBER >= 0x30300000L
-	info->time = (int64_t)SSL_SESSION_get_time_ex(s); /* the older one ends in 2038 */
-#else
-	info->time = SSL_SESSION_get_time(s);
-#endif
+	info->time = osl_session_time(s);
 	info->timeout = SSL_SESSION_get_timeout(s);
 	osl_leave();
 }
@@ -135,6 +153,345 @@ static osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned ch
 	}
 	osl_leave();
 	return made;
+}
+
+/* ---- sessions in PEM ---- */
+
+/* osl_session_parse_pem reads one PEM session. PEM_read_bio_SSL_SESSION. */
+static osl_session_made osl_session_parse_pem(const unsigned char *pem, size_t n) {
+	osl_session_made made = {NULL, NULL};
+	BIO *b;
+
+	osl_enter();
+	b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+	if (!b || !(made.session = PEM_read_bio_SSL_SESSION(b, NULL, NULL, NULL)))
+		made.fail = osl_take(0);
+	BIO_free(b);
+	osl_sweep();
+	return made;
+}
+
+/* osl_session_pem writes a session. PEM_write_bio_SSL_SESSION. */
+static osl_bytes osl_session_pem(SSL_SESSION *s) {
+	osl_bytes r = {NULL, 0, NULL};
+	BIO *b;
+	char *p;
+	long n;
+
+	osl_enter();
+	b = BIO_new(BIO_s_secmem());
+	if (!b || !PEM_write_bio_SSL_SESSION(b, s) || (n = BIO_get_mem_data(b, &p)) <= 0 ||
+	    !(r.p = OPENSSL_memdup(p, (size_t)n)))
+		r.fail = osl_take(0);
+	else
+		r.n = (size_t)n;
+	BIO_free(b);
+	osl_sweep();
+	return r;
+}
+
+/* osl_session_share is the same session once more. SSL_SESSION_up_ref. */
+static SSL_SESSION *osl_session_share(SSL_SESSION *s) {
+	SSL_SESSION_up_ref(s);
+	return s;
+}
+
+/* ---- the session cache ---- */
+
+static void osl_ctx_set_cache_mode(SSL_CTX *c, long mode) {
+	osl_enter();
+	SSL_CTX_set_session_cache_mode(c, mode);
+	osl_leave();
+}
+
+static long osl_ctx_cache_mode(SSL_CTX *c) {
+	return SSL_CTX_get_session_cache_mode(c);
+}
+
+static void osl_ctx_set_cache_size(SSL_CTX *c, long n) {
+	osl_enter();
+	SSL_CTX_sess_set_cache_size(c, n);
+	osl_leave();
+}
+
+static void osl_ctx_set_timeout(SSL_CTX *c, long seconds) {
+	osl_enter();
+	SSL_CTX_set_timeout(c, seconds);
+	osl_leave();
+}
+
+static osl_fail *osl_ctx_set_num_tickets(SSL_CTX *c, size_t n) {
+	osl_enter();
+	return osl_result(SSL_CTX_set_num_tickets(c, n) == 1);
+}
+
+/* osl_ctx_flush takes out what has expired at that time. SSL_CTX_flush_sessions. */
+static void osl_ctx_flush(SSL_CTX *c, int64_t at) {
+	osl_enter();
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+	SSL_CTX_flush_sessions_ex(c, (time_t)at); /* the older one ends in 2038 */
+#else
+	SSL_CTX_flush_sessions(c, (long)at);
+#endif
+	osl_sweep();
+}
+
+/* The twelve counters of an SSL_CTX. */
+typedef struct {
+	long number, connect, connect_good, connect_renegotiate;
+	long accept, accept_good, accept_renegotiate;
+	long hits, cb_hits, misses, timeouts, cache_full;
+} osl_counters;
+
+static osl_counters osl_ctx_counters(SSL_CTX *c) {
+	osl_counters n;
+
+	osl_enter();
+	n.number = SSL_CTX_sess_number(c);
+	n.connect = SSL_CTX_sess_connect(c);
+	n.connect_good = SSL_CTX_sess_connect_good(c);
+	n.connect_renegotiate = SSL_CTX_sess_connect_renegotiate(c);
+	n.accept = SSL_CTX_sess_accept(c);
+	n.accept_good = SSL_CTX_sess_accept_good(c);
+	n.accept_renegotiate = SSL_CTX_sess_accept_renegotiate(c);
+	n.hits = SSL_CTX_sess_hits(c);
+	n.cb_hits = SSL_CTX_sess_cb_hits(c);
+	n.misses = SSL_CTX_sess_misses(c);
+	n.timeouts = SSL_CTX_sess_timeouts(c);
+	n.cache_full = SSL_CTX_sess_cache_full(c);
+	osl_leave();
+	return n;
+}
+
+/* ---- ticket keys ---- */
+
+typedef struct {
+	unsigned char name[16], aes[32], hmac[32];
+} osl_ticket_key;
+
+typedef struct {
+	osl_ticket_key key;
+	int64_t born;
+} osl_aged_key;
+
+/* osl_ring is the keys of one SSL_CTX, the one that seals first. Until somebody
+ * sets keys it makes its own: a new one each day, and old ones open for as long
+ * as a session that they sealed may live. */
+struct osl_ring {
+	CRYPTO_RWLOCK *lock;
+	int set; /* by somebody */
+	size_t n;
+	osl_aged_key *keys;
+};
+
+enum { OSL_KEY_LIFE = 24 * 60 * 60 };
+
+static void osl_ring_free(osl_ring *r) {
+	if (!r)
+		return;
+	CRYPTO_THREAD_lock_free(r->lock);
+	OPENSSL_clear_free(r->keys, r->n * sizeof *r->keys);
+	OPENSSL_free(r);
+}
+
+static osl_ring *osl_ring_new(void) {
+	osl_ring *r = OPENSSL_zalloc(sizeof *r);
+
+	if (r && !(r->lock = CRYPTO_THREAD_lock_new())) {
+		OPENSSL_free(r);
+		return NULL;
+	}
+	return r;
+}
+
+/* osl_ring_turn puts a fresh key first and drops those that no living session
+ * needs; the ring's lock is held for writing. */
+static int osl_ring_turn(osl_ring *r, int64_t now, int64_t timeout) {
+	size_t keep = 0, i;
+	osl_aged_key *keys;
+
+	for (i = 0; i < r->n; i++)
+		if (now - r->keys[i].born < OSL_KEY_LIFE + timeout)
+			keep = i + 1;
+	if (!(keys = OPENSSL_malloc((keep + 1) * sizeof *keys)))
+		return 0;
+	if (RAND_bytes((unsigned char *)&keys[0].key, sizeof keys[0].key) != 1) {
+		OPENSSL_free(keys);
+		return 0;
+	}
+	keys[0].born = now;
+	if (keep)
+		memcpy(keys + 1, r->keys, keep * sizeof *keys);
+	OPENSSL_clear_free(r->keys, r->n * sizeof *r->keys);
+	r->keys = keys;
+	r->n = keep + 1;
+	return 1;
+}
+
+/* osl_ring_seal copies the key that seals now. */
+static int osl_ring_seal(osl_ring *r, int64_t timeout, osl_ticket_key *key) {
+	int64_t now = (int64_t)time(NULL);
+	int ok, stale;
+
+	if (!CRYPTO_THREAD_read_lock(r->lock))
+		return 0;
+	stale = r->n == 0 || (!r->set && now - r->keys[0].born >= OSL_KEY_LIFE);
+	if (!stale)
+		*key = r->keys[0].key;
+	CRYPTO_THREAD_unlock(r->lock);
+	if (!stale)
+		return 1;
+	if (!CRYPTO_THREAD_write_lock(r->lock))
+		return 0;
+	ok = (r->n && (r->set || now - r->keys[0].born < OSL_KEY_LIFE)) || osl_ring_turn(r, now, timeout);
+	if (ok)
+		*key = r->keys[0].key;
+	CRYPTO_THREAD_unlock(r->lock);
+	return ok;
+}
+
+/* osl_ring_open finds a key by its name: 0 for none, 1 for the first, 2 for an older one. */
+static int osl_ring_open(osl_ring *r, const unsigned char *name, osl_ticket_key *key) {
+	int found = 0;
+	size_t i;
+
+	if (!CRYPTO_THREAD_read_lock(r->lock))
+		return 0;
+	for (i = 0; i < r->n && !found; i++) {
+		if (memcmp(r->keys[i].key.name, name, sizeof key->name) != 0)
+			continue;
+		*key = r->keys[i].key;
+		found = i == 0 ? 1 : 2;
+	}
+	CRYPTO_THREAD_unlock(r->lock);
+	return found;
+}
+
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+typedef EVP_MAC_CTX osl_ticket_mac;
+
+static int osl_ticket_mac_key(osl_ticket_mac *mac, osl_ticket_key *key) {
+	char digest[] = "SHA256";
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->hmac, sizeof key->hmac),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+		OSSL_PARAM_construct_end(),
+	};
+	return EVP_MAC_CTX_set_params(mac, params);
+}
+#else
+/* 1.1.1 has no EVP_MAC; 3.0 deprecates HMAC_CTX. */
+typedef HMAC_CTX osl_ticket_mac;
+
+static int osl_ticket_mac_key(osl_ticket_mac *mac, osl_ticket_key *key) {
+	return HMAC_Init_ex(mac, key->hmac, sizeof key->hmac, EVP_sha256(), NULL);
+}
+#endif
+
+static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                             osl_ticket_mac *mac, int seal) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+	osl_recipe *recipe = SSL_CTX_get_app_data(t->listener);
+	osl_ticket_key key;
+	int r;
+
+	if (seal) {
+		if (!osl_ring_seal(recipe->ring, SSL_CTX_get_timeout(t->listener), &key))
+			return -1;
+		memcpy(name, key.name, sizeof key.name);
+		r = RAND_bytes(iv, EVP_CIPHER_iv_length(EVP_aes_256_cbc())) == 1 &&
+		    EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv) && osl_ticket_mac_key(mac, &key)
+		        ? 1 : -1;
+	} else {
+		r = osl_ring_open(recipe->ring, name, &key);
+		/* 2 renews: in TLS 1.3 a resumption that brought no ticket would be the last. */
+		if (r == 1 && SSL_version(ssl) >= TLS1_3_VERSION)
+			r = 2;
+		if (r && (!EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv) || !osl_ticket_mac_key(mac, &key)))
+			r = -1;
+	}
+	OPENSSL_cleanse(&key, sizeof key);
+	return r;
+}
+
+/* osl_ticket_opened notes why a ticket will not be resumed and decides as libssl
+ * does without a callback. */
+static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_n,
+                                           SSL_TICKET_STATUS status, void *arg) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+	const unsigned char *sid;
+	unsigned int n;
+
+	(void)name, (void)name_n, (void)arg;
+	switch (status) {
+	case SSL_TICKET_SUCCESS:
+	case SSL_TICKET_SUCCESS_RENEW:
+		sid = SSL_SESSION_get0_id_context(s, &n);
+		if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
+			t->resumption = OSL_CONTEXT_MISMATCH;
+		else if ((int64_t)time(NULL) - osl_session_time(s) >= SSL_SESSION_get_timeout(s))
+			t->resumption = OSL_EXPIRED;
+		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+	case SSL_TICKET_NO_DECRYPT:
+		t->resumption = OSL_UNDECRYPTABLE;
+		break;
+	default:
+		break;
+	}
+	return SSL_TICKET_RETURN_IGNORE_RENEW;
+}
+
+/* osl_ctx_install gives an SSL_CTX the callbacks of this corner, from birth on. */
+static int osl_ctx_install(SSL_CTX *c, int server) {
+	osl_recipe *recipe = SSL_CTX_get_app_data(c);
+
+	if (!server)
+		return 1;
+	if (!(recipe->ring = osl_ring_new()) || !SSL_CTX_set_session_ticket_cb(c, NULL, osl_ticket_opened, NULL))
+		return 0;
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	return SSL_CTX_set_tlsext_ticket_key_evp_cb(c, osl_ticket_key_cb);
+#else
+	return SSL_CTX_set_tlsext_ticket_key_cb(c, osl_ticket_key_cb);
+#endif
+}
+
+/* osl_ctx_set_ticket_keys swaps all keys at once, also under load. */
+static osl_fail *osl_ctx_set_ticket_keys(SSL_CTX *c, const unsigned char *keys, size_t n) {
+	osl_ring *r = ((osl_recipe *)SSL_CTX_get_app_data(c))->ring;
+	osl_aged_key *aged;
+	size_t i, old_n;
+
+	osl_enter();
+	if (!(aged = OPENSSL_zalloc(n * sizeof *aged)))
+		return osl_take(0);
+	for (i = 0; i < n; i++)
+		memcpy(&aged[i].key, keys + i * sizeof aged->key, sizeof aged->key);
+	if (!CRYPTO_THREAD_write_lock(r->lock)) {
+		OPENSSL_clear_free(aged, n * sizeof *aged);
+		return osl_take(0);
+	}
+	old_n = r->n;
+	osl_aged_key *old = r->keys;
+	r->keys = aged;
+	r->n = n;
+	r->set = 1;
+	CRYPTO_THREAD_unlock(r->lock);
+	OPENSSL_clear_free(old, old_n * sizeof *old);
+	osl_leave();
+	return NULL;
+}
+
+/* osl_ctx_age_ticket_keys moves the birth of every key back, for tests of their turn. */
+static void osl_ctx_age_ticket_keys(SSL_CTX *c, int64_t seconds) {
+	osl_ring *r = ((osl_recipe *)SSL_CTX_get_app_data(c))->ring;
+	size_t i;
+
+	if (CRYPTO_THREAD_write_lock(r->lock)) {
+		for (i = 0; i < r->n; i++)
+			r->keys[i].born -= seconds;
+		CRYPTO_THREAD_unlock(r->lock);
+	}
 }
 
 #endif

@@ -41,13 +41,16 @@ type SSL struct {
 	ticketed  bool // a session has arrived since the handshake
 	saidBye   bool // close_notify is out
 	heard     bool // plaintext has been read
+	fresh     bool // a client has a session that nobody has taken for a cache
+
+	resumption Resumption // of a finished handshake
 
 	readErr error // what every later Read returns
 	fatal   error // what every later act returns
 
 	sidCtx   sidContext
 	offered  *sidContext // of the session that a client offers
-	named    bool        // a client knows whom to expect
+	name     string      // that a client expects; empty for nobody
 	hello    *ClientHello
 	helloErr error
 	state    *ConnectionState // of a finished handshake
@@ -149,7 +152,7 @@ func NewSSL(c *Ctx) (*SSL, error) {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
-		made, err := newSSLPtr(p, c.server, c.hello != nil)
+		made, err := newSSLPtr(p, c.server, c.hello != nil, c.sidCtx.bytes())
 		if err != nil {
 			return err
 		}
@@ -187,6 +190,10 @@ func (s *SSL) settle(t turn) turn {
 	s.pending = t.pending
 	s.decided = s.decided || t.decided
 	s.ticketed = t.ticketed
+	s.fresh = s.fresh || t.fresh
+	if t.keylog {
+		s.writeKeyLog()
+	}
 	s.starved = t.want == wantInput
 	switch t.want {
 	case wireCut:
@@ -197,6 +204,14 @@ func (s *SSL) settle(t turn) turn {
 		s.readErr, s.fatal = t.err, t.err
 	}
 	return t
+}
+
+// writeKeyLog hands collected lines to the Ctx's writer, whose failure is no
+// reason to fail a connection.
+func (s *SSL) writeKeyLog() {
+	if lines, err := s.h.p.keyLog(); err == nil {
+		s.ctx.writeKeyLog(lines)
+	}
 }
 
 // waiting says whether an act that reads could only ask for input again.
@@ -354,7 +369,7 @@ func (s *SSL) SetServerName(name string) error {
 	if err := s.h.p.setServerName(name, isIP); err != nil {
 		return err
 	}
-	s.named = true
+	s.name = name
 	return nil
 }
 
@@ -399,10 +414,21 @@ func (s *SSL) handshake() (Want, error) {
 		s.suspended = true
 		return WantClientHello, nil
 	case wantNothing:
-		s.done = true
+		s.finish(t)
 		return WantNothing, nil
 	}
 	return WantNothing, s.readErr
+}
+
+// finish is the end of the handshake.
+func (s *SSL) finish(t turn) {
+	s.done = true
+	s.resumption = t.resumption
+	s.fresh = s.client
+	if s.offered != nil && s.resumption == ResumptionNotOffered {
+		s.resumption = ResumptionOther
+	}
+	s.first.resumptions[s.resumption].Add(1)
 }
 
 // mayCall is what a client is asked before its first byte.
@@ -410,7 +436,7 @@ func (s *SSL) mayCall() error {
 	if s.offered != nil && *s.offered != s.sidCtx {
 		return mismatch(s.sidCtx.bytes(), s.offered.bytes())
 	}
-	if s.named {
+	if s.name != "" {
 		return nil
 	}
 	return s.ctx.use(func(p ctxPtr) error {
@@ -682,6 +708,7 @@ func (s *SSL) readState() ConnectionState {
 		NegotiatedProtocol: st.alpn,
 		ServerName:         st.serverName,
 		SessionIDContext:   st.sidCtx,
+		Resumption:         s.resumption,
 	}
 	ders, err := s.h.p.peerCertificates()
 	for _, der := range ders {
@@ -721,6 +748,10 @@ type ConnectionState struct {
 
 	// SessionIDContext is the context that the connection's session was made within.
 	SessionIDContext []byte
+
+	// Resumption says why a session was, or was not, resumed. A server knows; a
+	// client whose offer was declined only knows that (ResumptionOther).
+	Resumption Resumption
 }
 
 // TLS is the state as crypto/tls shows it, for code that is written for that,
