@@ -259,6 +259,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	case err == nil:
 		c.shaken.Store(true)
 		c.keepFresh()
+		c.storeMade()
 	case !isTimeout(err):
 		c.shakeErr = err
 		c.dropCached()
@@ -309,6 +310,7 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		}
 	}
 	if err == nil {
+		c.askStore(ctx)
 		return nil
 	}
 	alert := alertInternalError
@@ -322,6 +324,9 @@ func (c *Conn) answerHello(ctx context.Context) error {
 
 // askHello calls the function. Its context ends with the handshake's, and with Close.
 func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err error) {
+	if c.ssl.first.hello == nil {
+		return nil, nil // it is the store's question alone
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.mu.Lock()

@@ -30,6 +30,7 @@ type Ctx struct {
 	trustSet  bool // somebody said whom to trust
 	hello     func(ctx context.Context, hello *ClientHello) (*Ctx, error)
 
+	store       SessionStore
 	sessions    ClientSessionCache
 	fingerprint fingerprint // of what a client's sessions must not cross
 

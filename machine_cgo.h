@@ -36,6 +36,19 @@ enum {
 	OSL_OTHER
 };
 
+enum { OSL_MAX_IDS = 4 }; /* libssl's clients offer one; others are not looked up without end */
+
+/* What a ClientHello says about resumption. */
+typedef struct {
+	int tls13;    /* it speaks TLS 1.3 */
+	int psk;      /* it has a pre-shared key */
+	int ticket;   /* it has a ticket of TLS 1.2 */
+	size_t sid_n; /* the session id of TLS 1.2; a TLS 1.3 client's is random */
+	unsigned char sid[SSL_MAX_SSL_SESSION_ID_LENGTH];
+	size_t ids_n; /* the identities of a session id's length */
+	unsigned char ids[OSL_MAX_IDS][SSL_MAX_SSL_SESSION_ID_LENGTH];
+} osl_offer;
+
 typedef struct {
 	SSL *ssl;
 
@@ -69,10 +82,15 @@ typedef struct {
 	SSL_CTX *listener; /* that the machine was made from; its cache, keys and counters hold throughout */
 	unsigned char sidctx[SSL_MAX_SID_CTX_LENGTH]; /* in force; libssl has no getter */
 	size_t sidctx_n;
-	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH]; /* that is looked up in the cache */
-	size_t id_n;
+	osl_offer offer;
 	int resumption;
 	long timeouts; /* of the listener, before the decision */
+
+	/* An external store's side. */
+	SSL_SESSION *answers[OSL_MAX_IDS]; /* what it has found, kept for the whole handshake */
+	size_t answers_n;
+	unsigned char *made; /* new sessions since they were last collected, see osl_new_session_cb */
+	size_t made_n;
 
 	unsigned char *keylog; /* lines since they were last collected */
 	size_t keylog_n;
@@ -207,40 +225,50 @@ static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
 	return t->hello != NULL;
 }
 
-/* osl_hello_offer notes what the client wants to resume: by ticket until the
- * ticket callback knows better, by id where libssl is going to look one up. */
+/* osl_hello_offer notes what the client wants to resume. */
 static void osl_hello_offer(osl_ssl *t, SSL *ssl) {
-	const unsigned char *p, *versions;
-	size_t n, versions_n;
-	int tickets = !(SSL_get_options(ssl) & SSL_OP_NO_TICKET);
+	osl_offer *o = &t->offer;
+	const unsigned char *p;
+	size_t n, k;
 
-	t->resumption = OSL_NOT_OFFERED;
-	t->id_n = 0;
-	t->timeouts = SSL_CTX_sess_timeouts(t->listener);
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_psk, &p, &n)) {
-		/* The first identity: libssl's clients send a resumption's before any other. */
-		size_t id_n = n >= 4 ? (size_t)p[2] << 8 | p[3] : 0;
-		t->resumption = OSL_OTHER;
-		if (!tickets && id_n == sizeof t->id && n >= 4 + id_n) {
-			memcpy(t->id, p + 4, id_n);
-			t->id_n = id_n;
-		}
-		return;
-	}
-	/* The legacy id of a client that speaks TLS 1.3 is random, and no offer. */
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_supported_versions, &versions, &versions_n) &&
-	    SSL_get_max_proto_version(ssl) != TLS1_2_VERSION)
-		return;
-	if (tickets && SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &p, &n) && n > 0) {
-		t->resumption = OSL_OTHER;
-		return;
-	}
+	memset(o, 0, sizeof *o);
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_supported_versions, &p, &n))
+		for (k = 1; k + 1 < n; k += 2)
+			if ((p[k] << 8 | p[k + 1]) == TLS1_3_VERSION)
+				o->tls13 = 1;
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &p, &n) && n > 0)
+		o->ticket = 1;
 	n = SSL_client_hello_get0_session_id(ssl, &p);
-	if (n > 0 && n <= sizeof t->id) {
-		t->resumption = OSL_OTHER;
-		memcpy(t->id, p, n);
-		t->id_n = n;
+	if (n > 0 && n <= sizeof o->sid)
+		memcpy(o->sid, p, o->sid_n = n);
+	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_psk, &p, &n) || n < 2)
+		return;
+	o->psk = 1;
+	k = (size_t)p[0] << 8 | p[1]; /* the list: 16-bit length, identity, 32-bit age, each */
+	n = k < n - 2 ? k : n - 2;
+	for (p += 2; n >= 6 && o->ids_n < OSL_MAX_IDS; p += 6 + k, n -= 6 + k) {
+		k = (size_t)p[0] << 8 | p[1];
+		if (k > n - 6)
+			return;
+		if (k == sizeof o->ids[0])
+			memcpy(o->ids[o->ids_n++], p + 2, k);
 	}
+}
+
+/* osl_offered_ids points at the ids that libssl is going to look up, by the
+ * options and versions that now hold. */
+static size_t osl_offered_ids(osl_ssl *t, const unsigned char **ids, size_t *id_n) {
+	uint64_t options = SSL_get_options(t->ssl);
+	int max = (int)SSL_get_max_proto_version(t->ssl);
+
+	if (t->offer.tls13 && !(options & SSL_OP_NO_TLSv1_3) && (max == 0 || max >= TLS1_3_VERSION)) {
+		*ids = t->offer.ids[0];
+		*id_n = sizeof t->offer.ids[0];
+		return options & SSL_OP_NO_TICKET ? t->offer.ids_n : 0;
+	}
+	*ids = t->offer.sid;
+	*id_n = t->offer.sid_n;
+	return t->offer.sid_n && (options & SSL_OP_NO_TICKET || !t->offer.ticket);
 }
 
 static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
@@ -251,6 +279,7 @@ static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 		*alert = t->refuse;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
+	osl_hello_offer(t, ssl);
 	if (t->asks && !t->answered) {
 		if (!osl_hello_copy(t, ssl)) {
 			*alert = SSL_AD_INTERNAL_ERROR;
@@ -259,7 +288,8 @@ static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 		t->asking = 1;
 		return SSL_CLIENT_HELLO_RETRY;
 	}
-	osl_hello_offer(t, ssl);
+	t->timeouts = SSL_CTX_sess_timeouts(t->listener);
+	t->resumption = t->offer.psk || t->offer.sid_n ? OSL_OTHER : OSL_NOT_OFFERED; /* until somebody knows better */
 	t->answered = 0; /* the answer to a HelloRetryRequest is asked about again */
 	t->decided = 1;
 	return SSL_CLIENT_HELLO_SUCCESS;
@@ -276,6 +306,9 @@ static void osl_ssl_free(osl_ssl *t) {
 	osl_enter();
 	SSL_SESSION_free(t->last);
 	SSL_free(t->ssl);
+	while (t->answers_n)
+		SSL_SESSION_free(t->answers[--t->answers_n]);
+	OPENSSL_clear_free(t->made, t->made_n);
 	free(t->spill);
 	OPENSSL_clear_free(t->keylog, t->keylog_n);
 	OPENSSL_free(t->hello);
@@ -340,6 +373,7 @@ typedef struct {
 	int ticketed; /* a session has arrived after the handshake */
 	int fresh;    /* a client's connection has another session than before */
 	int keylog;   /* lines wait for osl_ssl_keylog */
+	int made;     /* sessions wait for osl_ssl_sessions_made */
 	int resumption;
 	osl_fail *fail;
 } osl_turn;
@@ -403,6 +437,7 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	r.ticketed = t->ticketed;
 	r.resumption = t->resumption;
 	r.keylog = t->keylog_n != 0;
+	r.made = t->made_n != 0;
 	t->in = NULL;
 	t->out = NULL;
 	t->in_n = t->out_n = t->out_cap = 0;
@@ -412,25 +447,40 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 /* osl_judge_timeout sees an expired session go: libssl takes it out of the cache
  * and counts, in the act that decides. */
 static void osl_judge_timeout(osl_ssl *t) {
-	if (t->id_n && SSL_CTX_sess_timeouts(t->listener) != t->timeouts)
+	const unsigned char *id;
+	size_t id_n;
+
+	if (osl_offered_ids(t, &id, &id_n) && SSL_CTX_sess_timeouts(t->listener) != t->timeouts)
 		t->resumption = OSL_EXPIRED;
 	t->timeouts = -1;
 }
 
-/* osl_judge says, at a handshake's end, what became of the client's
- * offer. A session that is looked up by its id passes no callback; if it is
- * there still it was not to be resumed here. In TLS 1.3 an expired session
- * stays there too, and is called a mismatch. */
+/* osl_judge says, at a handshake's end, what became of the client's offer. A
+ * session that is looked up by its id passes no callback; if it is there still
+ * it was not to be resumed here. In TLS 1.3 an expired session stays there too,
+ * and is called a mismatch. */
 static void osl_judge(osl_ssl *t) {
+	const unsigned char *id;
+	size_t id_n;
+
 	if (SSL_session_reused(t->ssl)) {
 		t->resumption = OSL_RESUMED;
 		return;
 	}
 	if (t->timeouts >= 0)
 		osl_judge_timeout(t);
-	if (!t->id_n || t->resumption == OSL_EXPIRED)
+	if (t->resumption != OSL_OTHER)
 		return;
-	t->resumption = SSL_has_matching_session_id(t->ssl, t->id, (unsigned int)t->id_n) ? OSL_CONTEXT_MISMATCH : OSL_NOT_FOUND;
+	if (SSL_version(t->ssl) >= TLS1_3_VERSION && !t->offer.psk) {
+		t->resumption = OSL_NOT_OFFERED; /* the legacy session id is random */
+		return;
+	}
+	if (!osl_offered_ids(t, &id, &id_n))
+		return;
+	if (t->answers_n || SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n))
+		t->resumption = OSL_CONTEXT_MISMATCH;
+	else
+		t->resumption = OSL_NOT_FOUND;
 }
 
 /* osl_handshake goes on with the handshake. SSL_do_handshake. */

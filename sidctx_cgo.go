@@ -13,6 +13,12 @@ package openssl
 #cgo nocallback osl_session_read
 #cgo noescape osl_session_parse_pem
 #cgo nocallback osl_session_parse_pem
+#cgo noescape osl_ssl_answer
+#cgo nocallback osl_ssl_answer
+#cgo noescape osl_ssl_offered
+#cgo nocallback osl_ssl_offered
+#cgo noescape osl_ssl_spoilt
+#cgo nocallback osl_ssl_spoilt
 #cgo noescape osl_ctx_set_ticket_keys
 #cgo nocallback osl_ctx_set_ticket_keys
 #include "sidctx_cgo.h"
@@ -167,3 +173,48 @@ func (c ctxPtr) setTicketKeys(keys []TicketKey) error {
 
 // ageTicketKeys is for tests: no clock of C's can be turned.
 func (c ctxPtr) ageTicketKeys(seconds int64) { C.osl_ctx_age_ticket_keys(c.p, C.int64_t(seconds)) }
+
+// ---- an external store ----
+
+func (c ctxPtr) useStore() { C.osl_ctx_use_store(c.p) }
+
+// offeredIDs is what libssl is going to look up.
+func (s sslPtr) offeredIDs() (ids [][]byte) {
+	var flat [C.OSL_MAX_IDS * C.SSL_MAX_SSL_SESSION_ID_LENGTH]byte
+	var size C.size_t
+	n := int(C.osl_ssl_offered(s.p, lend(flat[:]), &size))
+	for i := range n {
+		ids = append(ids, append([]byte(nil), flat[i*int(size):(i+1)*int(size)]...))
+	}
+	return ids
+}
+
+func (s sslPtr) answer(der []byte) error {
+	return takeError("d2i_SSL_SESSION", C.osl_ssl_answer(s.p, lend(der), C.size_t(len(der))))
+}
+
+// madeSession is a new session on its way to a store.
+type madeSession struct {
+	id, sidCtx, der []byte
+	expires         time.Time
+}
+
+func (s sslPtr) madeSessions() (made []madeSession, err error) {
+	b, err := takeBytes("i2d_SSL_SESSION", C.osl_ssl_sessions_made(s.p))
+	for p := (parts{b: b}); len(p.b) > 0; {
+		made = append(made, madeSession{
+			id:      p.body(1),
+			sidCtx:  p.body(1),
+			expires: time.Unix(int64(p.uint(8)), 0),
+			der:     p.body(4),
+		})
+	}
+	return made, err
+}
+
+// spoiltID is the id of a session that libssl has spoilt, nil without one.
+func (s sslPtr) spoiltID() []byte {
+	var id [C.SSL_MAX_SSL_SESSION_ID_LENGTH]byte
+	n := int(C.osl_ssl_spoilt(s.p, lend(id[:])))
+	return append([]byte(nil), id[:n]...)
+}

@@ -441,12 +441,124 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 	return SSL_TICKET_RETURN_IGNORE_RENEW;
 }
 
+/* ---- an external store ---- */
+
+/* osl_get_session_cb answers from memory, and again after a HelloRetryRequest:
+ * the store was asked while the ClientHello was suspended. Only the session
+ * with exactly that id will do. */
+static SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int *copy) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+	unsigned int n;
+	size_t i;
+
+	*copy = 0;
+	for (i = 0; i < t->answers_n; i++) {
+		const unsigned char *p = SSL_SESSION_get_id(t->answers[i], &n);
+		if (id_n == (int)n && memcmp(p, id, n) == 0 && SSL_SESSION_up_ref(t->answers[i]))
+			return t->answers[i];
+	}
+	return NULL;
+}
+
+static void osl_put_be(unsigned char **p, uint64_t v, int size) {
+	while (size-- > 0)
+		*(*p)++ = (unsigned char)(v >> (8 * size));
+}
+
+/* osl_new_session_cb writes a session down for Go: its id and its context behind
+ * 8-bit lengths, when it expires in 64 bits, its DER behind a 32-bit length. */
+static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+	const unsigned char *id, *sid;
+	unsigned int id_n, sid_n;
+	unsigned char *p;
+	int der_n;
+	size_t n;
+
+	/* A TLS 1.3 ticket that is no id is never looked up. */
+	if (SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
+		return 0;
+	id = SSL_SESSION_get_id(s, &id_n);
+	sid = SSL_SESSION_get0_id_context(s, &sid_n);
+	if ((der_n = i2d_SSL_SESSION(s, NULL)) <= 0)
+		return 0;
+	n = 1 + id_n + 1 + sid_n + 8 + 4 + (size_t)der_n;
+	if (!(p = OPENSSL_clear_realloc(t->made, t->made_n, t->made_n + n)))
+		return 0;
+	t->made = p;
+	p += t->made_n;
+	t->made_n += n;
+	osl_put_be(&p, id_n, 1);
+	memcpy(p, id, id_n);
+	p += id_n;
+	osl_put_be(&p, sid_n, 1);
+	memcpy(p, sid, sid_n);
+	p += sid_n;
+	osl_put_be(&p, (uint64_t)(osl_session_time(s) + SSL_SESSION_get_timeout(s)), 8);
+	osl_put_be(&p, (uint64_t)der_n, 4);
+	i2d_SSL_SESSION(s, &p);
+	return 0; /* no reference is kept */
+}
+
+/* osl_ctx_use_store has sessions kept outside, and nowhere else. SSL_CTX_sess_set_new_cb. */
+static void osl_ctx_use_store(SSL_CTX *c) {
+	osl_enter();
+	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
+	osl_leave();
+}
+
+/* osl_ssl_sessions_made gives the new sessions away. */
+static osl_bytes osl_ssl_sessions_made(osl_ssl *t) {
+	osl_bytes r = {t->made, t->made_n, NULL};
+
+	t->made = NULL;
+	t->made_n = 0;
+	return r;
+}
+
+/* osl_ssl_offered copies the ids that a store can be asked for. */
+static size_t osl_ssl_offered(osl_ssl *t, unsigned char *p, size_t *id_n) {
+	const unsigned char *ids;
+	size_t n = osl_offered_ids(t, &ids, id_n);
+
+	if (n)
+		memcpy(p, ids, n * *id_n);
+	return n;
+}
+
+/* osl_ssl_answer is what the store has found: a session that may be resumed. */
+static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n) {
+	osl_session_made made = osl_session_parse(der, n);
+
+	if (made.fail)
+		return made.fail;
+	if (t->answers_n == OSL_MAX_IDS)
+		SSL_SESSION_free(t->answers[--t->answers_n]);
+	t->answers[t->answers_n++] = made.session;
+	return NULL;
+}
+
+/* osl_ssl_spoilt is the id of the session that libssl has spoilt, because of an
+ * alert or an unclean end; that is what a store must forget. */
+static size_t osl_ssl_spoilt(osl_ssl *t, unsigned char *id) {
+	SSL_SESSION *s = SSL_get_session(t->ssl);
+	const unsigned char *p;
+	unsigned int n;
+
+	if (!s || !(p = SSL_SESSION_get_id(s, &n)) || !n || SSL_SESSION_is_resumable(s))
+		return 0;
+	memcpy(id, p, n);
+	return n;
+}
+
 /* osl_ctx_install gives an SSL_CTX the callbacks of this corner, from birth on. */
 static int osl_ctx_install(SSL_CTX *c, int server) {
 	osl_recipe *recipe = SSL_CTX_get_app_data(c);
 
 	if (!server)
 		return 1;
+	SSL_CTX_sess_set_get_cb(c, osl_get_session_cb);
 	if (!(recipe->ring = osl_ring_new()) || !SSL_CTX_set_session_ticket_cb(c, NULL, osl_ticket_opened, NULL))
 		return 0;
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L

@@ -152,7 +152,7 @@ func NewSSL(c *Ctx) (*SSL, error) {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
-		made, err := newSSLPtr(p, c.server, c.hello != nil, c.sidCtx.bytes())
+		made, err := newSSLPtr(p, c.server, c.hello != nil || c.store != nil, c.sidCtx.bytes())
 		if err != nil {
 			return err
 		}
@@ -653,6 +653,38 @@ func (s *SSL) Refuse(alert tls.AlertError) error {
 	}
 	s.h.p.refuse(uint8(alert))
 	return nil
+}
+
+// OfferedSessionIDs is what a session store is to be asked for, while the
+// machine is in WantClientHello: the session ids, four at most, that libssl
+// will look up by the versions and options in force. Tickets are not among them.
+//
+// It is SSL_client_hello_get0_session_id and the pre_shared_key extension.
+func (s *SSL) OfferedSessionIDs() [][]byte {
+	if s.lock() != nil {
+		return nil
+	}
+	defer s.h.mu.Unlock()
+	if !s.suspended {
+		return nil
+	}
+	return s.h.p.offeredIDs()
+}
+
+// AnswerSession gives the machine a session that a store has found, in DER,
+// while it is in WantClientHello. libssl resumes it if its id was offered and
+// its context is the connection's.
+//
+// It is SSL_CTX_sess_set_get_cb with the answer prepared.
+func (s *SSL) AnswerSession(der []byte) error {
+	if err := s.lock(); err != nil {
+		return err
+	}
+	defer s.h.mu.Unlock()
+	if !s.suspended {
+		return errNotAsked
+	}
+	return s.h.p.answer(der)
 }
 
 // ExportKeyingMaterial derives length bytes that both ends agree on; TLS 1.2
