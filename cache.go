@@ -30,6 +30,7 @@ func (c *Ctx) SetSessionCacheMode(m SessionCacheMode) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		p.setCacheMode(m)
+		c.listenOnly = append(c.listenOnly, "SetSessionCacheMode")
 		return nil
 	})
 }
@@ -56,6 +57,7 @@ func (c *Ctx) SetSessionCacheSize(n int) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		p.setCacheSize(n)
+		c.listenOnly = append(c.listenOnly, "SetSessionCacheSize")
 		return nil
 	})
 }
@@ -70,6 +72,7 @@ func (c *Ctx) SetSessionTimeout(d time.Duration) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		p.setTimeout(int64(d / time.Second))
+		c.listenOnly = append(c.listenOnly, "SetSessionTimeout")
 		return nil
 	})
 }
@@ -82,7 +85,10 @@ func (c *Ctx) SetNumTickets(n int) error {
 	if n < 0 || n > 255 {
 		return fmt.Errorf("openssl: SSL_CTX_set_num_tickets: %d is not between 0 and 255", n)
 	}
-	return c.change(func(p ctxPtr) error { return p.setNumTickets(n) })
+	return c.change(func(p ctxPtr) error {
+		c.listenOnly = append(c.listenOnly, "SetNumTickets")
+		return p.setNumTickets(n)
+	})
 }
 
 // FlushSessions takes out of the cache what has expired at t.
@@ -115,6 +121,9 @@ type SessionCounters struct {
 type Stats struct {
 	SessionCounters
 
+	// ResumptionsRefused counts those that libssl made and this package refused.
+	ResumptionsRefused int64
+
 	// Resumptions counts each finished handshake once, by its Resumption, at
 	// the Ctx that the connection was made from.
 	Resumptions map[Resumption]int64
@@ -129,6 +138,7 @@ func (c *Ctx) Stats() (stats Stats) {
 	stats.Resumptions = make(map[Resumption]int64)
 	c.use(func(p ctxPtr) error {
 		stats.SessionCounters = p.counters()
+		stats.ResumptionsRefused = c.refused.Load()
 		for kind := range c.resumptions {
 			if n := c.resumptions[kind].Load(); n != 0 {
 				stats.Resumptions[Resumption(kind)] = n

@@ -32,7 +32,8 @@ type Conn struct {
 	bulk     bool   // under reading: the last read was large, so the next buffer is
 
 	shaken   atomic.Bool
-	shakeErr error // under both locks: why there will be no handshake any more
+	shakeErr error        // under both locks: why there will be no handshake any more
+	answered *helloAnswer // under both locks: to the first ClientHello
 
 	readUntil, writeUntil deadline
 
@@ -310,6 +311,9 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		}
 	}
 	if err == nil {
+		err = c.agrees()
+	}
+	if err == nil {
 		c.askStore(ctx)
 		return nil
 	}
@@ -320,6 +324,31 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		c.flush()
 	}
 	return err
+}
+
+// helloAnswer is what a ClientHello led to.
+type helloAnswer struct {
+	ctx    *Ctx
+	sidCtx sidContext
+}
+
+// agrees holds the answer to the ClientHello that follows a HelloRetryRequest
+// against the first: a client decides whether there is one, so it must decide
+// nothing.
+func (c *Conn) agrees() error {
+	s := c.ssl
+	if err := s.lock(); err != nil {
+		return err
+	}
+	defer s.h.mu.Unlock()
+	answer := &helloAnswer{s.ctx, s.sidCtx}
+	if c.answered == nil {
+		c.answered = answer
+	}
+	if *c.answered != *answer {
+		return fmt.Errorf("openssl: the ClientHello after a HelloRetryRequest leads elsewhere than the first: %w", alertIllegalParameter)
+	}
+	return nil
 }
 
 // askHello calls the function. Its context ends with the handshake's, and with Close.
@@ -336,12 +365,11 @@ func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err
 	if closing {
 		return nil, net.ErrClosed
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			next, err = nil, fmt.Errorf("openssl: the ClientHello function panicked: %v", r)
-		}
-	}()
-	return c.ssl.first.hello(ctx, hello)
+	err = contained("SetClientHelloFunc", func() (err error) {
+		next, err = c.ssl.first.hello(ctx, hello)
+		return err
+	})
+	return next, err
 }
 
 // fill waits for ciphertext, with reading held. It is called when the machine

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Ctx is the recipe that connections are made from: an SSL_CTX. It is open to
@@ -28,13 +29,29 @@ type Ctx struct {
 	sidCtx    sidContext
 	sidCtxSet bool // somebody said a context, be it the empty one
 	trustSet  bool // somebody said whom to trust
-	hello     func(ctx context.Context, hello *ClientHello) (*Ctx, error)
+	crls      []byte
+	locations []string // of trust that libssl looks up when it verifies
+	alpn      []byte
+
+	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
+	present    sidContext     // sidCtx, or what Revoke has made of it
+	policy     [32]byte       // digest of what hosts of one context must share
+	routed     bool           // connections are switched to it
+	listenOnly []string       // the setters called that a switch leaves behind
+
+	verify           VerifyMode
+	verifyConnection func(ConnectionState) error
+	checks           onOff
+	maxAuthAge       time.Duration
+	maxAuthAgeSet    bool
+	hello            func(ctx context.Context, hello *ClientHello) (*Ctx, error)
 
 	store       SessionStore
 	sessions    ClientSessionCache
 	fingerprint fingerprint // of what a client's sessions must not cross
 
 	resumptions [resumptionKinds]atomic.Int64
+	refused     atomic.Int64
 
 	keyLogMu sync.Mutex // guards keyLog, and is held while it is written to
 	keyLog   io.Writer
@@ -129,16 +146,18 @@ func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
 		if err := p.setSessionIDContext(sidCtx); err != nil {
 			return err
 		}
-		c.sidCtx, c.sidCtxSet = newSIDContext(sidCtx), true
+		c.sidCtx, c.sidCtxSet, c.derived = newSIDContext(sidCtx), true, nil
+		c.present = c.sidCtx
 		return nil
 	})
 }
 
-// SessionIDContext is a copy of what was last set, empty if nothing was or if
-// the Ctx is closed. libssl itself has no getter.
+// SessionIDContext is a copy of the context that new connections get: what was
+// last set, or what [Ctx.Revoke] has made of it. It is empty if nothing was set
+// or if the Ctx is closed. libssl itself has no getter.
 func (c *Ctx) SessionIDContext() (sidCtx []byte) {
 	c.use(func(ctxPtr) error {
-		sidCtx = append(sidCtx, c.sidCtx.bytes()...)
+		sidCtx = append(sidCtx, c.present.bytes()...)
 		return nil
 	})
 	return sidCtx
@@ -202,12 +221,13 @@ func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
 //
 // It is SSL_CTX_set_verify.
 func (c *Ctx) SetVerify(mode VerifyMode) error {
-	const known = VerifyPeer | VerifyFailIfNoPeerCert | VerifyClientOnce | VerifyPostHandshake
+	const known = VerifyPeer | VerifyFailIfNoPeerCert | VerifyClientOnce | VerifyPostHandshake | VerifyDefer
 	if mode&^known != 0 {
 		return fmt.Errorf("openssl: SSL_CTX_set_verify: %#x is no verify mode", int(mode))
 	}
 	return c.change(func(p ctxPtr) error {
 		p.setVerify(mode)
+		c.verify = mode
 		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
 		return nil
 	})
@@ -244,11 +264,27 @@ func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust(pem, true) }
 
 func (c *Ctx) setTrust(pem []byte, names bool) error {
 	return c.change(func(p ctxPtr) error {
-		if err := p.setTrust(pem, names); err != nil {
+		if err := p.setTrust(pem, names, c.crls); err != nil {
 			return fmt.Errorf("openssl: CA certificates: %w", err)
 		}
-		c.trustSet = true
+		c.trustSet, c.locations = true, nil
 		c.fingerprint.add("trust", string(pem))
+		return nil
+	})
+}
+
+// SetCRLs adds revocation lists, in PEM, and has every certificate of a peer's
+// chain looked up in them: one whose issuer has no list here, or an expired
+// one, is not accepted. A newer list of the same issuer prevails.
+//
+// It is X509_STORE_add_crl with X509_V_FLAG_CRL_CHECK_ALL.
+func (c *Ctx) SetCRLs(pem []byte) error {
+	return c.change(func(p ctxPtr) error {
+		if err := p.setCRLs(pem); err != nil {
+			return fmt.Errorf("openssl: revocation lists: %w", err)
+		}
+		c.crls = append(append(c.crls, pem...), '\n')
+		c.fingerprint.add("CRLs", string(pem))
 		return nil
 	})
 }
@@ -278,6 +314,7 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 			return fmt.Errorf("openssl: CA certificates of %s: %w", strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
+		c.locations = append(c.locations, file, dir)
 		c.fingerprint.add("trust also", file, dir)
 		return nil
 	})
@@ -352,7 +389,14 @@ func (c *Ctx) SetALPN(protocols ...string) error {
 	if len(wire) > 1<<16-1 {
 		return fmt.Errorf("openssl: ALPN: %d bytes of names do not fit into a ClientHello", len(wire))
 	}
-	return c.change(func(p ctxPtr) error { return p.setALPN(c.server, wire) })
+	return c.change(func(p ctxPtr) error {
+		if err := p.setALPN(c.server, wire); err != nil {
+			return err
+		}
+		c.alpn = wire
+		c.fingerprint.add("ALPN", string(wire))
+		return nil
+	})
 }
 
 // SetOptions adds options.
@@ -476,6 +520,11 @@ func (c *Ctx) freeze(p ctxPtr) error {
 	if err := c.ready(facts); err != nil {
 		return err
 	}
+	if c.server {
+		if err := c.settlePolicy(p, facts); err != nil {
+			return err
+		}
+	}
 	if !c.server && facts.verify&VerifyPeer != 0 && !c.trustSet {
 		if err := p.systemRoots(); err != nil {
 			return err
@@ -491,6 +540,8 @@ func (c *Ctx) ready(facts ctxFacts) error {
 	switch {
 	case facts.options&OptionNoRenegotiation == 0:
 		return errRenegotiation
+	case c.verify&VerifyDefer != 0 && c.verifyConnection == nil:
+		return errors.New("openssl: VerifyDefer leaves the decision to SetVerifyConnection, and no function is set")
 	case !c.server:
 		return nil
 	case !facts.hasCertificate && c.hello == nil:
@@ -498,7 +549,7 @@ func (c *Ctx) ready(facts ctxFacts) error {
 			"nor a ClientHello function (SetClientHelloFunc)")
 	case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
 		return fmt.Errorf("openssl: this server Ctx asks for client certificates and may resume sessions: "+
-			"say within which context, with SetSessionIDContext: %w", ErrSessionIDContextUninitialized)
+			"say within which context, with DeriveSessionIDContext or SetSessionIDContext: %w", ErrSessionIDContextUninitialized)
 	}
 	return nil
 }

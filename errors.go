@@ -130,6 +130,9 @@ var (
 	ErrCtxInUse = errors.New("openssl: the Ctx is in use: configure it before its first connection is made")
 	// ErrTooLate: what was to be set has been decided already.
 	ErrTooLate = errors.New("openssl: too late: this is settled once the ClientHello has been sent or answered")
+	// ErrResumptionRefused: libssl has resumed a session that this package does
+	// not accept. The connection is over; the client can come again without it.
+	ErrResumptionRefused = errors.New("openssl: resumption refused")
 	// ErrSessionNotFound: there is no resumable session (yet).
 	ErrSessionNotFound = errors.New("openssl: no resumable session (a TLS 1.3 client has one after its first Read)")
 )

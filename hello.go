@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"strings"
 )
 
 // ClientHello is what a client says first, as the function of
@@ -148,5 +147,9 @@ func parseServerName(ext parts) (string, error) {
 	if kind != 0 || len(name) == 0 || len(name) > 255 || bytes.IndexByte(name, 0) >= 0 {
 		return "", malformed(what, alertIllegalParameter)
 	}
-	return strings.ToLower(strings.TrimSuffix(string(name), ".")), nil
+	host, err := hostName(string(name))
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", malformed(what, alertIllegalParameter), err)
+	}
+	return host, nil
 }

@@ -116,8 +116,34 @@ func (c ctxPtr) useCertificate(certPEM, keyPEM []byte) (part certificatePart, er
 	return part, takeError(op, r.fail)
 }
 
-func (c ctxPtr) setTrust(pem []byte, names bool) error {
-	return takeError("PEM_read_bio_X509", C.osl_ctx_set_trust(c.p, lend(pem), C.size_t(len(pem)), cBool(names)))
+func (c ctxPtr) setTrust(pem []byte, names bool, crls []byte) error {
+	return takeError("PEM_read_bio_X509",
+		C.osl_ctx_set_trust(c.p, lend(pem), C.size_t(len(pem)), cBool(names), lend(crls), C.size_t(len(crls))))
+}
+
+func (c ctxPtr) setCRLs(pem []byte) error {
+	return takeError("PEM_read_bio_X509_CRL", C.osl_ctx_set_crls(c.p, lend(pem), C.size_t(len(pem))))
+}
+
+// identity is who a server is and whom it believes, in DER.
+type identity struct{ leaves, cas, crls, caNames [][]byte }
+
+func (c ctxPtr) identity() (id identity, err error) {
+	b, err := takeBytes("X509_STORE_get0_objects", C.osl_ctx_identity(c.p))
+	for p := (parts{b: b}); len(p.b) > 0; {
+		kind, der := p.uint(1), p.body(4)
+		switch kind {
+		case C.OSL_DER_LEAF:
+			id.leaves = append(id.leaves, der)
+		case C.OSL_DER_CA:
+			id.cas = append(id.cas, der)
+		case C.OSL_DER_CRL:
+			id.crls = append(id.crls, der)
+		case C.OSL_DER_CA_NAME:
+			id.caNames = append(id.caNames, der)
+		}
+	}
+	return id, err
 }
 
 func (c ctxPtr) loadVerify(file, dir string) error {
@@ -139,7 +165,13 @@ func (c ctxPtr) systemRoots() error {
 	return takeError("SSL_CTX_set_default_verify_paths", C.osl_ctx_system_roots(c.p))
 }
 
-func (c ctxPtr) setVerify(mode VerifyMode) { C.osl_ctx_set_verify(c.p, C.int(mode)) }
+func (c ctxPtr) setVerify(mode VerifyMode) {
+	bits := mode &^ VerifyDefer
+	if mode&VerifyDefer != 0 {
+		bits |= VerifyPeer // to be shown a certificate at all
+	}
+	C.osl_ctx_set_verify(c.p, C.int(bits), cBool(mode&VerifyDefer != 0))
+}
 
 func (c ctxPtr) setVerifyDepth(depth int) { C.osl_ctx_set_verify_depth(c.p, C.int(depth)) }
 
@@ -184,7 +216,10 @@ func (c ctxPtr) setOptions(set, clear Options) Options {
 
 // ctxFacts is what the SSL_CTX itself says, whoever set it.
 type ctxFacts struct {
-	verify         VerifyMode
+	verify         VerifyMode // without VerifyDefer
+	depth          int
+	minVersion     int
+	maxVersion     int
 	hasCertificate bool
 	serverCache    bool
 	options        Options
@@ -194,6 +229,9 @@ func (c ctxPtr) facts() ctxFacts {
 	f := C.osl_ctx_read(c.p)
 	return ctxFacts{
 		verify:         VerifyMode(f.verify_mode),
+		depth:          int(f.verify_depth),
+		minVersion:     int(f.min_version),
+		maxVersion:     int(f.max_version),
 		hasCertificate: f.has_certificate != 0,
 		serverCache:    f.cache_mode&C.SSL_SESS_CACHE_SERVER != 0,
 		options:        Options(f.options),
@@ -242,6 +280,11 @@ const (
 	VerifyFailIfNoPeerCert VerifyMode = C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	VerifyClientOnce       VerifyMode = C.SSL_VERIFY_CLIENT_ONCE
 	VerifyPostHandshake    VerifyMode = C.SSL_VERIFY_POST_HANDSHAKE
+
+	// VerifyDefer asks for a certificate, accepts any, and leaves it to the
+	// function of SetVerifyConnection to decide: for pinned and self-signed
+	// ones. It is this package's, beyond OpenSSL's bits.
+	VerifyDefer VerifyMode = 1 << 16
 )
 
 // Options are OpenSSL's SSL_OP bits, 64 of them. One that the linked version

@@ -191,10 +191,47 @@ out:
 	return r;
 }
 
+/* osl_pem_crls adds every revocation list to a store; none is a failure. */
+static int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n) {
+	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+	int ok = b != NULL, some = 0;
+	X509_CRL *crl;
+
+	while (ok && (crl = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL)) != NULL) {
+		ok = X509_STORE_add_crl(store, crl);
+		X509_CRL_free(crl);
+		some = 1;
+	}
+	BIO_free(b);
+	ok = ok && some && osl_pem_end();
+	if (ok)
+		ERR_clear_error();
+	return ok;
+}
+
+/* osl_ctx_set_crls adds revocation lists and has every certificate of a chain
+ * looked up in them. X509_STORE_add_crl, X509_V_FLAG_CRL_CHECK_ALL. */
+static osl_fail *osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
+	osl_fail *fail = NULL;
+	X509_STORE *trial;
+
+	osl_enter();
+	/* A throw-away store goes first, so that a broken list changes nothing. */
+	trial = X509_STORE_new();
+	if (!trial || !osl_pem_crls(trial, pem, n) || !osl_pem_crls(SSL_CTX_get_cert_store(c), pem, n))
+		fail = osl_take(0);
+	else
+		X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+	X509_STORE_free(trial);
+	osl_sweep();
+	return fail;
+}
+
 /* osl_ctx_set_trust replaces what is trusted by the certificates in pem and, for
- * names, the list that a server sends in its CertificateRequest.
- * SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
-static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names) {
+ * names, the list that a server sends in its CertificateRequest. Revocation
+ * lists that were set stay. SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
+static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
+                                   const unsigned char *crls, size_t crls_n) {
 	STACK_OF(X509_NAME) *list = NULL;
 	STACK_OF(X509) *certs;
 	X509_STORE *store = NULL;
@@ -218,6 +255,8 @@ static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t 
 			goto out;
 		}
 	}
+	if (crls_n && !osl_pem_crls(store, crls, crls_n))
+		goto out;
 	ok = 1;
 	SSL_CTX_set_cert_store(c, store);
 	store = NULL;
@@ -263,9 +302,17 @@ static osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
 	return fail;
 }
 
-static void osl_ctx_set_verify(SSL_CTX *c, int mode) {
+/* Accepts what chain verification does not: Go decides after the handshake. The
+ * verify result is kept. */
+static int osl_defer_cb(int ok, X509_STORE_CTX *x) {
+	(void)ok, (void)x;
+	return 1;
+}
+
+static void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
 	osl_enter();
-	SSL_CTX_set_verify(c, mode, NULL);
+	((osl_recipe *)SSL_CTX_get_app_data(c))->deferred = defer;
+	SSL_CTX_set_verify(c, mode, defer ? osl_defer_cb : NULL);
 	osl_leave();
 }
 
@@ -327,10 +374,72 @@ static uint64_t osl_ctx_set_options(SSL_CTX *c, uint64_t set, uint64_t clear) {
 	return set;
 }
 
+/* osl_put_der appends DER behind a kind and a 32-bit length. */
+static int osl_put_der(osl_bytes *b, int kind, unsigned char *der, int n) {
+	unsigned char *p;
+
+	if (n <= 0 || !(p = OPENSSL_realloc(b->p, b->n + 5 + (size_t)n))) {
+		OPENSSL_free(der);
+		return 0;
+	}
+	b->p = p;
+	p += b->n;
+	*p++ = (unsigned char)kind;
+	osl_put_be(&p, (uint64_t)n, 4);
+	memcpy(p, der, (size_t)n);
+	b->n += 5 + (size_t)n;
+	OPENSSL_free(der);
+	return 1;
+}
+
+enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME };
+
+/* osl_ctx_identity is all that says who a server is and whom it believes: its
+ * leaves, the certificates and revocation lists of its store, and the names
+ * that it sends. SSL_CTX_get0_certificate, X509_STORE_get0_objects. */
+static osl_bytes osl_ctx_identity(SSL_CTX *c) {
+	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(c);
+	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c));
+	osl_bytes b = {NULL, 0, NULL};
+	unsigned char *der;
+	int i, n, ok = 1;
+	long more;
+
+	osl_enter();
+	for (more = SSL_CTX_set_current_cert(c, SSL_CERT_SET_FIRST); ok && more == 1;
+	     more = SSL_CTX_set_current_cert(c, SSL_CERT_SET_NEXT)) {
+		der = NULL;
+		n = i2d_X509(SSL_CTX_get0_certificate(c), &der);
+		ok = osl_put_der(&b, OSL_DER_LEAF, der, n);
+	}
+	for (i = 0; ok && i < sk_X509_OBJECT_num(objects); i++) {
+		X509_OBJECT *o = sk_X509_OBJECT_value(objects, i);
+		der = NULL;
+		if (X509_OBJECT_get_type(o) == X509_LU_X509) {
+			n = i2d_X509(X509_OBJECT_get0_X509(o), &der);
+			ok = osl_put_der(&b, OSL_DER_CA, der, n);
+		} else if (X509_OBJECT_get_type(o) == X509_LU_CRL) {
+			n = i2d_X509_CRL(X509_OBJECT_get0_X509_CRL(o), &der);
+			ok = osl_put_der(&b, OSL_DER_CRL, der, n);
+		}
+	}
+	for (i = 0; ok && i < sk_X509_NAME_num(names); i++) {
+		der = NULL;
+		n = i2d_X509_NAME(sk_X509_NAME_value(names, i), &der);
+		ok = osl_put_der(&b, OSL_DER_CA_NAME, der, n);
+	}
+	if (!ok) {
+		OPENSSL_free(b.p);
+		b = (osl_bytes){NULL, 0, osl_take(0)};
+	}
+	osl_sweep();
+	return b;
+}
+
 /* What decides whether a recipe may be used, read from the SSL_CTX itself:
  * openssl.cnf and SSL_CONF_cmd may have set it too. */
 typedef struct {
-	int verify_mode, has_certificate;
+	int verify_mode, verify_depth, has_certificate, min_version, max_version;
 	long cache_mode;
 	uint64_t options;
 } osl_ctx_facts;
@@ -340,6 +449,9 @@ static osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
 
 	osl_enter();
 	f.verify_mode = SSL_CTX_get_verify_mode(c);
+	f.verify_depth = SSL_CTX_get_verify_depth(c);
+	f.min_version = (int)SSL_CTX_get_min_proto_version(c);
+	f.max_version = (int)SSL_CTX_get_max_proto_version(c);
 	f.has_certificate = SSL_CTX_get0_certificate(c) != NULL;
 	f.cache_mode = SSL_CTX_get_session_cache_mode(c);
 	f.options = SSL_CTX_get_options(c);

@@ -51,6 +51,7 @@ type turn struct {
 	pending, decided, ticketed bool
 	fresh, keylog, made        bool
 	resumption                 Resumption
+	refused                    int
 	err                        error
 }
 
@@ -59,7 +60,7 @@ func takeTurn(op string, r C.osl_turn) turn {
 		n: int(r.n), used: int(r.used), out: int(r.out), spilled: int(r.spilled),
 		want:    want(r.want),
 		pending: r.pending != 0, decided: r.decided != 0, ticketed: r.ticketed != 0,
-		fresh: r.fresh != 0, keylog: r.keylog != 0, made: r.made != 0, resumption: Resumption(r.resumption),
+		fresh: r.fresh != 0, keylog: r.keylog != 0, made: r.made != 0, resumption: Resumption(r.resumption), refused: int(r.refused),
 		err: takeError(op, r.fail),
 	}
 }

@@ -23,7 +23,21 @@ typedef struct {
 	size_t alpn_n;
 	int asked; /* libssl wanted a password */
 	osl_ring *ring;
+
+	/* What this package checks on a resumption and libssl does not. */
+	int checks;      /* the peer's certificate again */
+	int deferred;    /* whether it is verified is for Go to say */
+	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
 } osl_recipe;
+
+/* Why a resumption that libssl has made is refused. */
+enum {
+	OSL_FINE,
+	OSL_NO_CERTIFICATE,
+	OSL_CERTIFICATE_EXPIRED,
+	OSL_NOT_VERIFIED,
+	OSL_TOO_OLD
+};
 
 /* What a client has offered to resume, and what became of it. */
 enum {
@@ -84,6 +98,7 @@ typedef struct {
 	size_t sidctx_n;
 	osl_offer offer;
 	int resumption;
+	int refused;
 	long timeouts; /* of the listener, before the decision */
 
 	/* An external store's side. */
@@ -332,8 +347,9 @@ static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned
 	t->timeouts = -1;
 	t->asks = asks;
 	t->listener = c;
-	memcpy(t->sidctx, sid, t->sidctx_n = sid_n);
-	if (!(t->ssl = SSL_new(c)) || !(b = BIO_new(osl_bio_method))) {
+	/* The context is named for each machine: it may have moved on since c froze. */
+	if (!(t->ssl = SSL_new(c)) || !osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n) ||
+	    !(b = BIO_new(osl_bio_method))) {
 		made.fail = osl_take(0);
 		osl_ssl_free(t);
 		return made;
@@ -373,6 +389,7 @@ typedef struct {
 	int ticketed; /* a session has arrived after the handshake */
 	int fresh;    /* a client's connection has another session than before */
 	int keylog;   /* lines wait for osl_ssl_keylog */
+	int refused;  /* why a resumption is refused, OSL_FINE if it is not */
 	int made;     /* sessions wait for osl_ssl_sessions_made */
 	int resumption;
 	osl_fail *fail;
@@ -438,10 +455,95 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	r.resumption = t->resumption;
 	r.keylog = t->keylog_n != 0;
 	r.made = t->made_n != 0;
+	r.refused = t->refused;
 	t->in = NULL;
 	t->out = NULL;
 	t->in_n = t->out_n = t->out_cap = 0;
 	return r;
+}
+
+static int64_t osl_session_time(const SSL_SESSION *s) {
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+	return (int64_t)SSL_SESSION_get_time_ex(s); /* the older one ends in 2038 */
+#else
+	return SSL_SESSION_get_time(s);
+#endif
+}
+
+/* The application data of a ticket, and of a TLS 1.3 session: a tag, when the
+ * peer was first authenticated, and when nothing of that holds any more. */
+typedef struct {
+	unsigned char tag[8];
+	int64_t authenticated, ends;
+} osl_memo;
+
+static const unsigned char osl_memo_tag[8] = {'s', 'i', 'd', 'c', 't', 'x', 0, 1};
+
+static int osl_memo_read(SSL_SESSION *s, osl_memo *m) {
+	void *p;
+	size_t n;
+
+	if (SSL_SESSION_get0_ticket_appdata(s, &p, &n) != 1 || n != sizeof *m)
+		return 0;
+	memcpy(m, p, n);
+	return memcmp(m->tag, osl_memo_tag, sizeof m->tag) == 0;
+}
+
+static int osl_recipe_caps(const osl_recipe *r) {
+	return r->checks || r->max_age;
+}
+
+/* osl_not_after is when a certificate ends; one whose date cannot be read has ended. */
+static int64_t osl_not_after(X509 *x, int64_t now) {
+	int days, seconds;
+
+	if (!ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(x)))
+		return now;
+	return now + (int64_t)days * 86400 + seconds;
+}
+
+/* osl_session_ends is when the recipe in force stops believing a session that
+ * was first authenticated then. */
+static int64_t osl_session_ends(const osl_recipe *r, SSL_SESSION *s, int64_t authenticated, int64_t now) {
+	int64_t ends = r->max_age ? authenticated + r->max_age : INT64_MAX;
+	X509 *peer = r->checks ? SSL_SESSION_get0_peer(s) : NULL;
+
+	if (peer && osl_not_after(peer, now) < ends)
+		ends = osl_not_after(peer, now);
+	return ends;
+}
+
+/* osl_session_check asks of a resumed session what libssl does not. */
+static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
+	X509 *peer = SSL_SESSION_get0_peer(s);
+	int64_t now = (int64_t)time(NULL);
+	osl_memo m;
+
+	if (r->checks && !peer && SSL_get_verify_mode(t->ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT)
+		return OSL_NO_CERTIFICATE;
+	if (r->checks && peer && osl_not_after(peer, now) <= now)
+		return OSL_CERTIFICATE_EXPIRED;
+	if (r->checks && peer && !r->deferred && SSL_get_verify_result(t->ssl) != X509_V_OK)
+		return OSL_NOT_VERIFIED;
+	if (!osl_memo_read(s, &m)) /* TLS 1.2 by id: one session, of one handshake */
+		m.authenticated = osl_session_time(s);
+	if (r->max_age && now - m.authenticated >= r->max_age)
+		return OSL_TOO_OLD;
+	return OSL_FINE;
+}
+
+/* osl_session_cap bounds the life of a session that a handshake has made, before
+ * the client knows of it. Never below a second: libssl takes 0 badly. */
+static void osl_session_cap(osl_ssl *t, SSL_SESSION *s) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
+	int64_t now = (int64_t)time(NULL), left;
+
+	if (!s || !osl_recipe_caps(r) || SSL_version(t->ssl) >= TLS1_3_VERSION)
+		return;
+	left = osl_session_ends(r, s, osl_session_time(s), now) - now;
+	if (left < SSL_SESSION_get_timeout(s))
+		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
 }
 
 /* osl_judge_timeout sees an expired session go: libssl takes it out of the cache
@@ -465,8 +567,12 @@ static void osl_judge(osl_ssl *t) {
 
 	if (SSL_session_reused(t->ssl)) {
 		t->resumption = OSL_RESUMED;
+		if (SSL_is_server(t->ssl))
+			t->refused = osl_session_check(t, SSL_get_session(t->ssl));
 		return;
 	}
+	if (SSL_is_server(t->ssl))
+		osl_session_cap(t, SSL_get_session(t->ssl));
 	if (t->timeouts >= 0)
 		osl_judge_timeout(t);
 	if (t->resumption != OSL_OTHER)

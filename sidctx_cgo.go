@@ -174,6 +174,19 @@ func (c ctxPtr) setTicketKeys(keys []TicketKey) error {
 // ageTicketKeys is for tests: no clock of C's can be turned.
 func (c ctxPtr) ageTicketKeys(seconds int64) { C.osl_ctx_age_ticket_keys(c.p, C.int64_t(seconds)) }
 
+// setChecks says what is checked on a resumption that libssl does not check.
+func (c ctxPtr) setChecks(on bool, maxAge time.Duration) {
+	C.osl_ctx_set_checks(c.p, cBool(on), C.int64_t(maxAge/time.Second))
+}
+
+// refusalText says why a resumption was refused.
+var refusalText = map[int]string{
+	C.OSL_NO_CERTIFICATE:      "its session holds no client certificate, and one is required",
+	C.OSL_CERTIFICATE_EXPIRED: "the client's certificate has expired since",
+	C.OSL_NOT_VERIFIED:        "the client's certificate was not verified when the session was made",
+	C.OSL_TOO_OLD:             "its first authentication is older than SetMaxAuthAge allows",
+}
+
 // ---- an external store ----
 
 func (c ctxPtr) useStore() { C.osl_ctx_use_store(c.p) }

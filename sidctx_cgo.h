@@ -84,14 +84,6 @@ static osl_bytes osl_session_der(SSL_SESSION *s) {
 	return r;
 }
 
-static int64_t osl_session_time(const SSL_SESSION *s) {
-#if OPENSSL_VERSION_NUMBER >= 0x30300000L
-	return (int64_t)SSL_SESSION_get_time_ex(s); /* the older one ends in 2038 */
-#else
-	return SSL_SESSION_get_time(s);
-#endif
-}
-
 typedef struct {
 	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
 	size_t id_n;
@@ -414,31 +406,71 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
 	return r;
 }
 
-/* osl_ticket_opened notes why a ticket will not be resumed and decides as libssl
- * does without a callback. */
+/* osl_ticket_sealing writes into a ticket when its owner was first authenticated,
+ * and bounds its life by that: a renewed ticket has a fresh clock. A session
+ * with nothing left gets a second, and a memo that osl_ticket_opened declines. */
+static int osl_ticket_sealing(SSL *ssl, void *arg) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
+	SSL_SESSION *s = SSL_get_session(ssl);
+	int64_t now = (int64_t)time(NULL), left;
+	osl_memo m;
+
+	(void)arg;
+	if (!osl_recipe_caps(r))
+		return 1;
+	if (!SSL_session_reused(ssl) || !osl_memo_read(s, &m))
+		m.authenticated = SSL_session_reused(ssl) ? osl_session_time(s) : now;
+	memcpy(m.tag, osl_memo_tag, sizeof m.tag);
+	m.ends = osl_session_ends(r, s, m.authenticated, now);
+	left = m.ends - now;
+	if (left < SSL_SESSION_get_timeout(s))
+		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
+	return SSL_SESSION_set1_ticket_appdata(s, &m, sizeof m);
+}
+
+/* osl_ticket_opened notes why a ticket will not be resumed, and decides as libssl
+ * does without a callback, but for what a recipe checks. A ticket that it
+ * declines costs a full handshake, and is renewed. */
 static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_n,
                                            SSL_TICKET_STATUS status, void *arg) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
 	osl_ssl *t = SSL_get_app_data(ssl);
+	int64_t now = (int64_t)time(NULL);
 	const unsigned char *sid;
 	unsigned int n;
+	osl_memo m;
 
 	(void)name, (void)name_n, (void)arg;
-	switch (status) {
-	case SSL_TICKET_SUCCESS:
-	case SSL_TICKET_SUCCESS_RENEW:
-		sid = SSL_SESSION_get0_id_context(s, &n);
-		if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
-			t->resumption = OSL_CONTEXT_MISMATCH;
-		else if ((int64_t)time(NULL) - osl_session_time(s) >= SSL_SESSION_get_timeout(s))
-			t->resumption = OSL_EXPIRED;
-		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
-	case SSL_TICKET_NO_DECRYPT:
-		t->resumption = OSL_UNDECRYPTABLE;
-		break;
-	default:
-		break;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
+		if (status == SSL_TICKET_NO_DECRYPT)
+			t->resumption = OSL_UNDECRYPTABLE;
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
 	}
-	return SSL_TICKET_RETURN_IGNORE_RENEW;
+	sid = SSL_SESSION_get0_id_context(s, &n);
+	if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
+		t->resumption = OSL_CONTEXT_MISMATCH;
+	else if (now - osl_session_time(s) >= SSL_SESSION_get_timeout(s))
+		t->resumption = OSL_EXPIRED;
+	if (osl_recipe_caps(r)) {
+		/* Without a memo it was made elsewhere, with the same keys. */
+		if (!osl_memo_read(s, &m))
+			return SSL_TICKET_RETURN_IGNORE_RENEW;
+		if (m.ends <= now || osl_session_ends(r, s, m.authenticated, now) <= now) {
+			t->resumption = OSL_EXPIRED;
+			return SSL_TICKET_RETURN_IGNORE_RENEW;
+		}
+		if (r->checks && SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT && !SSL_SESSION_get0_peer(s))
+			return SSL_TICKET_RETURN_IGNORE_RENEW;
+	}
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+/* osl_ctx_set_checks says what is checked on a resumption. */
+static void osl_ctx_set_checks(SSL_CTX *c, int checks, int64_t max_age) {
+	osl_recipe *r = SSL_CTX_get_app_data(c);
+
+	r->checks = checks;
+	r->max_age = max_age;
 }
 
 /* ---- an external store ---- */
@@ -559,7 +591,7 @@ static int osl_ctx_install(SSL_CTX *c, int server) {
 	if (!server)
 		return 1;
 	SSL_CTX_sess_set_get_cb(c, osl_get_session_cb);
-	if (!(recipe->ring = osl_ring_new()) || !SSL_CTX_set_session_ticket_cb(c, NULL, osl_ticket_opened, NULL))
+	if (!(recipe->ring = osl_ring_new()) || !SSL_CTX_set_session_ticket_cb(c, osl_ticket_sealing, osl_ticket_opened, NULL))
 		return 0;
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	return SSL_CTX_set_tlsext_ticket_key_evp_cb(c, osl_ticket_key_cb);

@@ -41,6 +41,8 @@ type SSL struct {
 	ticketed  bool // a session has arrived since the handshake
 	saidBye   bool // close_notify is out
 	heard     bool // plaintext has been read
+	accepted  bool // SetVerifyConnection has had its say
+	mute      bool // the connection is refused: nothing more is sent
 	fresh     bool // a client has a session that nobody has taken for a cache
 
 	resumption Resumption // of a finished handshake
@@ -49,6 +51,7 @@ type SSL struct {
 	fatal   error // what every later act returns
 
 	sidCtx   sidContext
+	own      bool        // sidCtx was set on this connection
 	offered  *sidContext // of the session that a client offers
 	name     string      // that a client expects; empty for nobody
 	hello    *ClientHello
@@ -152,11 +155,11 @@ func NewSSL(c *Ctx) (*SSL, error) {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
-		made, err := newSSLPtr(p, c.server, c.hello != nil || c.store != nil, c.sidCtx.bytes())
+		made, err := newSSLPtr(p, c.server, c.hello != nil || c.store != nil, c.present.bytes())
 		if err != nil {
 			return err
 		}
-		s.client, s.starved, s.sidCtx = !c.server, c.server, c.sidCtx
+		s.client, s.starved, s.sidCtx = !c.server, c.server, c.present
 		s.h.own(made)
 		return nil
 	})
@@ -186,7 +189,9 @@ func (s *SSL) settle(t turn) turn {
 	if s.out.empty() && s.out.b != nil {
 		s.out.release()
 	}
-	s.spilled = t.spilled
+	if s.spilled = t.spilled; s.mute {
+		s.spilled = 0
+	}
 	s.pending = t.pending
 	s.decided = s.decided || t.decided
 	s.ticketed = t.ticketed
@@ -239,7 +244,7 @@ func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
 	if err := s.h.p.setSessionIDContext(sidCtx); err != nil {
 		return err
 	}
-	s.sidCtx = newSIDContext(sidCtx)
+	s.sidCtx, s.own = newSIDContext(sidCtx), true
 	return nil
 }
 
@@ -284,21 +289,37 @@ func (s *SSL) SetCtx(c *Ctx) error {
 	if c.server == s.client {
 		return errors.New("openssl: SSL_set_SSL_CTX: a server's Ctx cannot serve a client, nor a client's a server")
 	}
-	left := s.ctx.configuredSIDContext()
+	kept := s.own && s.sidCtx != s.ctx.configuredSIDContext()
 	return c.use(func(p ctxPtr) error {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
+		if c != s.first {
+			if err := c.mayBeRouted(); err != nil {
+				return err
+			}
+		}
 		next := s.sidCtx
-		if next == left {
-			next = c.sidCtx
+		if !kept {
+			next = c.present
 		}
 		if err := s.h.p.setCtx(p, next.bytes()); err != nil {
 			return err
 		}
-		s.ctx, s.sidCtx = c, next
+		s.ctx, s.sidCtx, s.own = c, next, kept
 		return nil
 	})
+}
+
+// mayBeRouted refuses a Ctx with settings that a switch would leave behind. It
+// is called by use.
+func (c *Ctx) mayBeRouted() error {
+	if len(c.listenOnly) > 0 {
+		return fmt.Errorf("openssl: %s has been called on a Ctx that connections are switched to: "+
+			"it counts on the listener's Ctx only", c.listenOnly[0])
+	}
+	c.routed = true
+	return nil
 }
 
 // configuredSIDContext holds for a closed Ctx, too: a connection may leave one.
@@ -385,16 +406,55 @@ func (s *SSL) Handshake() (Want, error) {
 	if err := s.lock(); err != nil {
 		return WantNothing, err
 	}
+	w, err := s.handshake()
+	ask := s.ctx.verifyConnection
+	if w != WantNothing || err != nil || s.accepted {
+		ask = nil
+	}
+	s.h.mu.Unlock()
+	if ask == nil {
+		return w, err
+	}
+	return WantNothing, s.accept(contained("SetVerifyConnection", func() error { return ask(s.ConnectionState()) }))
+}
+
+// contained turns a panic of a caller's function into an error.
+func contained(what string, f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("openssl: the function of %s panicked: %v", what, r)
+		}
+	}()
+	return f()
+}
+
+// accept records what the function of SetVerifyConnection says.
+func (s *SSL) accept(err error) error {
+	if lockErr := s.lock(); lockErr != nil {
+		return lockErr
+	}
 	defer s.h.mu.Unlock()
-	return s.handshake()
+	s.accepted = true
+	if err != nil {
+		s.refuse(err)
+	}
+	return err
+}
+
+// refuse ends a connection that libssl has accepted. What it has made for the
+// peer, tickets among it, is not sent.
+func (s *SSL) refuse(err error) {
+	s.fatal, s.readErr, s.mute = err, err, true
+	s.out.release()
+	s.spilled = 0
 }
 
 func (s *SSL) handshake() (Want, error) {
 	switch {
-	case s.done:
-		return WantNothing, nil
 	case s.fatal != nil:
 		return WantNothing, s.fatal
+	case s.done:
+		return WantNothing, nil
 	case s.readErr != nil:
 		return WantNothing, s.readErr
 	case s.client && !s.decided:
@@ -414,14 +474,13 @@ func (s *SSL) handshake() (Want, error) {
 		s.suspended = true
 		return WantClientHello, nil
 	case wantNothing:
-		s.finish(t)
-		return WantNothing, nil
+		return WantNothing, s.finish(t)
 	}
 	return WantNothing, s.readErr
 }
 
 // finish is the end of the handshake.
-func (s *SSL) finish(t turn) {
+func (s *SSL) finish(t turn) error {
 	s.done = true
 	s.resumption = t.resumption
 	s.fresh = s.client
@@ -429,6 +488,11 @@ func (s *SSL) finish(t turn) {
 		s.resumption = ResumptionOther
 	}
 	s.first.resumptions[s.resumption].Add(1)
+	if why := refusalText[t.refused]; why != "" {
+		s.first.refused.Add(1)
+		s.refuse(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
+	}
+	return s.fatal
 }
 
 // mayCall is what a client is asked before its first byte.
@@ -454,6 +518,9 @@ func (s *SSL) mayCall() error {
 //
 // It is SSL_read_ex.
 func (s *SSL) Read(p []byte) (n int, w Want, err error) {
+	if w, err := s.Handshake(); w != WantNothing || err != nil {
+		return 0, w, err
+	}
 	if err := s.lock(); err != nil {
 		return 0, WantNothing, err
 	}
@@ -462,11 +529,6 @@ func (s *SSL) Read(p []byte) (n int, w Want, err error) {
 }
 
 func (s *SSL) read(p []byte) (int, Want, error) {
-	if !s.done {
-		if w, err := s.handshake(); w != WantNothing || err != nil {
-			return 0, w, err
-		}
-	}
 	switch {
 	case s.readErr != nil:
 		return 0, WantNothing, s.readErr
@@ -491,15 +553,13 @@ func (s *SSL) read(p []byte) (int, Want, error) {
 //
 // It is SSL_write_ex.
 func (s *SSL) Write(p []byte) (n int, w Want, err error) {
+	if w, err := s.Handshake(); w != WantNothing || err != nil {
+		return 0, w, err
+	}
 	if err := s.lock(); err != nil {
 		return 0, WantNothing, err
 	}
 	defer s.h.mu.Unlock()
-	if !s.done {
-		if w, err := s.handshake(); w != WantNothing || err != nil {
-			return 0, w, err
-		}
-	}
 	for n < len(p) {
 		k, err := s.seal(p[n:])
 		n += k
@@ -733,7 +793,7 @@ func (s *SSL) readState() ConnectionState {
 	st := s.h.p.state()
 	cs := ConnectionState{
 		Version:            st.version,
-		HandshakeComplete:  s.done,
+		HandshakeComplete:  s.done && !s.mute,
 		DidResume:          s.done && st.reused,
 		CipherSuite:        st.cipher,
 		CipherName:         st.cipherName,

@@ -35,6 +35,7 @@ func (c *Ctx) SetSessionStore(store SessionStore) error {
 		if !c.server {
 			return errors.New("openssl: a session store is for servers: this Ctx was made by NewClientCtx")
 		}
+		c.listenOnly = append(c.listenOnly, "SetSessionStore")
 		p.useStore()
 		c.store = store
 		return nil

@@ -46,6 +46,10 @@ func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
 		if !c.server {
 			return errors.New("openssl: ticket keys are for servers: this Ctx was made by NewClientCtx")
 		}
+		if c.routed {
+			return errors.New("openssl: ticket keys are the listener's: connections are switched to this Ctx")
+		}
+		c.listenOnly = append(c.listenOnly, "SetTicketKeys")
 		return p.setTicketKeys(keys)
 	})
 }
