@@ -11,7 +11,9 @@ package openssl
 import "C"
 
 import (
+	"bytes"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -31,31 +33,70 @@ const (
 	reasonCertificateVerifyFailed = C.SSL_R_CERTIFICATE_VERIFY_FAILED
 )
 
-// takeError makes an Error of a failure and frees it: the only door for errors.
+// takeError makes an Error of a failure and gives it back: the only door for errors.
 func takeError(op string, f *C.osl_fail) error {
 	if f == nil {
 		return nil
 	}
-	defer C.osl_fail_free(f)
-	e := &Error{Op: op, Code: int(f.code), verify: int(f.verify)}
+	defer giveBack(f)
+	// Most failures are one entry: then one allocation holds it all.
+	made := &struct {
+		Error
+		one [1]ErrorEntry
+	}{Error: Error{Op: op, Code: int(f.code), verify: int(f.verify)}}
 	if f.n == 0 {
-		return e
+		return &made.Error
 	}
-	e.Stack = make([]ErrorEntry, f.n)
-	text := strings.Split(C.GoStringN(f.text, C.int(f.len)), "\x00")
-	for i := range e.Stack {
-		e.Stack[i] = ErrorEntry{
-			Code:     uint64(f.codes[i]),
-			Line:     int(f.lines[i]),
-			Library:  text[5*i],
-			Function: text[5*i+1],
-			Reason:   text[5*i+2],
-			File:     text[5*i+3],
-			Data:     text[5*i+4],
-		}
+	stack := made.one[:]
+	if f.n > 1 {
+		stack = make([]ErrorEntry, f.n)
 	}
-	return e
+	text := unsafe.Slice((*byte)(unsafe.Pointer(f.text)), int(f.len))
+	for i := range stack {
+		stack[i], text = takeEntry(uint64(f.codes[i]), int(f.lines[i]), text)
+	}
+	made.Stack = stack
+	return &made.Error
 }
+
+// giveBack keeps one failure for the next time.
+func giveBack(f *C.osl_fail) {
+	if f.home == nil || !atomic.CompareAndSwapPointer((*unsafe.Pointer)(unsafe.Pointer(f.home)), nil, unsafe.Pointer(f)) {
+		C.osl_fail_free(f)
+	}
+}
+
+// knownEntries remembers entries by their code: the same failure again makes no
+// strings. Any entry may be forgotten at any time.
+var knownEntries [256]atomic.Pointer[ErrorEntry]
+
+// takeEntry reads one entry, whose strings stand at the beginning of text.
+func takeEntry(code uint64, line int, text []byte) (entry ErrorEntry, rest []byte) {
+	function, text, _ := bytes.Cut(text, nul)
+	file, text, _ := bytes.Cut(text, nul)
+	data, rest, _ := bytes.Cut(text, nul)
+	slot := &knownEntries[code%uint64(len(knownEntries))]
+	known := slot.Load()
+	if known == nil || known.Code != code || known.Line != line ||
+		known.Function != string(function) || known.File != string(file) {
+		known = &ErrorEntry{
+			Code:     code,
+			Library:  C.GoString(C.osl_code_library(C.ulong(code))),
+			Function: string(function),
+			Reason:   C.GoString(C.osl_code_text(C.ulong(code))),
+			File:     string(file),
+			Line:     line,
+		}
+		slot.Store(known)
+	}
+	entry = *known
+	if len(data) > 0 {
+		entry.Data = string(data)
+	}
+	return entry, rest
+}
+
+var nul = []byte{0}
 
 // splitCode is ERR_GET_LIB and ERR_GET_REASON.
 func splitCode(code uint64) (lib, reason int) {

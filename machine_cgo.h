@@ -437,7 +437,7 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 			break;
 		}
 		r.fail = osl_take(code);
-		if (r.fail != &osl_fail_no_memory)
+		if (r.fail->home)
 			r.fail->verify = (int)SSL_get_verify_result(t->ssl);
 	}
 	if (t->last && SSL_get_session(t->ssl) != t->last) {

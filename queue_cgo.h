@@ -30,14 +30,15 @@
 
 /*
  * osl_fail is a copy of this thread's error queue, made in the act that failed.
- * text holds five NUL-terminated strings for each entry: library, function,
- * reason, file, data. Whoever receives one frees it with osl_fail_free.
+ * text holds three NUL-terminated strings for each entry: function, file, data;
+ * the library and the reason follow from the code. Whoever receives one gives it
+ * back: to home, if that is empty, or to osl_fail_free.
  */
-typedef struct {
+typedef struct osl_fail {
 	int code;   /* SSL_get_error's answer, 0 for calls that have none */
 	int verify; /* X509_V_ERR_... when the peer's certificate is why, else 0 */
 	int n;
-	int fixed;  /* the one below, which nobody frees */
+	struct osl_fail **home; /* NULL for the one below, which nobody frees */
 	uint64_t codes[OSL_QUEUE_SLOTS];
 	int lines[OSL_QUEUE_SLOTS];
 	size_t len, cap;
@@ -45,7 +46,10 @@ typedef struct {
 } osl_fail;
 
 /* Without memory for a copy a failure is still a failure. */
-static osl_fail osl_fail_no_memory = {.fixed = 1};
+static osl_fail osl_fail_no_memory;
+
+/* One that was given back: a setter that is refused time and again allocates nothing here. */
+static osl_fail *osl_fail_spare;
 
 /* osl_bytes is memory that the receiver frees with osl_bytes_free, or a failure. */
 typedef struct {
@@ -103,7 +107,7 @@ static int osl_fail_put(osl_fail *f, const char *s) {
 	size_t n = s ? strlen(s) + 1 : 1;
 
 	if (f->cap - f->len < n) {
-		size_t cap = 2 * (f->cap + n);
+		size_t cap = 2 * (f->cap + n) + 256;
 		char *text = realloc(f->text, cap);
 		if (!text)
 			return 0;
@@ -116,7 +120,7 @@ static int osl_fail_put(osl_fail *f, const char *s) {
 }
 
 static void osl_fail_free(osl_fail *f) {
-	if (f && !f->fixed) {
+	if (f && f->home) {
 		free(f->text);
 		free(f);
 	}
@@ -125,34 +129,25 @@ static void osl_fail_free(osl_fail *f) {
 /* osl_take moves the queue into a failure. It never returns NULL: some libssl
  * functions fail with an empty queue, and then the failure is empty too. */
 static osl_fail *osl_take(int code) {
-	osl_fail *f = malloc(sizeof *f);
+	osl_fail *f = __atomic_exchange_n(&osl_fail_spare, NULL, __ATOMIC_ACQ_REL);
 	const char *file, *func, *data;
 	unsigned long e;
 	int line;
 
-	if (!f) {
+	if (!f && !(f = calloc(1, sizeof *f))) {
 		ERR_clear_error();
 		return &osl_fail_no_memory;
 	}
+	f->home = &osl_fail_spare;
 	f->code = code;
-	f->verify = f->n = f->fixed = 0;
+	f->verify = f->n = 0;
 	f->len = 0;
-	f->cap = 512;
-	if (!(f->text = malloc(f->cap)))
-		f->cap = 0;
 	while ((e = osl_next_error(&file, &line, &func, &data)) != 0) {
 		size_t len = f->len;
-		const char *lib = ERR_lib_error_string(e);
-		const char *reason = ERR_reason_error_string(e);
-#ifdef ERR_SYSTEM_ERROR
-		/* From 3.0 on an errno stands in the code and has no string of its own. */
-		if (!reason && ERR_SYSTEM_ERROR(e))
-			reason = strerror(ERR_GET_REASON(e));
-#endif
+
 		if (f->n == OSL_QUEUE_SLOTS)
 			continue;
-		if (!osl_fail_put(f, lib) || !osl_fail_put(f, func) || !osl_fail_put(f, reason) ||
-		    !osl_fail_put(f, file) || !osl_fail_put(f, data)) {
+		if (!osl_fail_put(f, func) || !osl_fail_put(f, file) || !osl_fail_put(f, data)) {
 			f->len = len;
 			continue;
 		}
@@ -162,6 +157,20 @@ static osl_fail *osl_take(int code) {
 	}
 	osl_leave();
 	return f;
+}
+
+static const char *osl_code_library(unsigned long code) {
+	return ERR_lib_error_string(code);
+}
+
+static const char *osl_code_text(unsigned long code) {
+	const char *reason = ERR_reason_error_string(code);
+#ifdef ERR_SYSTEM_ERROR
+	/* From 3.0 on an errno stands in the code and has no string of its own. */
+	if (!reason && ERR_SYSTEM_ERROR(code))
+		reason = strerror(ERR_GET_REASON(code));
+#endif
+	return reason;
 }
 
 /* osl_result is NULL for success, what is in the queue for a failure. */
