@@ -121,6 +121,9 @@ type SessionCounters struct {
 type Stats struct {
 	SessionCounters
 
+	// Store is what the session store has done.
+	Store StoreStats
+
 	// ResumptionsRefused counts those that libssl made and this package refused.
 	ResumptionsRefused int64
 
@@ -138,6 +141,9 @@ func (c *Ctx) Stats() (stats Stats) {
 	stats.Resumptions = make(map[Resumption]int64)
 	c.use(func(p ctxPtr) error {
 		stats.SessionCounters = p.counters()
+		if c.store != nil {
+			stats.Store = c.store.stats()
+		}
 		stats.ResumptionsRefused = c.refused.Load()
 		for kind := range c.resumptions {
 			if n := c.resumptions[kind].Load(); n != 0 {

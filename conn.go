@@ -31,9 +31,10 @@ type Conn struct {
 	writeErr error  // the wire's writing side is broken for good
 	bulk     bool   // under reading: the last read was large, so the next buffer is
 
-	shaken   atomic.Bool
-	shakeErr error        // under both locks: why there will be no handshake any more
-	answered *helloAnswer // under both locks: to the first ClientHello
+	shaken     atomic.Bool
+	shakeErr   error        // under both locks: why there will be no handshake any more
+	storeAsked bool         // under both locks
+	answered   *helloAnswer // under both locks: to the first ClientHello
 
 	readUntil, writeUntil deadline
 
@@ -684,8 +685,11 @@ func (s *SSL) mayHaveUnreadTickets() bool {
 // not failed.
 func (s *SSL) closeKept() {
 	s.h.mu.Lock()
-	if !s.h.closed() && s.done && s.fatal == nil && !s.saidBye {
-		s.h.p.keepSession()
+	if !s.h.closed() {
+		if s.done && s.fatal == nil && !s.saidBye {
+			s.h.p.keepSession()
+		}
+		s.storeForget()
 	}
 	s.h.mu.Unlock()
 	s.Close()

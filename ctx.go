@@ -35,6 +35,7 @@ type Ctx struct {
 
 	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
 	present    sidContext     // sidCtx, or what Revoke has made of it
+	fleet      *fleetKeys     // ticket keys that follow the clock
 	policy     [32]byte       // digest of what hosts of one context must share
 	routed     bool           // connections are switched to it
 	listenOnly []string       // the setters called that a switch leaves behind
@@ -46,7 +47,7 @@ type Ctx struct {
 	maxAuthAgeSet    bool
 	hello            func(ctx context.Context, hello *ClientHello) (*Ctx, error)
 
-	store       SessionStore
+	store       *storeClient
 	sessions    ClientSessionCache
 	fingerprint fingerprint // of what a client's sessions must not cross
 

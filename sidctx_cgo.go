@@ -189,7 +189,11 @@ var refusalText = map[int]string{
 
 // ---- an external store ----
 
-func (c ctxPtr) useStore() { C.osl_ctx_use_store(c.p) }
+func (c ctxPtr) useStore(on bool) { C.osl_ctx_use_store(c.p, cBool(on)) }
+
+func (c ctxPtr) timeout() time.Duration {
+	return time.Duration(C.osl_ctx_timeout(c.p)) * time.Second
+}
 
 // offeredIDs is what libssl is going to look up.
 func (s sslPtr) offeredIDs() (ids [][]byte) {

@@ -212,6 +212,10 @@ static void osl_ctx_set_timeout(SSL_CTX *c, long seconds) {
 	osl_leave();
 }
 
+static long osl_ctx_timeout(SSL_CTX *c) {
+	return SSL_CTX_get_timeout(c);
+}
+
 static osl_fail *osl_ctx_set_num_tickets(SSL_CTX *c, size_t n) {
 	osl_enter();
 	return osl_result(SSL_CTX_set_num_tickets(c, n) == 1);
@@ -532,11 +536,12 @@ static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
 	return 0; /* no reference is kept */
 }
 
-/* osl_ctx_use_store has sessions kept outside, and nowhere else. SSL_CTX_sess_set_new_cb. */
-static void osl_ctx_use_store(SSL_CTX *c) {
+/* osl_ctx_use_store has sessions kept outside, and nowhere else; or back in
+ * libssl's cache. SSL_CTX_sess_set_new_cb. */
+static void osl_ctx_use_store(SSL_CTX *c, int on) {
 	osl_enter();
-	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL);
-	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
+	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_SERVER | (on ? SSL_SESS_CACHE_NO_INTERNAL : 0));
+	SSL_CTX_sess_set_new_cb(c, on ? osl_new_session_cb : NULL);
 	osl_leave();
 }
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 )
 
 // SSL is a TLS machine over memory: ciphertext is fed in and drained out, and
@@ -153,6 +154,9 @@ func NewSSL(c *Ctx) (*SSL, error) {
 	s := &SSL{first: c, ctx: c}
 	err := c.use(func(p ctxPtr) error {
 		if err := c.freeze(p); err != nil {
+			return err
+		}
+		if err := c.turnFleetKeys(p, time.Now()); err != nil {
 			return err
 		}
 		made, err := newSSLPtr(p, c.server, c.hello != nil || c.store != nil, c.present.bytes())

@@ -6,6 +6,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +29,12 @@ type SessionStore interface {
 
 // SetSessionStore has a server keep its sessions in store and nowhere else:
 // libssl's own cache is off. The store is asked while the ClientHello is
-// suspended, never from C. nil ends it.
+// suspended, never from C, for 250 ms at most. New sessions reach it through a
+// bounded queue that no handshake waits for. A store that fails is left alone
+// for a second. Whatever it does costs full handshakes, never an error. nil ends it.
+//
+// Sessions are deleted when a fatal alert or an unclean end has spoilt them,
+// not when they expire and not by closing the Ctx.
 //
 // It is SSL_CTX_sess_set_new_cb and SSL_CTX_sess_set_get_cb with
 // SSL_SESS_CACHE_NO_INTERNAL.
@@ -35,15 +43,83 @@ func (c *Ctx) SetSessionStore(store SessionStore) error {
 		if !c.server {
 			return errors.New("openssl: a session store is for servers: this Ctx was made by NewClientCtx")
 		}
+		if store == nil {
+			p.useStore(false)
+			c.store = nil
+			return nil
+		}
 		c.listenOnly = append(c.listenOnly, "SetSessionStore")
-		p.useStore()
-		c.store = store
+		p.useStore(true)
+		c.store = &storeClient{store: store, timeout: storeTimeout}
 		return nil
 	})
 }
 
-// storeTimeout bounds what a store can add to a handshake.
-const storeTimeout = 250 * time.Millisecond
+// SetSessionStoreTimeout bounds how long a handshake waits for the store; the
+// default is 250 ms. The store must be set before.
+func (c *Ctx) SetSessionStoreTimeout(d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("openssl: SetSessionStoreTimeout: %v is no time to wait", d)
+	}
+	return c.change(func(ctxPtr) error {
+		if c.store == nil {
+			return errors.New("openssl: SetSessionStoreTimeout: there is no store, call SetSessionStore first")
+		}
+		c.store.timeout = d
+		return nil
+	})
+}
+
+// StoreStats is what a Ctx has seen of its session store.
+type StoreStats struct {
+	Hits, Misses int64 // lookups that found a session, or none
+	Errors       int64 // calls that failed or panicked
+	Timeouts     int64 // calls that took too long
+	Refused      int64 // answers that were no session, or did not open
+	Skipped      int64 // lookups that were not made because the store had just failed
+	Dropped      int64 // sessions that were not put: the queue was full or the store had failed
+}
+
+const (
+	storeTimeout   = 250 * time.Millisecond
+	storeRest      = time.Second // a store that failed is left alone
+	storeShards    = 8           // calls to put and delete at once; those of one id keep their order
+	storeQueue     = 256         // that wait, for each shard
+	storeAbandoned = 256         // lookups beyond their time that have not come back
+)
+
+// storeClient keeps a store's troubles away from handshakes.
+type storeClient struct {
+	store   SessionStore
+	timeout time.Duration
+
+	restUntil atomic.Int64 // in Unix nanoseconds
+	abandoned atomic.Int64
+	shards    [storeShards]storeShard
+
+	hits, misses, errors, timeouts, refused, skipped, dropped atomic.Int64
+}
+
+// storeShard is calls that wait for the store, in order. Its goroutine lives as
+// long as there are any.
+type storeShard struct {
+	mu      sync.Mutex
+	waiting []storeCall
+	working bool
+}
+
+// storeCall puts a session, or deletes one if session is nil.
+type storeCall struct {
+	id, session []byte
+	expires     time.Time
+}
+
+func (s *storeClient) stats() StoreStats {
+	return StoreStats{
+		Hits: s.hits.Load(), Misses: s.misses.Load(), Errors: s.errors.Load(), Timeouts: s.timeouts.Load(),
+		Refused: s.refused.Load(), Skipped: s.skipped.Load(), Dropped: s.dropped.Load(),
+	}
+}
 
 // storeID names a session in a store.
 func storeID(sidCtx, id []byte) []byte {
@@ -54,18 +130,124 @@ func storeID(sidCtx, id []byte) []byte {
 	return h.Sum(nil)
 }
 
-// askStore looks for what the client wants to resume. Whatever goes wrong, the
-// handshake goes on without.
+func (s *storeClient) resting() bool { return time.Now().UnixNano() < s.restUntil.Load() }
+
+// failed counts a failure of the store and leaves it alone for a while.
+func (s *storeClient) failed(err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.timeouts.Add(1)
+	} else {
+		s.errors.Add(1)
+	}
+	s.restUntil.Store(time.Now().Add(storeRest).UnixNano())
+}
+
+// get asks the store and comes back in time, also if the store does not.
+func (s *storeClient) get(ctx context.Context, id []byte) (session []byte, ok bool) {
+	if s.resting() || s.abandoned.Load() >= storeAbandoned {
+		s.skipped.Add(1)
+		return nil, false
+	}
+	limited, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	type answer struct {
+		session []byte
+		err     error
+	}
+	answers := make(chan answer, 1)
+	s.abandoned.Add(1) // until it comes back
+	go func() {
+		defer s.abandoned.Add(-1)
+		var a answer
+		a.err = contained("SessionStore.Get", func() (err error) {
+			a.session, err = s.store.Get(limited, id)
+			return err
+		})
+		answers <- a
+	}()
+	var a answer
+	select {
+	case a = <-answers:
+	case <-limited.Done():
+		a.err = limited.Err()
+	}
+	switch {
+	case a.err == nil:
+		return a.session, true
+	case errors.Is(a.err, errSealBroken):
+		s.refused.Add(1)
+	case errors.Is(a.err, ErrSessionNotFound):
+		s.misses.Add(1)
+	case ctx.Err() == nil: // else it is the handshake that was given up
+		s.failed(a.err)
+	}
+	return nil, false
+}
+
+// later has a call made when the store has time; the oldest that waits is
+// dropped for it if too many do.
+func (s *storeClient) later(call storeCall) {
+	shard := &s.shards[int(call.id[0])%storeShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if len(shard.waiting) == storeQueue {
+		shard.waiting = shard.waiting[1:]
+		s.dropped.Add(1)
+	}
+	shard.waiting = append(shard.waiting, call)
+	if !shard.working {
+		shard.working = true
+		go s.work(shard)
+	}
+}
+
+// work makes the calls that wait and ends.
+func (s *storeClient) work(shard *storeShard) {
+	for {
+		shard.mu.Lock()
+		if len(shard.waiting) == 0 {
+			shard.waiting, shard.working = nil, false
+			shard.mu.Unlock()
+			return
+		}
+		call := shard.waiting[0]
+		shard.waiting = shard.waiting[1:]
+		shard.mu.Unlock()
+		if s.resting() {
+			s.dropped.Add(1)
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+		err := contained("SessionStore", func() error {
+			if call.session == nil {
+				return s.store.Delete(ctx, call.id)
+			}
+			return s.store.Put(ctx, call.id, call.session, call.expires)
+		})
+		cancel()
+		if err != nil {
+			s.failed(err)
+		}
+	}
+}
+
+// askStore looks for what the client wants to resume, once per handshake.
+// Whatever goes wrong, the handshake goes on without.
 func (c *Conn) askStore(ctx context.Context) {
 	store := c.ssl.first.store
-	if store == nil {
+	if store == nil || c.storeAsked {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
+	c.storeAsked = true
+	sidCtx := c.ssl.SessionIDContext()
 	for _, id := range c.ssl.OfferedSessionIDs() {
-		if der, err := store.Get(ctx, storeID(c.ssl.SessionIDContext(), id)); err == nil {
-			c.ssl.AnswerSession(der)
+		session, ok := store.get(ctx, storeID(sidCtx, id))
+		switch {
+		case !ok:
+		case c.ssl.AnswerSession(session) != nil:
+			store.refused.Add(1)
+		default:
+			store.hits.Add(1)
 		}
 	}
 }
@@ -76,10 +258,8 @@ func (c *Conn) storeMade() {
 	if store == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-	defer cancel()
 	for _, made := range c.ssl.takeMade() {
-		store.Put(ctx, storeID(made.sidCtx, made.id), made.der, made.expires)
+		store.later(storeCall{storeID(made.sidCtx, made.id), made.der, made.expires})
 	}
 }
 
@@ -90,4 +270,15 @@ func (s *SSL) takeMade() []madeSession {
 	defer s.h.mu.Unlock()
 	made, _ := s.h.p.madeSessions() // without memory for them they are not kept
 	return made
+}
+
+// storeForget deletes the session that this connection has spoilt, with the
+// machine's lock held, before it is freed.
+func (s *SSL) storeForget() {
+	if s.first.store == nil {
+		return
+	}
+	if id := s.h.p.spoiltID(); len(id) > 0 {
+		s.first.store.later(storeCall{id: storeID(s.sidCtx.bytes(), id)})
+	}
 }

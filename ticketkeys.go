@@ -3,8 +3,12 @@
 package openssl
 
 import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // TicketKey seals session tickets: AES-256-CBC with HMAC-SHA256, found by its
@@ -50,6 +54,103 @@ func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
 			return errors.New("openssl: ticket keys are the listener's: connections are switched to this Ctx")
 		}
 		c.listenOnly = append(c.listenOnly, "SetTicketKeys")
+		c.fleet = nil
 		return p.setTicketKeys(keys)
 	})
+}
+
+// fleetKeyInfo changes with the way keys are derived.
+const fleetKeyInfo = "github.com/sidctx/openssl ticket key 1"
+
+// FleetTicketKeys derives ticket keys from a secret that the machines of a
+// fleet share, so that they agree without talking to each other: one key for
+// each slot of time and each session id context, so that a ticket of another
+// context does not even decrypt. The first seals at the given time; the others
+// open what machines with a slow or a fast clock have sealed, and what was
+// sealed up to lifetime ago. The secret has 32 bytes or more of entropy. slot is
+// whole seconds, at least a minute; a key for each slot of lifetime must not be
+// too many.
+func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at time.Time) ([]TicketKey, error) {
+	const op = "openssl: ticket keys of a fleet"
+	switch {
+	case len(secret) < 32:
+		return nil, fmt.Errorf(op+": a secret of %d bytes can be guessed: 32 are needed", len(secret))
+	case slot < time.Minute || slot%time.Second != 0:
+		return nil, fmt.Errorf(op+": a slot of %v is not a number of seconds, at least a minute", slot)
+	case lifetime < 0 || lifetime/slot > 1000:
+		return nil, fmt.Errorf(op+": a lifetime of %v is not between 0 and 1000 slots of %v", lifetime, slot)
+	}
+	now := at.Unix() / int64(slot/time.Second)
+	if now < 1 {
+		return nil, fmt.Errorf(op+": %v is before their time", at)
+	}
+	slots := []int64{now, now + 1}
+	for past := now - 1; past >= now-int64((lifetime+slot-1)/slot); past-- {
+		slots = append(slots, past)
+	}
+	keys := make([]TicketKey, len(slots))
+	for i, s := range slots {
+		var info digest
+		info.part([]byte(fleetKeyInfo))
+		info.part(sidCtx)
+		info.number(uint64(slot / time.Second))
+		info.number(uint64(s))
+		material, err := hkdf.Key(sha256.New, secret, nil, string(info.b), 80)
+		if err != nil {
+			return nil, fmt.Errorf(op+": %w", err)
+		}
+		copy(keys[i].Name[:], material)
+		copy(keys[i].AES[:], material[16:])
+		copy(keys[i].HMAC[:], material[48:])
+		clear(material)
+	}
+	return keys, nil
+}
+
+// fleetKeys is what SetFleetTicketKeys was told.
+type fleetKeys struct {
+	secret []byte
+	slot   time.Duration
+	until  time.Time // the keys in force are for the time before
+}
+
+// SetFleetTicketKeys has c use [FleetTicketKeys] of its present session id
+// context, and move on by itself from slot to slot, for as long as sessions
+// live ([Ctx.SetSessionTimeout]). Rotation happens when a connection is made,
+// also on a Ctx that is in use. The secret is copied.
+//
+// It is SSL_CTX_set_tlsext_ticket_key_evp_cb.
+func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
+	return c.use(func(p ctxPtr) error {
+		if !c.server {
+			return errors.New("openssl: ticket keys are for servers: this Ctx was made by NewClientCtx")
+		}
+		if c.routed {
+			return errors.New("openssl: ticket keys are the listener's: connections are switched to this Ctx")
+		}
+		was := c.fleet
+		c.fleet = &fleetKeys{secret: bytes.Clone(secret), slot: slot}
+		if err := c.turnFleetKeys(p, time.Now()); err != nil {
+			c.fleet = was
+			return err
+		}
+		c.listenOnly = append(c.listenOnly, "SetFleetTicketKeys")
+		return nil
+	})
+}
+
+// turnFleetKeys moves to the slot of now, if it is another. It is called by use.
+func (c *Ctx) turnFleetKeys(p ctxPtr, now time.Time) error {
+	f := c.fleet
+	if f == nil || now.Before(f.until) {
+		return nil
+	}
+	keys, err := FleetTicketKeys(f.secret, c.present.bytes(), f.slot, p.timeout(), now)
+	if err != nil {
+		return err
+	}
+	defer clear(keys)
+	seconds := int64(f.slot / time.Second)
+	f.until = time.Unix((now.Unix()/seconds+1)*seconds, 0)
+	return p.setTicketKeys(keys)
 }
