@@ -145,7 +145,7 @@ var (
 
 	errNilCtx     = errors.New("openssl: the Ctx is nil: make one with NewServerCtx or NewClientCtx")
 	errNilSSL     = errors.New("openssl: the SSL is nil: make one with NewSSL")
-	errNilConn    = errors.New("openssl: the Conn is nil: make one with Client, Server or Dial")
+	errNilConn    = errors.New("openssl: there is no Conn: make one with Client, Server or Dial")
 	errNilSession = errors.New("openssl: the Session is nil: take one from Conn.Session or ParseSession")
 	errNilWire    = errors.New("openssl: the wire is nil: a Conn needs a net.Conn to speak over")
 

@@ -619,6 +619,21 @@ static int osl_record_waits(const osl_ssl *t) {
 	return t->in_n >= 5 && t->in_n - 5 >= ((size_t)t->in[3] << 8 | t->in[4]);
 }
 
+/* osl_answer sends the answer to a KeyUpdate, which libssl leaves to the next
+ * write: that may never come. A write of nothing sends it and nothing else. */
+static void osl_answer(osl_ssl *t, osl_turn *r) {
+	size_t none;
+
+	if (SSL_get_key_update_type(t->ssl) == SSL_KEY_UPDATE_NONE || r->fail ||
+	    SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)
+		return;
+	if (SSL_write_ex(t->ssl, "", 0, &none) != 1) {
+		r->want = OSL_FAILED;
+		r->fail = osl_take(SSL_ERROR_SSL);
+	}
+	r->spilled = t->spill_n - t->spill_r;
+}
+
 /* osl_read fills p from as many records as are at hand. SSL_read_ex. */
 static osl_turn osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof) {
 	size_t got = 0, k;
@@ -632,6 +647,7 @@ static osl_turn osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned 
 			break;
 	}
 	r = osl_end(t, ret, got, in_n);
+	osl_answer(t, &r);
 	osl_leave();
 	return r;
 }

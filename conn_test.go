@@ -1,0 +1,1486 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// eachVersion runs a test with a client's and a server's Ctx for each version.
+func eachVersion(t *testing.T, test func(t *testing.T, client, server *openssl.Ctx)) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			client, server := newClient(t), newServer(t)
+			setVersion(t, client, v.id)
+			setVersion(t, server, v.id)
+			test(t, client, server)
+		})
+	}
+}
+
+// eachVersionInBubble is eachVersion on a clock that stands still while anybody
+// can run. What Ctx's finalisation needs is made outside.
+func eachVersionInBubble(t *testing.T, test func(t *testing.T, client, server *openssl.Ctx)) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		synctest.Test(t, func(t *testing.T) { test(t, client, server) })
+	})
+}
+
+// pattern is n bytes none of which can be lost, doubled or moved unnoticed.
+func pattern(n int) []byte {
+	p := make([]byte, n)
+	for i := 0; i+4 <= n; i += 4 {
+		binary.BigEndian.PutUint32(p[i:], uint32(i)*2654435761)
+	}
+	return p
+}
+
+// firstDifference is for messages about megabytes.
+func firstDifference(a, b []byte) string {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("byte %d of %d and %d differs", i, len(a), len(b))
+		}
+	}
+	return fmt.Sprintf("%d and %d bytes, equal as far as they go", len(a), len(b))
+}
+
+// speak has the server say one byte, with which a TLS 1.3 client reads its
+// tickets, too.
+func speak(t testing.TB, c, s *openssl.Conn) {
+	t.Helper()
+	if _, err := s.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// outcome is what a call came to, and when.
+type outcome struct {
+	n    int
+	err  error
+	took time.Duration
+}
+
+// start runs a call on a goroutine of its own.
+func start(call func() (int, error)) <-chan outcome {
+	done := make(chan outcome, 1)
+	began := time.Now()
+	go func() {
+		n, err := call()
+		done <- outcome{n, err, time.Since(began)}
+	}()
+	return done
+}
+
+func reading(c *openssl.Conn) func() (int, error) {
+	return func() (int, error) { return c.Read(make([]byte, 1)) }
+}
+
+func writing(c *openssl.Conn, p []byte) func() (int, error) {
+	return func() (int, error) { return c.Write(p) }
+}
+
+func shaking(c *openssl.Conn) func() (int, error) {
+	return func() (int, error) { return 0, c.Handshake() }
+}
+
+// ---- Read and Write at once ----
+
+// A Write is never mixed with another one, however many goroutines write and
+// however many records it takes; and both directions are busy all the while.
+func TestConnManyWriters(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		const writers, each, largest = 8, 12, 150_000
+		c, s := conns(t, client, server)
+		mustHandshake(t, c, s)
+
+		write := func(c *openssl.Conn) error {
+			var wg sync.WaitGroup
+			errs := make([]error, writers)
+			for id := range writers {
+				wg.Go(func() {
+					for k := range each {
+						body := bytes.Repeat([]byte{byte(id)}, 1+(id*7919+k*31337)%largest)
+						frame := binary.BigEndian.AppendUint32([]byte{byte(id), byte(k)}, uint32(len(body)))
+						if _, err := c.Write(append(frame, body...)); err != nil {
+							errs[id] = err
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			return errors.Join(append(errs, c.CloseWrite())...)
+		}
+		read := func(c *openssl.Conn) error {
+			var next [writers]byte
+			for head := make([]byte, 6); ; {
+				if _, err := io.ReadFull(c, head); err == io.EOF {
+					break
+				} else if err != nil {
+					return err
+				}
+				body := make([]byte, binary.BigEndian.Uint32(head[2:]))
+				if _, err := io.ReadFull(c, body); err != nil {
+					return err
+				}
+				if id := head[0]; bytes.Count(body, []byte{id}) != len(body) || head[1] != next[id] {
+					return fmt.Errorf("message %d of writer %d is mixed, or comes after %d others", head[1], id, next[id])
+				}
+				next[head[0]]++
+			}
+			if want := [writers]byte(bytes.Repeat([]byte{each}, writers)); next != want {
+				return fmt.Errorf("messages of each writer: %v", next)
+			}
+			return nil
+		}
+		var cw, sw error
+		var wg sync.WaitGroup
+		wg.Go(func() { cw = write(c) })
+		wg.Go(func() { sw = write(s) })
+		cr, sr := both(func() error { return read(c) }, func() error { return read(s) })
+		wg.Wait()
+		if err := errors.Join(cw, sw, cr, sr); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Every byte goes to one of the readers.
+func TestConnManyReaders(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s := conns(t, client, server)
+		mustHandshake(t, c, s)
+		sent := pattern(1 << 20)
+		done := start(func() (int, error) {
+			n, err := s.Write(sent)
+			return n, errors.Join(err, s.CloseWrite())
+		})
+
+		var mu sync.Mutex
+		var got, sum [256]int
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for p := make([]byte, 5000); ; {
+					n, err := c.Read(p)
+					mu.Lock()
+					for _, b := range p[:n] {
+						got[b]++
+					}
+					mu.Unlock()
+					if err != nil {
+						if err != io.EOF {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if w := <-done; w.err != nil {
+			t.Fatal(w.err)
+		}
+		for _, b := range sent {
+			sum[b]++
+		}
+		if got != sum {
+			t.Fatal("what the readers got together is not what was sent")
+		}
+	})
+}
+
+// The machine is not held while a Read waits for the wire.
+func TestConnWritesBesideABlockedRead(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, _ := wireConns(t, client, server, 64<<10)
+		mustHandshake(t, c, s)
+		for _, end := range []struct{ near, far *openssl.Conn }{{c, s}, {s, c}} {
+			read := start(reading(end.near))
+			synctest.Wait()
+			if !end.near.ConnectionState().HandshakeComplete {
+				t.Error("the state of a connection with a blocked Read")
+			}
+			sent := pattern(4 << 20)
+			write := start(writing(end.near, sent))
+			got := make([]byte, len(sent))
+			if _, err := io.ReadFull(end.far, got); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, sent) {
+				t.Fatal(firstDifference(got, sent))
+			}
+			if w := <-write; w.err != nil || w.n != len(sent) {
+				t.Fatalf("Write: %d, %v", w.n, w.err)
+			}
+			synctest.Wait()
+			select {
+			case r := <-read:
+				t.Fatalf("the Read has not waited: %d, %v", r.n, r.err)
+			default:
+			}
+			if _, err := end.far.Write([]byte{7}); err != nil {
+				t.Fatal(err)
+			}
+			if r := <-read; r.n != 1 || r.err != nil {
+				t.Fatalf("Read: %d, %v", r.n, r.err)
+			}
+		}
+	})
+}
+
+// ---- deadlines ----
+
+func wantTimeout(t testing.TB, what string, err error) {
+	t.Helper()
+	var timeout net.Error
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("%s past its deadline: %v", what, err)
+	}
+}
+
+func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, farWire := wireConns(t, client, server, 64<<10)
+		mustHandshake(t, c, s)
+		for _, end := range []struct{ near, far *openssl.Conn }{{c, s}, {s, c}} {
+			must(t, end.near.SetReadDeadline(time.Now().Add(time.Minute)))
+			r := <-start(reading(end.near))
+			wantTimeout(t, "Read", r.err)
+			if r.took != time.Minute {
+				t.Errorf("the Read ended after %v", r.took)
+			}
+
+			// One that is set while Read waits counts, too.
+			must(t, end.near.SetReadDeadline(time.Time{}))
+			read := start(reading(end.near))
+			synctest.Wait()
+			must(t, end.near.SetReadDeadline(time.Now()))
+			r = <-read
+			wantTimeout(t, "Read", r.err)
+			if r.took != 0 {
+				t.Errorf("the Read ended after %v", r.took)
+			}
+
+			// Writing is not affected; and then reading goes on.
+			must(t, end.near.SetReadDeadline(time.Time{}))
+			if err := roundTripOver(end.near, end.far, pattern(100_000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if farWire.reads.Load() == 0 {
+			t.Error("nothing went over the wire")
+		}
+	})
+}
+
+// roundTripOver is a roundTrip with a peer that echoes as many bytes.
+func roundTripOver(c, s *openssl.Conn, message []byte) error {
+	return errors.Join(both(func() error { return roundTrip(c, message) }, func() error {
+		_, err := io.CopyN(s, s, int64(len(message)))
+		return err
+	}))
+}
+
+// A record that a deadline cuts in two is whole again afterwards.
+func TestConnDeadlineWithinARecord(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		const capacity = 1000
+		c, s, _, _ := wireConns(t, client, server, capacity)
+		mustHandshake(t, c, s)
+		speak(t, c, s)
+		sent := pattern(16 << 10)
+		write := start(writing(s, sent)) // one record, of which the wire holds 1000 bytes
+		synctest.Wait()
+		must(t, c.SetReadDeadline(time.Now()))
+		if n, err := c.Read(make([]byte, 1)); n != 0 {
+			t.Fatalf("%d bytes of a record that is not here", n)
+		} else {
+			wantTimeout(t, "Read", err)
+		}
+		got := make([]byte, len(sent))
+		var n, cuts int
+		for n < len(sent) {
+			must(t, c.SetReadDeadline(time.Now().Add(time.Nanosecond)))
+			k, err := c.Read(got[n:])
+			if n += k; err != nil {
+				wantTimeout(t, "Read", err)
+				cuts++
+			}
+		}
+		if !bytes.Equal(got, sent) {
+			t.Fatal(firstDifference(got, sent))
+		}
+		if w := <-write; w.err != nil {
+			t.Fatal(w.err)
+		}
+	})
+}
+
+// n of a Write that a deadline has cut is what was sealed; of that nothing is
+// lost, and it goes out before anything later.
+func TestConnWriteDeadlineKeepsTheStream(t *testing.T) {
+	const act = 64 << 10 // plaintext that is sealed at once
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, _ := wireConns(t, client, server, 100_000)
+		mustHandshake(t, c, s)
+		speak(t, c, s)
+		for _, end := range []struct{ near, far *openssl.Conn }{{c, s}, {s, c}} {
+			sent := pattern(1 << 20)
+
+			// The deadline passes before anything is sealed.
+			must(t, end.near.SetWriteDeadline(time.Unix(1, 0)))
+			n, err := end.near.Write(sent)
+			wantTimeout(t, "Write", err)
+			if n != 0 {
+				t.Fatalf("a Write past its deadline has sealed %d bytes", n)
+			}
+
+			// The peer stalls: one act fits into the wire, the second one does not.
+			must(t, end.near.SetWriteDeadline(time.Now().Add(time.Minute)))
+			w := <-start(writing(end.near, sent))
+			wantTimeout(t, "Write", w.err)
+			if w.n != 2*act || w.took != time.Minute {
+				t.Fatalf("a Write to a stalled peer: n %d after %v", w.n, w.took)
+			}
+
+			// Past the deadline nothing is sealed behind what could not be sent.
+			n, err = end.near.Write(sent[w.n:])
+			wantTimeout(t, "Write", err)
+			if n != 0 {
+				t.Fatalf("a Write past its deadline has sealed %d bytes", n)
+			}
+
+			// A new deadline that passes while the old rest is still stuck: n is 0 again.
+			must(t, end.near.SetWriteDeadline(time.Now().Add(time.Minute)))
+			again := <-start(writing(end.near, sent[w.n:]))
+			wantTimeout(t, "Write", again.err)
+			if again.n != 0 {
+				t.Fatalf("a Write behind a rest that cannot be sent has sealed %d bytes", again.n)
+			}
+
+			// The peer reads again.
+			must(t, end.near.SetWriteDeadline(time.Time{}))
+			rest := start(writing(end.near, sent[w.n:]))
+			got := make([]byte, len(sent))
+			if _, err := io.ReadFull(end.far, got); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, sent) {
+				t.Fatal(firstDifference(got, sent))
+			}
+			if r := <-rest; r.err != nil || r.n != len(sent)-w.n {
+				t.Fatalf("the rest: %d, %v", r.n, r.err)
+			}
+		}
+	})
+}
+
+// The same over a socket: whatever the kernel took of it, every byte arrives once.
+func TestConnWriteDeadlineOverTCP(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s := conns(t, client, server)
+		mustHandshake(t, c, s)
+		sent := pattern(16 << 20)
+		n, cuts := 0, 0
+		for cuts < 3 { // until the socket's buffers are full
+			must(t, c.SetWriteDeadline(time.Now().Add(5*time.Millisecond)))
+			k, err := c.Write(sent[n:])
+			if n += k; err != nil {
+				wantTimeout(t, "Write", err)
+				cuts++
+			} else {
+				t.Fatalf("%d bytes went to a peer that does not read", n)
+			}
+		}
+		must(t, c.SetWriteDeadline(time.Time{}))
+		rest := start(func() (int, error) {
+			k, err := c.Write(sent[n:])
+			return k, errors.Join(err, c.CloseWrite())
+		})
+		got, err := io.ReadAll(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, sent) {
+			t.Fatal(firstDifference(got, sent))
+		}
+		if r := <-rest; r.err != nil {
+			t.Fatal(r.err)
+		}
+	})
+}
+
+// A Write that waits behind another one keeps to its deadline, too, and the
+// locks are such that a bubble's clock goes on.
+func TestConnQueuedWritesKeepTheirDeadline(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, _ := wireConns(t, client, server, 10_000)
+		mustHandshake(t, c, s)
+		must(t, c.SetDeadline(time.Now().Add(time.Hour)))
+		var calls []<-chan outcome
+		for range 3 {
+			calls = append(calls, start(writing(c, make([]byte, 1<<20))), start(reading(c)))
+		}
+		for _, call := range calls {
+			got := <-call
+			wantTimeout(t, "a call", got.err)
+			if got.took != time.Hour {
+				t.Errorf("it ended after %v", got.took)
+			}
+		}
+	})
+}
+
+// ---- Close ----
+
+// Whatever waits hears of Close at once, also while Close itself still waits
+// for a peer that has stalled.
+func TestConnCloseUnblocks(t *testing.T) {
+	closed := func(t *testing.T, what string, call <-chan outcome) {
+		t.Helper()
+		got := <-call
+		if !errors.Is(got.err, net.ErrClosed) || got.took != 0 {
+			t.Errorf("%s: %v after %v", what, got.err, got.took)
+		}
+	}
+	roles := []string{"client", "server"}
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for _, role := range roles {
+			end, s, _, _ := wireConns(t, client, server, 10_000)
+			mustHandshake(t, end, s)
+			if role == "server" {
+				end = s
+			}
+			var calls []<-chan outcome
+			for _, call := range []func() (int, error){
+				reading(end), writing(end, make([]byte, 1<<20)),
+				reading(end), writing(end, make([]byte, 1)), // behind the others
+				func() (int, error) { return 0, end.CloseWrite() },
+			} {
+				calls = append(calls, start(call))
+				synctest.Wait() // it waits
+			}
+			done := start(func() (int, error) { return 0, end.Close() })
+			for i, what := range []string{"Read", "Write", "a second Read", "a second Write", "CloseWrite"} {
+				closed(t, role+"'s "+what, calls[i])
+			}
+			if got := <-done; got.err != nil || got.took > 5*time.Second {
+				t.Errorf("Close: %v after %v", got.err, got.took)
+			}
+		}
+	})
+	t.Run("Handshake", func(t *testing.T) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			for _, role := range roles {
+				end, s, _, _ := wireConns(t, client, server, 10_000)
+				if role == "server" {
+					end = s
+				}
+				// The other end says nothing.
+				calls := map[string]<-chan outcome{
+					"Handshake":        start(shaking(end)),
+					"Read":             start(reading(end)),
+					"Write":            start(writing(end, make([]byte, 1))),
+					"HandshakeContext": start(func() (int, error) { return 0, end.HandshakeContext(t.Context()) }),
+				}
+				synctest.Wait()
+				if got := <-start(func() (int, error) { return 0, end.Close() }); got.err != nil || got.took != 0 {
+					t.Errorf("Close: %v after %v", got.err, got.took)
+				}
+				for what, call := range calls {
+					closed(t, role+"'s "+what, call)
+				}
+			}
+		})
+	})
+	t.Run("ClientHello function", func(t *testing.T) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			var heard error
+			must(t, server.SetClientHelloFunc(func(ctx context.Context, _ *openssl.ClientHello) (*openssl.Ctx, error) {
+				<-ctx.Done()
+				heard = ctx.Err()
+				return nil, heard
+			}))
+			c, s, _, _ := wireConns(t, client, server, 10_000)
+			shake := start(shaking(c))
+			serve := start(shaking(s))
+			synctest.Wait()
+			if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
+				t.Errorf("Close: %v after %v", got.err, got.took)
+			}
+			closed(t, "Handshake", serve)
+			if heard != context.Canceled {
+				t.Errorf("the function's context: %v", heard)
+			}
+			if got := <-shake; got.err == nil {
+				t.Error("the client has shaken hands with nobody")
+			}
+		})
+	})
+}
+
+func TestConnAfterClose(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, _ := wireConns(t, client, server, 64<<10)
+		mustHandshake(t, c, s)
+		closeBoth(c, s)
+		unshaken, other, _, _ := wireConns(t, client, server, 64<<10)
+		closeBoth(unshaken, other)
+		for _, conn := range []*openssl.Conn{c, s, unshaken, other} {
+			p := make([]byte, 1)
+			for what, call := range map[string]func() error{
+				"Read":                func() error { _, err := conn.Read(p); return err },
+				"Read of nothing":     func() error { _, err := conn.Read(nil); return err },
+				"Write":               func() error { _, err := conn.Write(p); return err },
+				"Write of nothing":    func() error { _, err := conn.Write(nil); return err },
+				"Handshake":           conn.Handshake,
+				"CloseWrite":          conn.CloseWrite,
+				"SetDeadline":         func() error { return conn.SetDeadline(time.Time{}) },
+				"SetReadDeadline":     func() error { return conn.SetReadDeadline(time.Time{}) },
+				"SetWriteDeadline":    func() error { return conn.SetWriteDeadline(time.Time{}) },
+				"Session":             func() error { _, err := conn.Session(); return err },
+				"SetSessionIDContext": func() error { return conn.SetSessionIDContext(nil) },
+				"SetServerName":       func() error { return conn.SetServerName("server.test") },
+				"SetSession":          func() error { return conn.SetSession(nil) },
+				"ExportKeyingMaterial": func() error {
+					_, err := conn.ExportKeyingMaterial("label", nil, 32)
+					return err
+				},
+			} {
+				if err := call(); !errors.Is(err, net.ErrClosed) {
+					t.Errorf("%s after Close: %v", what, err)
+				}
+			}
+			if err := conn.Close(); err != nil {
+				t.Errorf("a second Close: %v", err)
+			}
+			if got := conn.ConnectionState(); got.HandshakeComplete {
+				t.Errorf("state after Close: %+v", got)
+			}
+			if conn.LocalAddr() == nil || conn.RemoteAddr() == nil || conn.NetConn() == nil {
+				t.Error("a closed connection has forgotten its wire")
+			}
+		}
+	})
+}
+
+// No Conn is no reason to panic or to wait for ever.
+func TestConnNilAndZero(t *testing.T) {
+	for _, conn := range []*openssl.Conn{nil, new(openssl.Conn)} {
+		p := make([]byte, 1)
+		for what, call := range map[string]func() error{
+			"Read":                func() error { _, err := conn.Read(p); return err },
+			"Write":               func() error { _, err := conn.Write(p); return err },
+			"Handshake":           conn.Handshake,
+			"CloseWrite":          conn.CloseWrite,
+			"Close":               conn.Close,
+			"SetDeadline":         func() error { return conn.SetDeadline(time.Time{}) },
+			"SetReadDeadline":     func() error { return conn.SetReadDeadline(time.Time{}) },
+			"SetWriteDeadline":    func() error { return conn.SetWriteDeadline(time.Time{}) },
+			"Session":             func() error { _, err := conn.Session(); return err },
+			"SetSession":          func() error { return conn.SetSession(nil) },
+			"SetServerName":       func() error { return conn.SetServerName("server.test") },
+			"SetSessionIDContext": func() error { return conn.SetSessionIDContext(nil) },
+			"ExportKeyingMaterial": func() error {
+				_, err := conn.ExportKeyingMaterial("label", nil, 32)
+				return err
+			},
+		} {
+			if err := call(); err == nil || !strings.HasPrefix(err.Error(), "openssl: ") {
+				t.Errorf("%s of %v: %v", what, conn, err)
+			}
+		}
+		if conn.ConnectionState().HandshakeComplete || conn.LocalAddr() != nil || conn.RemoteAddr() != nil || conn.NetConn() != nil {
+			t.Errorf("%v says something of itself", conn)
+		}
+	}
+}
+
+// A peer that has stalled costs Close five seconds and no more.
+func TestConnCloseIsBounded(t *testing.T) {
+	const bound = 5 * time.Second
+	closing := func(c *openssl.Conn) outcome {
+		return <-start(func() (int, error) { return 0, c.Close() })
+	}
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		// Sealed bytes that nobody reads.
+		for _, role := range []string{"client", "server"} {
+			end, s, _, _ := wireConns(t, client, server, 10_000)
+			mustHandshake(t, end, s)
+			if role == "server" {
+				end = s
+			}
+			write := start(writing(end, make([]byte, 1<<20)))
+			synctest.Wait()
+			if got := closing(end); got.err != nil || got.took != bound {
+				t.Errorf("Close with a Write in flight: %v after %v", got.err, got.took)
+			}
+			<-write
+		}
+	})
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		// A client that has read no ticket, and a peer that does not end the connection.
+		c, s, _, far := wireConns(t, client, server, 200_000)
+		mustHandshake(t, c, s)
+		want := time.Duration(0)
+		if c.ConnectionState().Version == tls.VersionTLS13 {
+			want = bound
+		}
+		if got := closing(c); got.err != nil || got.took != want {
+			t.Errorf("Close with unread tickets: %v after %v, want %v", got.err, got.took, want)
+		}
+
+		// One that goes on sending is heard for 64 KiB.
+		c, s, _, far = wireConns(t, client, server, 200_000)
+		mustHandshake(t, c, s)
+		if _, err := s.Write(make([]byte, 150_000)); err != nil {
+			t.Fatal(err)
+		}
+		if got := closing(c); got.err != nil || got.took != 0 {
+			t.Errorf("Close with unread data: %v after %v", got.err, got.took)
+		}
+		if want > 0 {
+			far.out.mu.Lock()
+			left := far.out.n
+			far.out.mu.Unlock()
+			if left < 150_000-(64<<10) {
+				t.Errorf("Close has read on, and left %d bytes", left)
+			}
+		}
+
+		// One that answers close_notify costs nothing.
+		c, s, _, _ = wireConns(t, client, server, 200_000)
+		mustHandshake(t, c, s)
+		serve := start(func() (int, error) {
+			_, err := io.Copy(io.Discard, s)
+			return 0, errors.Join(err, s.Close())
+		})
+		if got := closing(c); got.err != nil || got.took != 0 {
+			t.Errorf("Close: %v after %v", got.err, got.took)
+		}
+		if got := <-serve; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+}
+
+// What was sealed when Close came goes out before close_notify.
+func TestConnCloseSendsWhatWasSealed(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, _ := wireConns(t, client, server, 10_000)
+		mustHandshake(t, c, s)
+		speak(t, c, s)
+		sent := pattern(1 << 20)
+		write := start(writing(c, sent))
+		synctest.Wait()
+		done := start(func() (int, error) { return 0, c.Close() })
+		w := <-write
+		if w.n == 0 || !errors.Is(w.err, net.ErrClosed) {
+			t.Fatalf("the Write: %d, %v", w.n, w.err)
+		}
+		got, err := io.ReadAll(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, sent[:w.n]) {
+			t.Fatal(firstDifference(got, sent[:w.n]))
+		}
+		if got := <-done; got.err != nil || got.took != 0 {
+			t.Fatalf("Close: %v after %v", got.err, got.took)
+		}
+	})
+}
+
+// ---- the ends of a stream ----
+
+func TestConnCloseWrite(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for _, role := range []string{"client", "server"} {
+			near, far := conns(t, client, server)
+			if err := near.CloseWrite(); err == nil {
+				t.Error("CloseWrite before the handshake")
+			}
+			mustHandshake(t, near, far)
+			if role == "server" {
+				near, far = far, near
+			}
+			if _, err := near.Write([]byte("question")); err != nil {
+				t.Fatal(err)
+			}
+			must(t, near.CloseWrite())
+			must(t, near.CloseWrite())
+			if _, err := near.Write([]byte("more")); err == nil || !strings.HasPrefix(err.Error(), "openssl: ") {
+				t.Errorf("%s: Write after CloseWrite: %v", role, err)
+			}
+			got, err := io.ReadAll(far)
+			if err != nil || string(got) != "question" {
+				t.Fatalf("%s: the peer reads %q, %v", role, got, err)
+			}
+			if n, err := far.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("%s: a Read behind the end: %d, %v", role, n, err)
+			}
+			answer := pattern(300_000)
+			write := start(func() (int, error) {
+				n, err := far.Write(answer)
+				return n, errors.Join(err, far.CloseWrite())
+			})
+			got, err = io.ReadAll(near)
+			if err != nil || !bytes.Equal(got, answer) {
+				t.Fatalf("%s: the other half: %v, %s", role, err, firstDifference(got, answer))
+			}
+			if w := <-write; w.err != nil {
+				t.Fatal(w.err)
+			}
+		}
+	})
+}
+
+// Only close_notify is io.EOF.
+func TestConnCutWire(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for _, role := range []string{"client", "server"} {
+			for what, cut := range map[string]func(near *openssl.Conn, wire *wire){
+				"between records": func(near *openssl.Conn, wire *wire) {},
+				"within a header": func(near *openssl.Conn, wire *wire) { wire.Write([]byte{23, 3}) },
+				"within a record": func(near *openssl.Conn, wire *wire) { wire.Write([]byte{23, 3, 3, 0, 100, 1, 2, 3}) },
+			} {
+				near, far, nearWire, farWire := wireConns(t, client, server, 64<<10)
+				mustHandshake(t, near, far)
+				if role == "server" {
+					near, far, nearWire = far, near, farWire
+				}
+				if _, err := near.Write([]byte("data")); err != nil {
+					t.Fatal(err)
+				}
+				cut(near, nearWire)
+				nearWire.CloseWrite()
+				got, err := io.ReadAll(far)
+				if string(got) != "data" || err != io.ErrUnexpectedEOF {
+					t.Errorf("a %s's wire cut %s: %q, %v", role, what, got, err)
+				}
+				if _, err := far.Read(make([]byte, 1)); err != io.ErrUnexpectedEOF {
+					t.Errorf("and a Read behind it: %v", err)
+				}
+			}
+		}
+		// Within the handshake.
+		c, s, near, _ := wireConns(t, client, server, 64<<10)
+		near.Write([]byte{22, 3, 1})
+		near.CloseWrite()
+		if err := s.Handshake(); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a handshake on a wire that is cut: %v", err)
+		}
+		if err := s.Handshake(); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("and again: %v", err)
+		}
+		c.Close()
+	})
+}
+
+// A client's Close never destroys what it has sent, though it has not read the
+// tickets that the server has sent it. Over TCP, because it is a socket with
+// unread bytes whose close resets the connection.
+func TestConnCloseWithUnreadTickets(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for range 50 {
+			c, s := conns(t, client, server)
+			mustHandshake(t, c, s)
+			sent := pattern(100_000)
+			send := start(func() (int, error) {
+				n, err := c.Write(sent)
+				return n, errors.Join(err, c.Close())
+			})
+			// The tickets are there, and so is what the client's Close does.
+			got := make([]byte, len(sent))
+			if _, err := io.ReadFull(s, got[:1]); err != nil {
+				t.Fatal(err)
+			}
+			rest, err := io.ReadAll(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got = append(got[:1], rest...); !bytes.Equal(got, sent) {
+				t.Fatal(firstDifference(got, sent))
+			}
+			s.Close()
+			if w := <-send; w.err != nil {
+				t.Fatal(w.err)
+			}
+		}
+	})
+}
+
+// Writing to a peer that has reset the connection is an error, never a signal.
+func TestConnWriteAfterReset(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for _, role := range []string{"client", "server"} {
+			near, far := conns(t, client, server)
+			mustHandshake(t, near, far)
+			speak(t, near, far)
+			if role == "server" {
+				near, far = far, near
+			}
+			raw := far.NetConn().(*net.TCPConn)
+			must(t, raw.SetLinger(0))
+			must(t, raw.Close())
+			if _, err := io.ReadAll(near); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("%s: Read after a reset: %v", role, err)
+			}
+			for range 3 {
+				if _, err := near.Write(make([]byte, 100_000)); !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("%s: Write after a reset: %v", role, err)
+				}
+			}
+			if err := near.Close(); err != nil {
+				t.Errorf("%s: Close after a reset: %v", role, err)
+			}
+		}
+	})
+}
+
+// ---- alerts and verdicts ----
+
+func TestConnPeersAlert(t *testing.T) {
+	t.Run("in the handshake", func(t *testing.T) {
+		eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, client.SetVerifyCAs(newAuthority(t, "another CA", nil).pem))
+			c, s := conns(t, client, server)
+			clientErr, serverErr := both(c.Handshake, s.Handshake)
+			if v, ok := errors.AsType[*openssl.VerifyError](clientErr); !ok {
+				t.Errorf("client: %v, %v", clientErr, v)
+			}
+			if alert, ok := errors.AsType[tls.AlertError](serverErr); !ok || alert != 48 {
+				t.Errorf("server: %v", serverErr)
+			}
+			if again := s.Handshake(); again != serverErr {
+				t.Errorf("server, again: %v", again)
+			}
+			if _, err := s.Read(make([]byte, 1)); err != serverErr {
+				t.Errorf("server's Read: %v", err)
+			}
+			if _, err := s.Write(make([]byte, 1)); err != serverErr {
+				t.Errorf("server's Write: %v", err)
+			}
+		})
+	})
+	t.Run("after it", func(t *testing.T) {
+		// A TLS 1.3 server looks at the client's certificate when the client is through.
+		client, server := newClient(t), newServer(t)
+		setVersion(t, client, tls.VersionTLS13)
+		must(t, server.SetClientCAs(newAuthority(t, "another CA", nil).pem))
+		must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+		must(t, server.SetSessionIDContext([]byte("tenant")))
+		c, s := conns(t, client, server)
+		clientErr, serverErr := both(c.Handshake, s.Handshake)
+		if _, ok := errors.AsType[*openssl.VerifyError](serverErr); clientErr != nil || !ok {
+			t.Fatalf("client %v, server %v", clientErr, serverErr)
+		}
+		for range 2 {
+			_, err := c.Read(make([]byte, 1))
+			if alert, ok := errors.AsType[tls.AlertError](err); !ok || alert != 48 || errors.Is(err, io.EOF) {
+				t.Errorf("client: %v", err)
+			}
+		}
+	})
+}
+
+// What the machine says outranks what the wire says: an alert that cannot be
+// sent does not hide why there was one.
+func TestConnVerdictOutranksTheWire(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		must(t, client.SetVerifyCAs(newAuthority(t, "another CA", nil).pem))
+		near, far := wirePair(64 << 10)
+		// The client's first flight goes out, and nothing after it.
+		once := &brokenAfter{Conn: near, left: 1}
+		c, s := connsOver(t, client, server, once, far)
+		shake := start(shaking(c))
+		serve := start(shaking(s))
+		got := <-shake
+		if _, ok := errors.AsType[*openssl.VerifyError](got.err); !ok {
+			t.Errorf("client: %v", got.err)
+		}
+		c.Close()
+		if got := <-serve; got.err == nil {
+			t.Error("the server has shaken hands with a client that refused it")
+		}
+	})
+	t.Run("ClientHello function", func(t *testing.T) {
+		client, server := newClient(t), newServer(t)
+		refusal := errors.New("not today")
+		must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+			return nil, refusal
+		}))
+		c, s, near, far := wireConns(t, client, server, 64<<10)
+		far.refuse.Store(true)
+		shake := start(shaking(c))
+		if err := s.Handshake(); !errors.Is(err, refusal) {
+			t.Errorf("server: %v", err)
+		}
+		near.in.change(func() { near.in.ended = true })
+		if got := <-shake; got.err == nil {
+			t.Error("the client has shaken hands with a server that refused it")
+		}
+	})
+}
+
+// brokenAfter lets left Writes through.
+type brokenAfter struct {
+	net.Conn
+	left int
+}
+
+func (b *brokenAfter) Write(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, syscall.EPIPE
+	}
+	b.left--
+	return b.Conn.Write(p)
+}
+
+// A client that says what it has to say and goes is served, though nobody is
+// there any more for the tickets.
+func TestConnTicketsNobodyWants(t *testing.T) {
+	client, server := newClient(t), newServer(t)
+	setVersion(t, client, tls.VersionTLS13)
+	near, far := wirePair(64 << 10)
+	s, err := openssl.Server(far, server)
+	must(t, err)
+	defer s.Close()
+	serve := start(shaking(s))
+
+	// The client by hand: its Finished and its data arrive together.
+	c, _ := machines(t, client, server)
+	p := make([]byte, 64<<10)
+	for {
+		w, err := c.Handshake()
+		must(t, err)
+		if w == openssl.WantNothing {
+			break
+		}
+		near.Write(p[:c.Drain(p)])
+		n, err := near.Read(p)
+		must(t, err)
+		if _, err := c.Feed(p[:n]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := c.Write([]byte("and away")); err != nil {
+		t.Fatal(err)
+	}
+	far.refuse.Store(true)
+	near.Write(p[:c.Drain(p)])
+
+	if got := <-serve; got.err != nil {
+		t.Fatalf("the server's handshake: %v", got.err)
+	}
+	got := make([]byte, 8)
+	if _, err := io.ReadFull(s, got); err != nil || string(got) != "and away" {
+		t.Fatalf("the server reads %q, %v", got, err)
+	}
+	if _, err := s.Write([]byte{1}); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("the server's Write: %v", err)
+	}
+}
+
+// ---- the handshake ----
+
+func TestConnHandshakeContext(t *testing.T) {
+	t.Run("cancelled", func(t *testing.T) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			for _, role := range []string{"client", "server"} {
+				end, s, _, _ := wireConns(t, client, server, 64<<10)
+				if role == "server" {
+					end = s
+				}
+				// The other end says nothing.
+				ctx, cancel := context.WithCancel(t.Context())
+				shake := start(func() (int, error) { return 0, end.HandshakeContext(ctx) })
+				synctest.Wait()
+				behind := start(reading(end))
+				synctest.Wait()
+				cancel()
+				for _, call := range []<-chan outcome{shake, behind} {
+					if got := <-call; got.err != context.Canceled || got.took != 0 {
+						t.Errorf("%s: %v after %v", role, got.err, got.took)
+					}
+				}
+				if err := end.Handshake(); err != context.Canceled { // final
+					t.Errorf("%s, again: %v", role, err)
+				}
+			}
+		})
+	})
+	t.Run("out of time", func(t *testing.T) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			for _, role := range []string{"client", "server"} {
+				end, s, _, _ := wireConns(t, client, server, 64<<10)
+				if role == "server" {
+					end = s
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				got := <-start(func() (int, error) { return 0, end.HandshakeContext(ctx) })
+				if got.err != context.DeadlineExceeded || got.took != time.Minute {
+					t.Errorf("%s: %v after %v", role, got.err, got.took)
+				}
+			}
+		})
+	})
+	t.Run("waiting for another one", func(t *testing.T) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			c, s, _, _ := wireConns(t, client, server, 64<<10)
+			first := start(shaking(c))
+			synctest.Wait()
+			ctx, cancel := context.WithCancel(t.Context())
+			second := start(func() (int, error) { return 0, c.HandshakeContext(ctx) })
+			synctest.Wait()
+			cancel()
+			if got := <-second; got.err != context.Canceled || got.took != 0 {
+				t.Errorf("the second: %v after %v", got.err, got.took)
+			}
+			must(t, s.Handshake()) // the first one is not harmed
+			if got := <-first; got.err != nil {
+				t.Errorf("the first: %v", got.err)
+			}
+		})
+	})
+	t.Run("in the ClientHello function", func(t *testing.T) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, server.SetClientHelloFunc(func(ctx context.Context, _ *openssl.ClientHello) (*openssl.Ctx, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}))
+			c, s, _, _ := wireConns(t, client, server, 64<<10)
+			shake := start(shaking(c))
+			ctx, cancel := context.WithCancel(t.Context())
+			serve := start(func() (int, error) { return 0, s.HandshakeContext(ctx) })
+			synctest.Wait()
+			cancel()
+			if got := <-serve; got.err != context.Canceled || got.took != 0 {
+				t.Errorf("server: %v after %v", got.err, got.took)
+			}
+			if got := <-shake; got.err == nil {
+				t.Error("the client has shaken hands with nobody")
+			}
+		})
+	})
+	t.Run("over before it began", func(t *testing.T) {
+		c, s, near, _ := wireConns(t, newClient(t), newServer(t), 64<<10)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := c.HandshakeContext(ctx); err != context.Canceled {
+			t.Errorf("%v", err)
+		}
+		if near.writes.Load() != 0 {
+			t.Error("a cancelled handshake has said something")
+		}
+		mustHandshake(t, c, s) // nothing has happened
+		must(t, c.HandshakeContext(t.Context()))
+	})
+}
+
+// Deadlines may cut a handshake wherever they like: it goes on.
+func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		near, far := wirePair(64 << 10)
+		nearCut, farCut := &cutWire{Conn: near}, &cutWire{Conn: far}
+		c, s := connsOver(t, client, server, nearCut, farCut)
+		again := func(c *openssl.Conn) func() error {
+			return func() error {
+				for {
+					err := c.Handshake()
+					if !errors.Is(err, os.ErrDeadlineExceeded) {
+						return err
+					}
+				}
+			}
+		}
+		if err := errors.Join(both(again(c), again(s))); err != nil {
+			t.Fatal(err)
+		}
+		if nearCut.cuts < 10 || farCut.cuts < 10 {
+			t.Errorf("the handshake was cut %d and %d times", nearCut.cuts, farCut.cuts)
+		}
+		nearCut.off, farCut.off = true, true
+		if err := roundTripOver(c, s, pattern(100_000)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// cutWire lets 100 bytes through, and then a deadline passes.
+type cutWire struct {
+	net.Conn
+	cuts int
+	odd  bool
+	off  bool
+}
+
+func (w *cutWire) Read(p []byte) (int, error) {
+	if w.off {
+		return w.Conn.Read(p)
+	}
+	if w.odd = !w.odd; w.odd {
+		w.cuts++
+		return 0, os.ErrDeadlineExceeded
+	}
+	return w.Conn.Read(p[:min(len(p), 100)])
+}
+
+func (w *cutWire) Write(p []byte) (int, error) {
+	if w.off || len(p) <= 100 {
+		return w.Conn.Write(p)
+	}
+	w.cuts++
+	n, _ := w.Conn.Write(p[:100])
+	return n, os.ErrDeadlineExceeded
+}
+
+// A deadline that has passed before the first byte, and one in a Read or Write
+// that shakes hands.
+func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s := conns(t, client, server)
+		must(t, c.SetDeadline(time.Unix(1, 0)))
+		wantTimeout(t, "Handshake", c.Handshake())
+		if n, err := c.Write([]byte("early")); n != 0 {
+			t.Errorf("%d bytes written before the handshake", n)
+		} else {
+			wantTimeout(t, "Write", err)
+		}
+		_, err := c.Read(make([]byte, 1))
+		wantTimeout(t, "Read", err)
+		must(t, c.SetDeadline(time.Time{}))
+		if err := roundTripOver(c, s, pattern(1000)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// ---- KeyUpdate ----
+
+// handmade is the peer's end of a TLS 1.3 connection, record by record: neither
+// crypto/tls nor this package can be told to send a KeyUpdate. crypto/tls shakes
+// hands and logs the secrets, from there on it is done by hand.
+type handmade struct {
+	wire    net.Conn
+	from    io.Reader
+	in, out traffic
+	joined  bool // a record of the application's keys has been seen
+}
+
+// traffic is one direction's keys, of TLS_AES_128_GCM_SHA256.
+type traffic struct {
+	secret, iv []byte
+	aead       cipher.AEAD
+	seq        uint64
+}
+
+const (
+	recordAlert     = 21
+	recordHandshake = 22
+	recordData      = 23
+
+	keyUpdate = 24
+)
+
+var (
+	keyUpdateRequested    = []byte{keyUpdate, 0, 0, 1, 1}
+	keyUpdateNotRequested = []byte{keyUpdate, 0, 0, 1, 0}
+)
+
+func (k *traffic) use(secret []byte) {
+	expand := func(label string, n int) []byte {
+		label = "tls13 " + label
+		info := append([]byte{0, byte(n), byte(len(label))}, label...)
+		out, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), n)
+		if err != nil {
+			panic(err)
+		}
+		return out
+	}
+	block, err := aes.NewCipher(expand("key", 16))
+	if err != nil {
+		panic(err)
+	}
+	if k.aead, err = cipher.NewGCM(block); err != nil {
+		panic(err)
+	}
+	k.iv, k.seq, k.secret = expand("iv", 12), 0, expand("traffic upd", 32)
+}
+
+// update goes on to the next keys.
+func (k *traffic) update() { k.use(k.secret) }
+
+func (k *traffic) nonce() []byte {
+	nonce := bytes.Clone(k.iv)
+	binary.BigEndian.PutUint64(nonce[4:], binary.BigEndian.Uint64(nonce[4:])^k.seq)
+	return nonce
+}
+
+// send seals one record.
+func (h *handmade) send(kind byte, body []byte) error {
+	head := []byte{recordData, 3, 3, 0, 0}
+	binary.BigEndian.PutUint16(head[3:], uint16(len(body)+1+h.out.aead.Overhead()))
+	record := h.out.aead.Seal(bytes.Clone(head), h.out.nonce(), append(bytes.Clone(body), kind), head)
+	h.out.seq++
+	_, err := h.wire.Write(record)
+	return err
+}
+
+// receive opens one record.
+func (h *handmade) receive() (kind byte, body []byte, err error) {
+	for {
+		head := make([]byte, 5)
+		if _, err := io.ReadFull(h.from, head); err != nil {
+			return 0, nil, err
+		}
+		record := make([]byte, binary.BigEndian.Uint16(head[3:]))
+		if _, err := io.ReadFull(h.from, record); err != nil {
+			return 0, nil, err
+		}
+		plain, err := h.in.aead.Open(nil, h.in.nonce(), record, head)
+		if err != nil && !h.joined {
+			continue // of the handshake, which is behind us
+		}
+		if err != nil {
+			return 0, nil, fmt.Errorf("record %d: %w", h.in.seq, err)
+		}
+		h.joined = true
+		h.in.seq++
+		return plain[len(plain)-1], plain[:len(plain)-1], nil
+	}
+}
+
+// receiveAll opens records until n bytes of data are there, follows KeyUpdates
+// and counts them.
+func (h *handmade) receiveAll(n int) (data []byte, updates int, err error) {
+	for len(data) < n {
+		kind, body, err := h.receive()
+		switch {
+		case err != nil:
+			return data, updates, err
+		case kind == recordData:
+			data = append(data, body...)
+		case bytes.Equal(body, keyUpdateNotRequested):
+			h.in.update()
+			updates++
+		case kind != recordHandshake || body[0] == keyUpdate:
+			return data, updates, fmt.Errorf("record of type %d: %x", kind, body)
+		} // else a ticket
+	}
+	return data, updates, nil
+}
+
+// recorder keeps what was read from a wire.
+type recorder struct {
+	net.Conn
+	read bytes.Buffer
+}
+
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.read.Write(p[:n])
+	return n, err
+}
+
+// withHandmade is a connection in the role given whose peer is handmade, over a
+// wire that holds capacity bytes. Both have shaken hands.
+func withHandmade(t testing.TB, role string, ctx *openssl.Ctx, capacity int) (*openssl.Conn, *handmade) {
+	t.Helper()
+	near, far := wirePair(capacity)
+	record := &recorder{Conn: far}
+	var keys bytes.Buffer
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS13, ServerName: "server.test",
+		KeyLogWriter: &keys, SessionTicketsDisabled: true,
+		Time: func() time.Time { return certs(t).cert.NotBefore.Add(time.Hour) }, // a bubble's clock stands in the year 2000
+	}
+	var peer *tls.Conn
+	var conn *openssl.Conn
+	var err error
+	if role == "server" {
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AddCert(certs(t).cert)
+		peer = tls.Client(record, config)
+		conn, err = openssl.Server(near, ctx)
+	} else {
+		pair, pairErr := tls.X509KeyPair(fixtures.serverCert, fixtures.serverKey)
+		must(t, pairErr)
+		config.Certificates = []tls.Certificate{pair}
+		peer = tls.Server(record, config)
+		if conn, err = openssl.Client(near, ctx); err == nil {
+			err = conn.SetServerName("server.test")
+		}
+	}
+	must(t, err)
+	t.Cleanup(func() {
+		far.Close()
+		conn.Close()
+	})
+	if err := errors.Join(both(conn.Handshake, peer.Handshake)); err != nil {
+		t.Fatal(err)
+	}
+	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
+	for line := range strings.Lines(keys.String()) {
+		fields := strings.Fields(line)
+		secret, err := hex.DecodeString(fields[2])
+		must(t, err)
+		switch {
+		case fields[0] == "CLIENT_TRAFFIC_SECRET_0" && role == "client",
+			fields[0] == "SERVER_TRAFFIC_SECRET_0" && role == "server":
+			h.in.use(secret)
+		case fields[0] == "CLIENT_TRAFFIC_SECRET_0", fields[0] == "SERVER_TRAFFIC_SECRET_0":
+			h.out.use(secret)
+		}
+	}
+	return conn, h
+}
+
+// eachRoleWithHandmade runs a test in a bubble for each role.
+func eachRoleWithHandmade(t *testing.T, capacity int, test func(t *testing.T, conn *openssl.Conn, peer *handmade)) {
+	for _, role := range []string{"client", "server"} {
+		t.Run(role, func(t *testing.T) {
+			ctx := newClient(t)
+			if role == "server" {
+				ctx = newServer(t)
+			}
+			setVersion(t, ctx, tls.VersionTLS13)
+			must(t, ctx.SetCipherSuites("TLS_AES_128_GCM_SHA256"))
+			synctest.Test(t, func(t *testing.T) {
+				conn, peer := withHandmade(t, role, ctx, capacity)
+				test(t, conn, peer)
+			})
+		})
+	}
+}
+
+// A Read that waits answers a KeyUpdate by itself: nobody else would, where the
+// application has nothing to say.
+func TestConnKeyUpdate(t *testing.T) {
+	eachRoleWithHandmade(t, 64<<10, func(t *testing.T, conn *openssl.Conn, peer *handmade) {
+		read := start(reading(conn))
+		for round := range 3 {
+			synctest.Wait()
+			must(t, peer.send(recordHandshake, keyUpdateRequested))
+			peer.out.update()
+			for {
+				kind, body, err := peer.receive()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if bytes.Equal(body, keyUpdateNotRequested) && kind == recordHandshake {
+					break
+				}
+				if round > 0 || kind != recordHandshake || body[0] == keyUpdate { // a ticket is fine
+					t.Fatalf("the answer: record of type %d, %x", kind, body)
+				}
+			}
+			peer.in.update()
+		}
+		must(t, peer.send(recordData, []byte{7}))
+		if r := <-read; r.n != 1 || r.err != nil {
+			t.Fatalf("Read: %d, %v", r.n, r.err)
+		}
+		sent := pattern(40_000)
+		if _, err := conn.Write(sent); err != nil {
+			t.Fatal(err)
+		}
+		got, updates, err := peer.receiveAll(len(sent))
+		if err != nil || updates != 0 || !bytes.Equal(got, sent) {
+			t.Fatalf("%v, %d updates, %s", err, updates, firstDifference(got, sent))
+		}
+	})
+}
+
+// The answer does not keep Read waiting when a Write is stuck: that one sends it.
+func TestConnKeyUpdateBesideAStuckWrite(t *testing.T) {
+	eachRoleWithHandmade(t, 10_000, func(t *testing.T, conn *openssl.Conn, peer *handmade) {
+		sent := pattern(1 << 20)
+		write := start(writing(conn, sent))
+		synctest.Wait()
+		must(t, peer.send(recordHandshake, keyUpdateRequested))
+		peer.out.update()
+		must(t, peer.send(recordData, []byte{7}))
+		if r := <-start(reading(conn)); r.n != 1 || r.err != nil || r.took != 0 {
+			t.Fatalf("Read: %d, %v after %v", r.n, r.err, r.took)
+		}
+		got, updates, err := peer.receiveAll(len(sent))
+		if err != nil || updates != 1 || !bytes.Equal(got, sent) {
+			t.Fatalf("%v, %d updates, %s", err, updates, firstDifference(got, sent))
+		}
+		if w := <-write; w.err != nil {
+			t.Fatal(w.err)
+		}
+	})
+}
+
+// One that comes behind the last Write's seal goes out when that Write is done.
+func TestConnKeyUpdateBehindTheLastWrite(t *testing.T) {
+	eachRoleWithHandmade(t, 10_000, func(t *testing.T, conn *openssl.Conn, peer *handmade) {
+		sent := pattern(30_000) // one act, three times what the wire holds
+		write := start(writing(conn, sent))
+		synctest.Wait()
+		must(t, peer.send(recordHandshake, keyUpdateRequested))
+		peer.out.update()
+		read := start(reading(conn))
+		synctest.Wait()
+		got, _, err := peer.receiveAll(len(sent))
+		if err != nil || !bytes.Equal(got, sent) {
+			t.Fatalf("%v, %s", err, firstDifference(got, sent))
+		}
+		kind, body, err := peer.receive()
+		if err != nil || kind != recordHandshake || !bytes.Equal(body, keyUpdateNotRequested) {
+			t.Fatalf("the answer: record of type %d, %x, %v", kind, body, err)
+		}
+		if w := <-write; w.err != nil {
+			t.Fatal(w.err)
+		}
+		must(t, peer.send(recordData, []byte{7}))
+		if r := <-read; r.n != 1 || r.err != nil {
+			t.Fatalf("Read: %d, %v", r.n, r.err)
+		}
+	})
+}
+
+// A fatal alert behind data comes behind the data.
+func TestConnAlertBehindData(t *testing.T) {
+	eachRoleWithHandmade(t, 64<<10, func(t *testing.T, conn *openssl.Conn, peer *handmade) {
+		must(t, peer.send(recordData, []byte("data")))
+		must(t, peer.send(recordAlert, []byte{2, 80}))
+		got, err := io.ReadAll(conn)
+		if alert, ok := errors.AsType[tls.AlertError](err); string(got) != "data" || !ok || alert != 80 {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if _, err := conn.Write([]byte{1}); err == nil {
+			t.Error("a Write after the peer's fatal alert")
+		}
+	})
+}
