@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -159,7 +160,7 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 	return c.change(func(p ctxPtr) error {
 		part, err := p.useCertificate(certPEM, keyPEM)
 		if err != nil {
-			return fmt.Errorf("openssl: %s: %w", certificatePartText[part], err)
+			return explain(certificatePartText[part], err)
 		}
 		return nil
 	})
@@ -229,7 +230,7 @@ func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust(pem, true) }
 func (c *Ctx) setTrust(pem []byte, names bool) error {
 	return c.change(func(p ctxPtr) error {
 		if err := p.setTrust(pem, names); err != nil {
-			return fmt.Errorf("openssl: CA certificates: %w", err)
+			return explain("CA certificates", err)
 		}
 		c.trustSet = true
 		return nil
@@ -258,7 +259,7 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		if err := p.loadVerify(file, dir); err != nil {
-			return fmt.Errorf("openssl: CA certificates of %s: %w", strings.TrimSpace(file+" "+dir), err)
+			return explain("CA certificates of "+strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
 		return nil
@@ -283,7 +284,7 @@ func (c *Ctx) setVersion(v uint16, set func(ctxPtr, uint16) error) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		if err := set(p, v); err != nil {
-			return fmt.Errorf("openssl: protocol version %#04x: %w", v, err)
+			return explain(fmt.Sprintf("protocol version %#04x", v), err)
 		}
 		return nil
 	})
@@ -311,7 +312,7 @@ func (c *Ctx) setList(list string, set func(ctxPtr, string) error) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		if err := set(p, list); err != nil {
-			return fmt.Errorf("openssl: %q: %w", list, err)
+			return explain(strconv.Quote(list), err)
 		}
 		return nil
 	})
@@ -426,8 +427,8 @@ func (c *Ctx) ready(facts ctxFacts) error {
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
 			"nor a ClientHello function (SetClientHelloFunc)")
 	case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
-		return fmt.Errorf("openssl: this server Ctx asks for client certificates and may resume sessions: "+
-			"say within which context, with SetSessionIDContext: %w", ErrSessionIDContextUninitialized)
+		return explain("this server Ctx asks for client certificates and may resume sessions: "+
+			"say within which context, with SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil
 }

@@ -231,8 +231,8 @@ func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
 func (s *SSL) tooLate() bool { return s.decided && !s.suspended }
 
 func mismatch(own, session []byte) error {
-	return fmt.Errorf("openssl: a session made within context %q cannot be offered within %q: %w",
-		session, own, ErrSessionContextMismatch)
+	return explain(fmt.Sprintf("a session made within context %q cannot be offered within %q", session, own),
+		ErrSessionContextMismatch)
 }
 
 // SessionIDContext is a copy of the context in force for this connection:
