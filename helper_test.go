@@ -4,6 +4,7 @@ package openssl_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -20,6 +21,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -554,4 +557,94 @@ func again(t *testing.T, env ...string) (child bool) {
 		t.Fatalf("%v in a process of its own:\n%s", err, out)
 	}
 	return false
+}
+
+// stay is a ClientHello function that changes nothing.
+func stay(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return nil, nil }
+
+// goCertificate is client.test's certificate for crypto/tls.
+func goCertificate(t testing.TB) *tls.Certificate {
+	t.Helper()
+	certs(t)
+	pair, err := tls.X509KeyPair(fixtures.clientCert, fixtures.clientKey)
+	must(t, err)
+	return &pair
+}
+
+// goClient is crypto/tls's client of server.test, without a certificate.
+func goClient(t testing.TB) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(certs(t).cert)
+	return &tls.Config{RootCAs: roots, ServerName: "server.test"}
+}
+
+// goServer is crypto/tls's server.test.
+func goServer(t testing.TB) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(certs(t).cert)
+	pair, err := tls.X509KeyPair(fixtures.serverCert, fixtures.serverKey)
+	must(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: roots}
+}
+
+// callArgs is what callAll passes where a plausible value of the type is not enough.
+var callArgs = map[string][]any{
+	"UseCertificateFiles": {"go.mod", "go.mod"},
+	"LoadVerifyLocations": {"", "."},
+}
+
+// callAll calls every method of v, those of later days, too, and has check look
+// at what comes back from each that returns an error. A panic fails the test.
+func callAll(t *testing.T, v any, args map[string][]any, check func(method string, err error), skip ...string) {
+	t.Helper()
+	value := reflect.ValueOf(v)
+	for i := range value.NumMethod() {
+		name := value.Type().Method(i).Name
+		if slices.Contains(skip, name) {
+			continue
+		}
+		method := value.Method(i)
+		var in []reflect.Value
+		for k := range method.Type().NumIn() {
+			if given := args[name]; given != nil {
+				in = append(in, reflect.ValueOf(given[k]))
+			} else {
+				in = append(in, plausible(method.Type().In(k), method.Type().IsVariadic() && k == method.Type().NumIn()-1))
+			}
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s panics: %v", name, r)
+				}
+			}()
+			out := method.Call(in)
+			if n := len(out); n > 0 && method.Type().Out(n-1) == reflect.TypeFor[error]() {
+				err, _ := out[n-1].Interface().(error)
+				check(name, err)
+			}
+		}()
+	}
+}
+
+// plausible is an argument that a method has no quarrel with.
+func plausible(of reflect.Type, variadic bool) reflect.Value {
+	if variadic {
+		of = of.Elem()
+	}
+	switch {
+	case of == reflect.TypeFor[context.Context]():
+		return reflect.ValueOf(context.Background())
+	case of == reflect.TypeFor[[]byte]():
+		return reflect.ValueOf([]byte("x"))
+	case of.Kind() == reflect.String:
+		return reflect.ValueOf("x").Convert(of)
+	case of.Kind() == reflect.Uint16:
+		return reflect.ValueOf(uint16(tls.VersionTLS12)).Convert(of)
+	case of.ConvertibleTo(reflect.TypeFor[int]()):
+		return reflect.ValueOf(1).Convert(of)
+	}
+	return reflect.Zero(of)
 }
