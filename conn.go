@@ -547,8 +547,8 @@ func (s *SSL) refusedLate(err error) error {
 	switch alert {
 	case alertHandshakeFailure, alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked,
 		alertCertificateExpired, alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertCertificateRequired:
-		return fmt.Errorf("openssl: the server has refused the client's certificate, "+
-			"which a TLS 1.3 client hears only after its handshake: %w", err)
+		return explain("the server has refused the client's certificate, "+
+			"which a TLS 1.3 client hears only after its handshake", err)
 	}
 	return err
 }

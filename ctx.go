@@ -192,7 +192,7 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 	return c.change(func(p ctxPtr) error {
 		part, err := p.useCertificate(certPEM, keyPEM)
 		if err != nil {
-			return fmt.Errorf("openssl: %s: %w", certificatePartText[part], err)
+			return explain(certificatePartText[part], err)
 		}
 		c.fingerprint.add("certificate", string(certPEM))
 		return nil
@@ -266,7 +266,7 @@ func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust(pem, true) }
 func (c *Ctx) setTrust(pem []byte, names bool) error {
 	return c.change(func(p ctxPtr) error {
 		if err := p.setTrust(pem, names, c.crls); err != nil {
-			return fmt.Errorf("openssl: CA certificates: %w", err)
+			return explain("CA certificates", err)
 		}
 		c.trustSet, c.locations = true, nil
 		c.fingerprint.add("trust", string(pem))
@@ -282,7 +282,7 @@ func (c *Ctx) setTrust(pem []byte, names bool) error {
 func (c *Ctx) SetCRLs(pem []byte) error {
 	return c.change(func(p ctxPtr) error {
 		if err := p.setCRLs(pem); err != nil {
-			return fmt.Errorf("openssl: revocation lists: %w", err)
+			return explain("revocation lists", err)
 		}
 		c.crls = append(append(c.crls, pem...), '\n')
 		c.fingerprint.add("CRLs", string(pem))
@@ -312,7 +312,7 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		if err := p.loadVerify(file, dir); err != nil {
-			return fmt.Errorf("openssl: CA certificates of %s: %w", strings.TrimSpace(file+" "+dir), err)
+			return explain("CA certificates of "+strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
 		c.locations = append(c.locations, file, dir)
@@ -339,7 +339,7 @@ func (c *Ctx) setVersion(v uint16, set func(ctxPtr, uint16) error) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		if err := set(p, v); err != nil {
-			return fmt.Errorf("openssl: protocol version %#04x: %w", v, err)
+			return explain(fmt.Sprintf("protocol version %#04x", v), err)
 		}
 		return nil
 	})
@@ -367,7 +367,7 @@ func (c *Ctx) setList(list string, set func(ctxPtr, string) error) error {
 	}
 	return c.change(func(p ctxPtr) error {
 		if err := set(p, list); err != nil {
-			return fmt.Errorf("openssl: %q: %w", list, err)
+			return explain(strconv.Quote(list), err)
 		}
 		return nil
 	})
@@ -549,8 +549,13 @@ func (c *Ctx) ready(facts ctxFacts) error {
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
 			"nor a ClientHello function (SetClientHelloFunc)")
 	case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
+<<<<<<< HEAD
 		return fmt.Errorf("openssl: this server Ctx asks for client certificates and may resume sessions: "+
 			"say within which context, with DeriveSessionIDContext or SetSessionIDContext: %w", ErrSessionIDContextUninitialized)
+=======
+		return explain("this server Ctx asks for client certificates and may resume sessions: "+
+			"say within which context, with SetSessionIDContext", ErrSessionIDContextUninitialized)
+>>>>>>> tests
 	}
 	return nil
 }

@@ -59,6 +59,21 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// explained is an error with what it concerns in front: still one line, and
+// "openssl: " only once.
+type explained struct {
+	what string
+	err  error
+}
+
+func explain(what string, err error) error { return &explained{what, err} }
+
+func (e *explained) Error() string {
+	return "openssl: " + e.what + ": " + strings.TrimPrefix(e.err.Error(), "openssl: ")
+}
+
+func (e *explained) Unwrap() error { return e.err }
+
 // Is compares with the package's sentinels by reason code.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*reasonError)

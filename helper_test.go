@@ -4,6 +4,7 @@ package openssl_test
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,11 +14,16 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +39,48 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// accounts is which tests hold C objects at the moment.
+var accounts struct {
+	sync.Mutex
+	open map[string]*account
+}
+
+type account struct {
+	live, caught int64
+	shared       bool // another test ran at the same time: only TestMain can tell
+}
+
+// accounted fails the test if it leaves a C object behind, or one to a cleanup.
+// Every fixture that makes one calls it first.
+func accounted(t testing.TB) {
+	t.Helper()
+	name := t.Name()
+	accounts.Lock()
+	defer accounts.Unlock()
+	if accounts.open[name] != nil {
+		return
+	}
+	if accounts.open == nil {
+		accounts.open = map[string]*account{}
+	}
+	mine := &account{live: openssl.LiveHandles(), caught: openssl.CaughtHandles()}
+	for other, a := range accounts.open {
+		if !strings.HasPrefix(name, other+"/") {
+			a.shared, mine.shared = true, true
+		}
+	}
+	accounts.open[name] = mine
+	t.Cleanup(func() {
+		accounts.Lock()
+		defer accounts.Unlock()
+		delete(accounts.open, name)
+		live, caught := openssl.LiveHandles()-mine.live, openssl.CaughtHandles()-mine.caught
+		if !mine.shared && !t.Failed() && (live > 0 || caught != 0) {
+			t.Errorf("%d C objects are alive and %d were left to a cleanup", live, caught)
+		}
+	})
 }
 
 // authority is a CA made for one test run.
@@ -162,13 +210,31 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// bareServer is NewServerCtx, closed with the test.
+func bareServer(t testing.TB) *openssl.Ctx {
+	t.Helper()
+	accounted(t)
+	c, err := openssl.NewServerCtx()
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// bareClient is NewClientCtx, closed with the test.
+func bareClient(t testing.TB) *openssl.Ctx {
+	t.Helper()
+	accounted(t)
+	c, err := openssl.NewClientCtx()
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
 // newServer is a server Ctx with a certificate for server.test; it is closed with the test.
 func newServer(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	certs(t)
-	c, err := openssl.NewServerCtx()
-	must(t, err)
-	t.Cleanup(func() { c.Close() })
+	c := bareServer(t)
 	must(t, c.UseCertificate(fixtures.serverCert, fixtures.serverKey))
 	return c
 }
@@ -187,9 +253,7 @@ func newMutualServer(t testing.TB, sidCtx string) *openssl.Ctx {
 func newClient(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	ca := certs(t)
-	c, err := openssl.NewClientCtx()
-	must(t, err)
-	t.Cleanup(func() { c.Close() })
+	c := bareClient(t)
 	must(t, c.SetVerifyCAs(ca.pem))
 	must(t, c.UseCertificate(fixtures.clientCert, fixtures.clientKey))
 	return c
@@ -212,6 +276,7 @@ var versions = []struct {
 // machines is a pair of machines joined by nothing yet; both are closed with the test.
 func machines(t testing.TB, client, server *openssl.Ctx) (c, s *openssl.SSL) {
 	t.Helper()
+	accounted(t)
 	c, err := openssl.NewSSL(client)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
@@ -240,6 +305,12 @@ func carry(t testing.TB, from, to *openssl.SSL) bool {
 // tickets. It returns each end's error.
 func shake(t testing.TB, c, s *openssl.SSL) (clientErr, serverErr error) {
 	t.Helper()
+	return shakeAnswering(t, c, s, nil)
+}
+
+// shakeAnswering is a shake whose server is asked about the ClientHello.
+func shakeAnswering(t testing.TB, c, s *openssl.SSL, answer func(s *openssl.SSL)) (clientErr, serverErr error) {
+	t.Helper()
 	var cw, sw openssl.Want = openssl.WantInput, openssl.WantInput
 	for range 20 {
 		if cw != openssl.WantNothing && clientErr == nil {
@@ -248,6 +319,9 @@ func shake(t testing.TB, c, s *openssl.SSL) (clientErr, serverErr error) {
 		carry(t, c, s)
 		if sw != openssl.WantNothing && serverErr == nil {
 			sw, serverErr = s.Handshake()
+			if sw == openssl.WantClientHello && answer != nil {
+				answer(s)
+			}
 		}
 		moved := carry(t, s, c)
 		if (cw == openssl.WantNothing || clientErr != nil) && (sw == openssl.WantNothing || serverErr != nil) && !moved {
@@ -284,6 +358,7 @@ func goodbye(t testing.TB, c, s *openssl.SSL) {
 // conns is a pair of connections over loopback TCP, closed with the test, the server's first.
 func conns(t testing.TB, client, server *openssl.Ctx) (c, s *openssl.Conn) {
 	t.Helper()
+	accounted(t)
 	near, far := tcpPair(t)
 	c, err := openssl.Client(near, client)
 	must(t, err)
@@ -340,4 +415,236 @@ func roundTrip(c io.ReadWriter, message []byte) error {
 		return fmt.Errorf("%d bytes came back as others", len(message))
 	}
 	return nil
+}
+
+// ends is what both ends of one connection came to.
+type ends struct {
+	client, server       openssl.ConnectionState
+	clientErr, serverErr error
+	session              *openssl.Session // the client's, nil if it got none; closed with the test
+}
+
+// call is one connection: who, what the client offers, and what is said to
+// either end before the handshake or when the server is asked.
+type call struct {
+	client, server *openssl.Ctx
+	offer          *openssl.Session
+	atServer       func(t testing.TB, s sidSetter)
+	answer         func(t testing.TB, s *openssl.SSL) // machines only; Conn has SetClientHelloFunc
+}
+
+// sidSetter is an SSL or a Conn.
+type sidSetter interface{ SetSessionIDContext([]byte) error }
+
+// transports do one call from end to end; the session lives on.
+var transports = []struct {
+	name string
+	make func(t testing.TB, x call) ends
+}{
+	{"machines", overMemory},
+	{"TCP", overTCP},
+}
+
+func overMemory(t testing.TB, x call) (e ends) {
+	t.Helper()
+	c, s := machines(t, x.client, x.server)
+	if x.offer != nil {
+		must(t, c.SetSession(x.offer))
+	}
+	if x.atServer != nil {
+		x.atServer(t, s)
+	}
+	var answer func(s *openssl.SSL)
+	if x.answer != nil {
+		answer = func(s *openssl.SSL) { x.answer(t, s) }
+	}
+	e.clientErr, e.serverErr = shakeAnswering(t, c, s, answer)
+	e.client, e.server = c.ConnectionState(), s.ConnectionState()
+	if e.clientErr == nil && e.serverErr == nil {
+		e.session = keep(t, c)
+		goodbye(t, c, s)
+	}
+	must(t, c.Close())
+	must(t, s.Close())
+	return e
+}
+
+func overTCP(t testing.TB, x call) (e ends) {
+	t.Helper()
+	c, s := conns(t, x.client, x.server)
+	if x.offer != nil {
+		must(t, c.SetSession(x.offer))
+	}
+	if x.atServer != nil {
+		x.atServer(t, s)
+	}
+	e.clientErr, e.serverErr = both(func() error {
+		err := roundTrip(c, []byte("hello"))
+		e.client = c.ConnectionState()
+		if err == nil {
+			e.session = keep(t, c)
+		}
+		return errors.Join(err, c.Close())
+	}, func() error {
+		err := s.Handshake()
+		e.server = s.ConnectionState()
+		if err == nil {
+			err = echo(s)
+		}
+		return errors.Join(err, s.Close())
+	})
+	return e
+}
+
+// keep is the newest session of an end, closed with the test, nil if there is none.
+func keep(t testing.TB, from interface {
+	Session() (*openssl.Session, error)
+}) *openssl.Session {
+	t.Helper()
+	sess, err := from.Session()
+	if errors.Is(err, openssl.ErrSessionNotFound) {
+		return nil
+	}
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	t.Cleanup(func() { sess.Close() })
+	return sess
+}
+
+// mustConnect is a call over memory that must succeed.
+func mustConnect(t testing.TB, x call) ends {
+	t.Helper()
+	e := overMemory(t, x)
+	if e.clientErr != nil || e.serverErr != nil {
+		t.Fatalf("handshake: client %v, server %v", e.clientErr, e.serverErr)
+	}
+	return e
+}
+
+// sentence looks at an error's text: one line, openssl: once and in front, and
+// each of the parts in it.
+func sentence(t testing.TB, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Error("no error")
+		return
+	}
+	text := err.Error()
+	if !strings.HasPrefix(text, "openssl: ") || strings.Count(text, "openssl: ") != 1 || strings.Contains(text, "\n") {
+		t.Errorf("%q is not one line with openssl: once in front", text)
+	}
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q does not say %q", text, part)
+		}
+	}
+}
+
+// again runs this one test once more in a process of its own, with more in its
+// environment, and fails if that fails. Over there child is true.
+func again(t *testing.T, env ...string) (child bool) {
+	t.Helper()
+	const mark = "OPENSSL_TEST_CHILD"
+	if os.Getenv(mark) == t.Name() {
+		return true
+	}
+	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+	cmd := exec.Command(os.Args[0], "-test.run="+pattern, "-test.count=1")
+	cmd.Env = append(append(os.Environ(), mark+"="+t.Name()), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v in a process of its own:\n%s", err, out)
+	}
+	return false
+}
+
+// stay is a ClientHello function that changes nothing.
+func stay(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return nil, nil }
+
+// goCertificate is client.test's certificate for crypto/tls.
+func goCertificate(t testing.TB) *tls.Certificate {
+	t.Helper()
+	certs(t)
+	pair, err := tls.X509KeyPair(fixtures.clientCert, fixtures.clientKey)
+	must(t, err)
+	return &pair
+}
+
+// goClient is crypto/tls's client of server.test, without a certificate.
+func goClient(t testing.TB) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(certs(t).cert)
+	return &tls.Config{RootCAs: roots, ServerName: "server.test"}
+}
+
+// goServer is crypto/tls's server.test.
+func goServer(t testing.TB) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(certs(t).cert)
+	pair, err := tls.X509KeyPair(fixtures.serverCert, fixtures.serverKey)
+	must(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: roots}
+}
+
+// callArgs is what callAll passes where a plausible value of the type is not enough.
+var callArgs = map[string][]any{
+	"UseCertificateFiles": {"go.mod", "go.mod"},
+	"LoadVerifyLocations": {"", "."},
+}
+
+// callAll calls every method of v, those of later days, too, and has check look
+// at what comes back from each that returns an error. A panic fails the test.
+func callAll(t *testing.T, v any, args map[string][]any, check func(method string, err error), skip ...string) {
+	t.Helper()
+	value := reflect.ValueOf(v)
+	for i := range value.NumMethod() {
+		name := value.Type().Method(i).Name
+		if slices.Contains(skip, name) {
+			continue
+		}
+		method := value.Method(i)
+		var in []reflect.Value
+		for k := range method.Type().NumIn() {
+			if given := args[name]; given != nil {
+				in = append(in, reflect.ValueOf(given[k]))
+			} else {
+				in = append(in, plausible(method.Type().In(k), method.Type().IsVariadic() && k == method.Type().NumIn()-1))
+			}
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					t.Errorf("%s panics: %v", name, r)
+				}
+			}()
+			out := method.Call(in)
+			if n := len(out); n > 0 && method.Type().Out(n-1) == reflect.TypeFor[error]() {
+				err, _ := out[n-1].Interface().(error)
+				check(name, err)
+			}
+		}()
+	}
+}
+
+// plausible is an argument that a method has no quarrel with.
+func plausible(of reflect.Type, variadic bool) reflect.Value {
+	if variadic {
+		of = of.Elem()
+	}
+	switch {
+	case of == reflect.TypeFor[context.Context]():
+		return reflect.ValueOf(context.Background())
+	case of == reflect.TypeFor[[]byte]():
+		return reflect.ValueOf([]byte("x"))
+	case of.Kind() == reflect.String:
+		return reflect.ValueOf("x").Convert(of)
+	case of.Kind() == reflect.Uint16:
+		return reflect.ValueOf(uint16(tls.VersionTLS12)).Convert(of)
+	case of.ConvertibleTo(reflect.TypeFor[int]()):
+		return reflect.ValueOf(1).Convert(of)
+	}
+	return reflect.Zero(of)
 }

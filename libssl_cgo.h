@@ -332,9 +332,19 @@ static osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
 	return osl_result(SSL_CTX_set_max_proto_version(c, v) == 1);
 }
 
+/* osl_ctx_set_cipher_list tries a throw-away SSL_CTX first: libssl puts a list
+ * without a known cipher in place before it refuses it. SSL_CTX_set_cipher_list. */
 static osl_fail *osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
+	SSL_CTX *trial;
+	osl_fail *fail = NULL;
+
 	osl_enter();
-	return osl_result(SSL_CTX_set_cipher_list(c, list) == 1);
+	trial = SSL_CTX_new(SSL_CTX_get_ssl_method(c));
+	if (!trial || SSL_CTX_set_cipher_list(trial, list) != 1 || SSL_CTX_set_cipher_list(c, list) != 1)
+		fail = osl_take(0);
+	SSL_CTX_free(trial);
+	osl_sweep();
+	return fail;
 }
 
 static osl_fail *osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {

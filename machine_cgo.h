@@ -743,10 +743,15 @@ static osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
 
 	osl_enter();
+	/* What was asked for before must go: libssl would expect both. */
 	if (is_ip) /* RFC 6066: an address is no server name */
-		return osl_result(X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1);
+		return osl_result(X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 &&
+		                  X509_VERIFY_PARAM_set1_host(param, NULL, 0) == 1 &&
+		                  SSL_set_tlsext_host_name(t->ssl, NULL) == 1);
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1);
+	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 &&
+	                  X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
+	                  X509_VERIFY_PARAM_set1_ip(param, NULL, 0) == 1);
 }
 
 static void osl_ssl_refuse(osl_ssl *t, int alert) {

@@ -26,7 +26,7 @@ func newSession(p sessionPtr) *Session {
 func ParseSession(der []byte) (*Session, error) {
 	p, err := parseSessionPtr(der)
 	if err != nil {
-		return nil, fmt.Errorf("openssl: %d bytes are not one session: %w", len(der), err)
+		return nil, explain(fmt.Sprintf("%d bytes are not one session", len(der)), err)
 	}
 	return newSession(p), nil
 }

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -255,8 +255,8 @@ func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
 func (s *SSL) tooLate() bool { return s.decided && !s.suspended }
 
 func mismatch(own, session []byte) error {
-	return fmt.Errorf("openssl: a session made within context %q cannot be offered within %q: %w",
-		session, own, ErrSessionContextMismatch)
+	return explain(fmt.Sprintf("a session made within context %q cannot be offered within %q", session, own),
+		ErrSessionContextMismatch)
 }
 
 // SessionIDContext is a copy of the context in force for this connection:
@@ -369,7 +369,8 @@ func (s *SSL) SetSession(sess *Session) error {
 
 // SetServerName says whom a client calls: the name is sent to the server, and
 // the server's certificate must hold it. An IP address is only expected, not
-// sent. It must be set before the first Handshake unless nothing is verified.
+// sent. It takes the place of what was said before, and must be said before the
+// first Handshake unless nothing is verified.
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (s *SSL) SetServerName(name string) error {
@@ -383,13 +384,14 @@ func (s *SSL) SetServerName(name string) error {
 		return errors.New("openssl: SSL_set_tlsext_host_name: a server has no server name to ask for")
 	case s.decided:
 		return ErrTooLate
-	case name == "" || strings.IndexByte(name, 0) >= 0:
+	case name == "" || len(name) > maxServerName || name[0] == '.' || strings.IndexByte(name, 0) >= 0:
+		// To OpenSSL a leading dot means "any name below".
 		return fmt.Errorf("openssl: SSL_set_tlsext_host_name: %q is no server name", name)
 	}
-	ip := strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-	isIP := net.ParseIP(ip) != nil
+	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(name, "["), "]"))
+	isIP := err == nil
 	if isIP {
-		name = ip
+		name = ip.WithZone("").Unmap().String() // as certificates have it
 	}
 	if err := s.h.p.setServerName(name, isIP); err != nil {
 		return err
@@ -397,6 +399,8 @@ func (s *SSL) SetServerName(name string) error {
 	s.name = name
 	return nil
 }
+
+const maxServerName = 255 // TLSEXT_MAXLEN_host_name
 
 // Handshake goes on with the handshake as far as what was fed allows.
 // WantNothing: it is done. WantInput: drain what it made, feed it more, call it

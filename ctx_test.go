@@ -1,0 +1,1280 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// sidTarget is one place to set a session id context, and the two ways to see
+// what holds there.
+type sidTarget struct {
+	set       func([]byte) error
+	get       func() []byte
+	effective func(t *testing.T) []byte // of a session made afterwards
+}
+
+// sidTargets is every place that takes a session id context.
+var sidTargets = []struct {
+	name, op string
+	make     func(t *testing.T) sidTarget
+}{
+	{"server Ctx", "SSL_CTX_set_session_id_context", func(t *testing.T) sidTarget {
+		client, server := newClient(t), newServer(t)
+		return sidTarget{server.SetSessionIDContext, server.SessionIDContext, func(t *testing.T) []byte {
+			return mustConnect(t, call{client: client, server: server}).server.SessionIDContext
+		}}
+	}},
+	{"client Ctx", "SSL_CTX_set_session_id_context", func(t *testing.T) sidTarget {
+		client, server := newClient(t), newServer(t)
+		return sidTarget{client.SetSessionIDContext, client.SessionIDContext, func(t *testing.T) []byte {
+			return mustConnect(t, call{client: client, server: server}).session.IDContext()
+		}}
+	}},
+	{"server SSL", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
+		c, s := machines(t, newClient(t), newServer(t))
+		return sidTarget{s.SetSessionIDContext, s.SessionIDContext, func(t *testing.T) []byte {
+			mustShake(t, c, s)
+			return s.ConnectionState().SessionIDContext
+		}}
+	}},
+	{"client SSL", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
+		c, s := machines(t, newClient(t), newServer(t))
+		return sidTarget{c.SetSessionIDContext, c.SessionIDContext, func(t *testing.T) []byte {
+			mustShake(t, c, s)
+			return keep(t, c).IDContext()
+		}}
+	}},
+	{"ClientHello", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
+		server := newServer(t)
+		must(t, server.SetClientHelloFunc(stay))
+		c, s := machines(t, newClient(t), server)
+		if _, err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		carry(t, c, s)
+		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
+			t.Fatal(w, err)
+		}
+		hello, err := s.ClientHello()
+		must(t, err)
+		return sidTarget{hello.SetSessionIDContext, s.SessionIDContext, func(t *testing.T) []byte {
+			mustShake(t, c, s)
+			return s.ConnectionState().SessionIDContext
+		}}
+	}},
+	{"Conn", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
+		c, s := conns(t, newClient(t), newServer(t))
+		return sidTarget{s.SetSessionIDContext, nil, func(t *testing.T) []byte {
+			if clientErr, serverErr := both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+				t.Fatal(clientErr, serverErr)
+			}
+			return s.ConnectionState().SessionIDContext
+		}}
+	}},
+	{"Session", "SSL_SESSION_set1_id_context", func(t *testing.T) sidTarget {
+		sess := mustConnect(t, call{client: newClient(t), server: newServer(t)}).session
+		return sidTarget{sess.SetIDContext, sess.IDContext, func(t *testing.T) []byte {
+			der, err := sess.MarshalBinary()
+			must(t, err)
+			again, err := openssl.ParseSession(der)
+			must(t, err)
+			defer again.Close()
+			return again.IDContext()
+		}}
+	}},
+}
+
+// sidBytes is n bytes, all different, NUL among them.
+func sidBytes(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	return b
+}
+
+func (x sidTarget) holds(t *testing.T, want []byte) {
+	t.Helper()
+	if x.get != nil {
+		if got := x.get(); !bytes.Equal(got, want) {
+			t.Errorf("the getter says %q, want %q", got, want)
+		}
+	}
+	if got := x.effective(t); !bytes.Equal(got, want) {
+		t.Errorf("a session made afterwards is within %q, want %q", got, want)
+	}
+}
+
+func TestSetSessionIDContextAccepts(t *testing.T) {
+	values := map[string][]byte{
+		"nil": nil, "empty": {}, "NUL": {0}, "0xFF": {0xff}, "32 NULs": make([]byte, 32),
+		"32 0xFF": bytes.Repeat([]byte{0xff}, 32), "a NUL b": []byte("a\x00b"),
+	}
+	for n := 1; n <= 32; n++ {
+		values[fmt.Sprintf("%d bytes", n)] = sidBytes(n)
+	}
+	for _, target := range sidTargets {
+		t.Run(target.name, func(t *testing.T) {
+			for name, value := range values {
+				t.Run(name, func(t *testing.T) {
+					x := target.make(t)
+					must(t, x.set([]byte("something before")))
+					must(t, x.set(value))
+					x.holds(t, value)
+				})
+			}
+		})
+	}
+}
+
+// mapped is n bytes that are promised only: libssl must never read them.
+func mapped(t *testing.T, n int) []byte {
+	t.Helper()
+	b, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
+	if err != nil {
+		t.Fatalf("%d bytes of address space: %v", n, err)
+	}
+	t.Cleanup(func() { syscall.Munmap(b) })
+	return b
+}
+
+func TestSetSessionIDContextRefuses(t *testing.T) {
+	for _, target := range sidTargets {
+		t.Run(target.name, func(t *testing.T) {
+			for _, n := range []int{33, 64, 255, 65536, 1 << 32, 1<<32 + 5} {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					x := target.make(t)
+					old := []byte("old\x00value")
+					must(t, x.set(old))
+					tooLong(t, x.set(mapped(t, n)), target.op)
+					x.holds(t, old)
+				})
+			}
+			t.Run("what was never set stays unset", func(t *testing.T) {
+				x := target.make(t)
+				tooLong(t, x.set(sidBytes(33)), target.op)
+				x.holds(t, nil)
+			})
+		})
+	}
+}
+
+// tooLong looks at libssl's refusal of a context of more than 32 bytes.
+func tooLong(t testing.TB, err error, op string) {
+	t.Helper()
+	if !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
+		t.Fatalf("%v is no ErrSessionIDContextTooLong", err)
+	}
+	if errors.Is(err, openssl.ErrSessionIDContextUninitialized) || errors.Is(err, openssl.ErrSessionContextMismatch) {
+		t.Errorf("%v is another sentinel, too", err)
+	}
+	e, ok := errors.AsType[*openssl.Error](err)
+	if !ok {
+		t.Fatalf("%T is no *Error", err)
+	}
+	if want := "openssl: " + op + ": ssl session id context too long"; err.Error() != want || e.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+	if e.Op != op || e.Code != 0 || len(e.Stack) != 1 {
+		t.Fatalf("%+v", e)
+	}
+	entry := e.Stack[0]
+	// 273 in the lowest 12 bits, whichever version packed it.
+	if entry.Code&0xfff != 273 || entry.Library != "SSL routines" || entry.Function != op ||
+		entry.Reason != "ssl session id context too long" || entry.Data != "" {
+		t.Errorf("%+v", entry)
+	}
+	if !strings.HasSuffix(entry.File, ".c") || entry.Line <= 0 {
+		t.Errorf("raised at %q:%d", entry.File, entry.Line)
+	}
+}
+
+func TestSessionIDContextIsCopied(t *testing.T) {
+	for _, target := range sidTargets {
+		t.Run(target.name, func(t *testing.T) {
+			x := target.make(t)
+			value := []byte("tenant one")
+			must(t, x.set(value))
+			copy(value, "XXXXXXXXXX")
+			if x.get != nil {
+				copy(x.get(), "YYYYYYYYYY")
+			}
+			x.holds(t, []byte("tenant one"))
+		})
+	}
+}
+
+// Failing setters beside succeeding ones: no reason is lost on the way through
+// goroutines and threads, and none lands on a success.
+func TestSetSessionIDContextConcurrently(t *testing.T) {
+	const goroutines, rounds = 64, 10_000
+	long := sidBytes(33)
+	run := func(t *testing.T, of func(i int) func([]byte) error) {
+		var wg sync.WaitGroup
+		for i := range goroutines {
+			set, value := of(i), fmt.Appendf(nil, "goroutine %d", i)
+			wg.Go(func() {
+				for range rounds {
+					if err := set(value); err != nil {
+						t.Errorf("a good context: %v", err)
+						return
+					}
+					err := set(long)
+					e, ok := errors.AsType[*openssl.Error](err)
+					if !ok || len(e.Stack) != 1 || !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
+						t.Errorf("a context of 33 bytes: %v", err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	t.Run("one Ctx", func(t *testing.T) {
+		set := newServer(t).SetSessionIDContext
+		run(t, func(int) func([]byte) error { return set })
+	})
+	t.Run("a Ctx each", func(t *testing.T) {
+		run(t, func(int) func([]byte) error { return newServer(t).SetSessionIDContext })
+	})
+	t.Run("an SSL each", func(t *testing.T) {
+		server := newServer(t)
+		run(t, func(int) func([]byte) error {
+			s, err := openssl.NewSSL(server)
+			must(t, err)
+			t.Cleanup(func() { s.Close() })
+			return s.SetSessionIDContext
+		})
+	})
+}
+
+// sidSetters is both setters, for counts and times.
+func sidSetters(t testing.TB) map[string]func([]byte) error {
+	server := newServer(t)
+	s, err := openssl.NewSSL(newServer(t))
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	return map[string]func([]byte) error{"Ctx": server.SetSessionIDContext, "SSL": s.SetSessionIDContext}
+}
+
+func TestSetSessionIDContextMallocs(t *testing.T) {
+	good, long := sidBytes(32), sidBytes(33)
+	for name, set := range sidSetters(t) {
+		t.Run(name, func(t *testing.T) {
+			if n := testing.AllocsPerRun(1000, func() { must(t, set(good)) }); n != 0 {
+				t.Errorf("a success costs %v mallocs, want 0", n)
+			}
+			if n := testing.AllocsPerRun(1000, func() {
+				if set(long) == nil {
+					t.Error("33 bytes were taken")
+				}
+			}); n > 4 {
+				t.Errorf("a failure costs %v mallocs, want at most 4", n)
+			}
+		})
+	}
+}
+
+func BenchmarkSetSessionIDContext(b *testing.B) {
+	for name, set := range sidSetters(b) {
+		for outcome, value := range map[string][]byte{"success": sidBytes(32), "failure": sidBytes(33)} {
+			b.Run(name+"/"+outcome, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := set(value); (err == nil) != (outcome == "success") {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// ---- freezing ----
+
+func TestCtxFreezes(t *testing.T) {
+	ways := []struct {
+		name   string
+		freeze func(t *testing.T, c *openssl.Ctx)
+	}{
+		{"NewSSL", func(t *testing.T, c *openssl.Ctx) {
+			s, err := openssl.NewSSL(c)
+			must(t, err)
+			must(t, s.Close())
+		}},
+		{"Server", func(t *testing.T, c *openssl.Ctx) {
+			near, far := tcpPair(t)
+			conn, err := openssl.Server(far, c)
+			must(t, err)
+			must(t, conn.Close())
+			must(t, near.Close())
+		}},
+		{"SetCtx", func(t *testing.T, c *openssl.Ctx) {
+			_, s := machines(t, newClient(t), newServer(t))
+			must(t, s.SetCtx(c))
+		}},
+	}
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			c := newServer(t)
+			must(t, c.SetSessionIDContext([]byte("old")))
+			options := c.Options()
+			way.freeze(t, c)
+			called := 0
+			callAll(t, c, callArgs, func(method string, err error) {
+				if !strings.HasPrefix(method, "Set") && !strings.HasPrefix(method, "Use") &&
+					!strings.HasPrefix(method, "Load") && !strings.HasPrefix(method, "Clear") {
+					return
+				}
+				called++
+				if !errors.Is(err, openssl.ErrCtxInUse) {
+					t.Errorf("%s: %v, want ErrCtxInUse", method, err)
+				}
+			}, "Close")
+			if called < 17 {
+				t.Errorf("only %d setters were called", called)
+			}
+			if got := c.SessionIDContext(); string(got) != "old" || c.Options() != options {
+				t.Errorf("something changed: %q, %#x", got, c.Options())
+			}
+		})
+	}
+	t.Run("not by a refusal", func(t *testing.T) {
+		c := newServer(t)
+		must(t, c.SetVerify(openssl.VerifyPeer))
+		if _, err := openssl.NewSSL(c); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
+			t.Fatal(err)
+		}
+		must(t, c.SetSessionIDContext([]byte("now")))
+		s, err := openssl.NewSSL(c)
+		must(t, err)
+		must(t, s.Close())
+	})
+	t.Run("the text says what to do", func(t *testing.T) {
+		sentence(t, openssl.ErrCtxInUse, "configure it before its first connection")
+	})
+}
+
+// ---- what a server still lacks ----
+
+func TestServerNotReady(t *testing.T) {
+	doors := []struct {
+		name string
+		open func(t *testing.T, c *openssl.Ctx) error
+	}{
+		{"NewSSL", func(t *testing.T, c *openssl.Ctx) error {
+			s, err := openssl.NewSSL(c)
+			if err == nil {
+				s.Close()
+			}
+			return err
+		}},
+		{"Server", func(t *testing.T, c *openssl.Ctx) error {
+			near, far := tcpPair(t)
+			defer near.Close()
+			defer far.Close()
+			conn, err := openssl.Server(far, c)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		}},
+		{"Listen", func(t *testing.T, c *openssl.Ctx) error {
+			l, err := openssl.Listen("tcp", "127.0.0.1:0", c)
+			if err == nil {
+				l.Close()
+			}
+			return err
+		}},
+		{"SetCtx", func(t *testing.T, c *openssl.Ctx) error {
+			_, s := machines(t, newClient(t), newServer(t))
+			return s.SetCtx(c)
+		}},
+	}
+	cases := []struct {
+		name  string
+		make  func(t testing.TB) *openssl.Ctx
+		is    error // nil: any, or none where says is empty
+		says  []string
+		ready bool
+	}{
+		{"no certificate, no ClientHello function", bareServer, nil, []string{"UseCertificate", "SetClientHelloFunc"}, false},
+		{"no certificate, a ClientHello function", func(t testing.TB) *openssl.Ctx {
+			c := bareServer(t)
+			must(t, c.SetClientHelloFunc(stay))
+			return c
+		}, nil, nil, true},
+		{"client certificates without a context", func(t testing.TB) *openssl.Ctx {
+			c := newServer(t)
+			must(t, c.SetVerify(openssl.VerifyPeer))
+			return c
+		}, openssl.ErrSessionIDContextUninitialized, []string{"SetSessionIDContext", "client certificates"}, false},
+		{"required client certificates without a context", func(t testing.TB) *openssl.Ctx {
+			c := newServer(t)
+			must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+			must(t, c.SetOptions(openssl.OptionNoTicket)) // the cache is still there
+			return c
+		}, openssl.ErrSessionIDContextUninitialized, []string{"SetSessionIDContext"}, false},
+		{"client certificates with none, explicitly", func(t testing.TB) *openssl.Ctx {
+			c := newServer(t)
+			must(t, c.SetVerify(openssl.VerifyPeer))
+			must(t, c.SetSessionIDContext(nil))
+			return c
+		}, nil, nil, true},
+		{"client certificates after a context was refused", func(t testing.TB) *openssl.Ctx {
+			c := newServer(t)
+			must(t, c.SetVerify(openssl.VerifyPeer))
+			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_CTX_set_session_id_context")
+			return c
+		}, openssl.ErrSessionIDContextUninitialized, nil, false},
+		{"client certificates and a context", func(t testing.TB) *openssl.Ctx { return newMutualServer(t, "tenant") }, nil, nil, true},
+	}
+	for _, x := range cases {
+		t.Run(x.name, func(t *testing.T) {
+			for _, door := range doors {
+				t.Run(door.name, func(t *testing.T) {
+					err := door.open(t, x.make(t))
+					if x.ready {
+						must(t, err)
+						return
+					}
+					sentence(t, err, x.says...)
+					if x.is != nil && !errors.Is(err, x.is) {
+						t.Errorf("%v is not %v", err, x.is)
+					}
+				})
+			}
+		})
+	}
+}
+
+// "None", said explicitly, is OpenSSL's own behaviour: a session by ticket is
+// refused on the second connection, and its reason arrives.
+func TestExplicitlyNoContext(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			for _, over := range transports {
+				t.Run(over.name, func(t *testing.T) {
+					client, server := newClient(t), newMutualServer(t, "")
+					must(t, client.SetMaxVersion(v.id))
+					first := over.make(t, call{client: client, server: server})
+					if first.clientErr != nil || first.serverErr != nil {
+						t.Fatal(first.clientErr, first.serverErr)
+					}
+					second := over.make(t, call{client: client, server: server, offer: first.session})
+					if !errors.Is(second.serverErr, openssl.ErrSessionIDContextUninitialized) {
+						t.Errorf("server: %v, want libssl's 277", second.serverErr)
+					}
+					sentence(t, second.serverErr, "SSL_do_handshake", "session id context uninitialized")
+					if alert, _ := errors.AsType[tls.AlertError](second.clientErr); alert != 80 {
+						t.Errorf("client: %v, want internal_error", second.clientErr)
+					}
+				})
+			}
+		})
+	}
+}
+
+// ---- certificates ----
+
+func TestUseCertificateRefuses(t *testing.T) {
+	ca := certs(t)
+	rsaCert, rsaPEM := ca.leaf(t, "server.test", rsaKey(), nil)
+	other := keyPEM(t, ecKey(t))
+	broken := bytes.Replace(fixtures.serverCert, []byte("MII"), []byte("AAA"), 1)
+	cases := []struct {
+		name      string
+		cert, key []byte
+		says      []string
+	}{
+		{"nothing", nil, nil, []string{"certificate"}},
+		{"empty", []byte{}, []byte{}, []string{"certificate", "no start line"}},
+		{"no certificate", nil, fixtures.serverKey, []string{"certificate"}},
+		{"no key", fixtures.serverCert, nil, []string{"private key"}},
+		{"empty key", fixtures.serverCert, []byte{}, []string{"private key"}},
+		{"garbage", []byte("garbage"), fixtures.serverKey, []string{"certificate", "no start line"}},
+		{"garbage for a key", fixtures.serverCert, []byte("garbage"), []string{"private key"}},
+		{"key in the certificate's place", fixtures.serverKey, fixtures.serverKey, []string{"certificate", "no start line"}},
+		{"certificate in the key's place", fixtures.serverCert, fixtures.serverCert, []string{"private key"}},
+		{"swapped", fixtures.serverKey, fixtures.serverCert, []string{"certificate"}},
+		{"a broken certificate", broken, fixtures.serverKey, []string{"certificate"}},
+		{"a certificate cut short", fixtures.serverCert[:len(fixtures.serverCert)/2], fixtures.serverKey, []string{"certificate"}},
+		{"a broken one in the chain", append(bytes.Clone(fixtures.serverCert), broken...), fixtures.serverKey, []string{"certificate"}},
+		{"another's key", fixtures.serverCert, other, []string{"certificate and private key", "mismatch"}},
+		{"a key of another type", fixtures.serverCert, rsaPEM, []string{"certificate and private key", "key type"}},
+		{"an EC key for an RSA certificate", rsaCert, fixtures.serverKey, []string{"certificate and private key", "key type"}},
+		{"an encrypted key, traditional", fixtures.serverCert, encryptedEC(t), []string{"the private key is encrypted", "decrypted"}},
+		{"an encrypted key, PKCS #8", fixtures.serverCert, encryptedPKCS8(t), []string{"the private key is encrypted", "decrypted"}},
+		{"a public key", fixtures.serverCert, publicPEM(t), []string{"private key"}},
+	}
+	for _, x := range cases {
+		t.Run(x.name, func(t *testing.T) {
+			c := newServer(t)
+			err := c.UseCertificate(x.cert, x.key)
+			sentence(t, err, x.says...)
+			if _, ok := errors.AsType[*openssl.Error](err); !ok {
+				t.Errorf("%v holds no *Error", err)
+			}
+			// The certificate from before is in force.
+			e := mustConnect(t, call{client: newClient(t), server: c})
+			if got := e.client.PeerCertificates; len(got) != 1 || !bytes.Equal(certPEM(got[0].Raw), fixtures.serverCert) {
+				t.Errorf("the client saw %d certificates, not the one from before", len(got))
+			}
+		})
+		t.Run(x.name+", on an empty Ctx", func(t *testing.T) {
+			c := bareServer(t)
+			if c.UseCertificate(x.cert, x.key) == nil {
+				t.Fatal("taken")
+			}
+			_, err := openssl.NewSSL(c)
+			sentence(t, err, "UseCertificate")
+		})
+	}
+}
+
+// encryptedEC is a key in the older PEM form, which says so in headers. The
+// password is asked for before the bytes matter.
+func encryptedEC(t *testing.T) []byte {
+	t.Helper()
+	sealed := make([]byte, 128)
+	rand.Read(sealed)
+	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sealed, Headers: map[string]string{
+		"Proc-Type": "4,ENCRYPTED",
+		"DEK-Info":  "AES-128-CBC," + strings.ToUpper(hex.EncodeToString(sealed[:16])),
+	}})
+}
+
+// encryptedPKCS8 is an EncryptedPrivateKeyInfo.
+func encryptedPKCS8(t *testing.T) []byte {
+	t.Helper()
+	sealed := make([]byte, 128)
+	rand.Read(sealed)
+	der, err := asn1.Marshal(struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Sealed    []byte
+	}{pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}}, sealed})
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: der})
+}
+
+func publicPEM(t *testing.T) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(ecKey(t).Public())
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+func TestUseCertificateChain(t *testing.T) {
+	ca := certs(t)
+	inter := newAuthority(t, "intermediate", ca)
+	leaf, key := inter.leaf(t, "server.test", ecKey(t), nil)
+	t.Run("sent and verified", func(t *testing.T) {
+		c := bareServer(t)
+		must(t, c.UseCertificate(append(bytes.Clone(leaf), inter.pem...), key))
+		e := mustConnect(t, call{client: newClient(t), server: c})
+		got := e.client.PeerCertificates
+		if len(got) != 2 || got[0].DNSNames[0] != "server.test" || got[1].Subject.CommonName != "intermediate" {
+			t.Errorf("the client saw %d certificates", len(got))
+		}
+	})
+	t.Run("left out", func(t *testing.T) {
+		c := bareServer(t)
+		must(t, c.UseCertificate(leaf, key))
+		e := overMemory(t, call{client: newClient(t), server: c})
+		verify, ok := errors.AsType[*openssl.VerifyError](e.clientErr)
+		if !ok {
+			t.Fatalf("client: %v, want a VerifyError", e.clientErr)
+		}
+		sentence(t, e.clientErr, "certificate verify failed", verify.Reason, "unable to get local issuer certificate")
+		if alert, _ := errors.AsType[tls.AlertError](e.serverErr); alert != 48 {
+			t.Errorf("server: %v, want unknown_ca", e.serverErr)
+		}
+	})
+	t.Run("a client's, seen by the server", func(t *testing.T) {
+		client, server := newClient(t), newMutualServer(t, "tenant")
+		clientLeaf, clientKey := inter.leaf(t, "client.test", ecKey(t), nil)
+		must(t, client.UseCertificate(append(bytes.Clone(clientLeaf), inter.pem...), clientKey))
+		e := mustConnect(t, call{client: client, server: server})
+		if got := e.server.PeerCertificates; len(got) != 2 || got[1].Subject.CommonName != "intermediate" {
+			t.Errorf("the server saw %d certificates", len(got))
+		}
+	})
+	t.Run("too deep", func(t *testing.T) {
+		client, server := newClient(t), bareServer(t)
+		deep := newAuthority(t, "deeper", inter)
+		deepLeaf, deepKey := deep.leaf(t, "server.test", ecKey(t), nil)
+		must(t, server.UseCertificate(bytes.Join([][]byte{deepLeaf, deep.pem, inter.pem}, nil), deepKey))
+		must(t, client.SetVerifyDepth(1))
+		e := overMemory(t, call{client: client, server: server})
+		if _, ok := errors.AsType[*openssl.VerifyError](e.clientErr); !ok {
+			t.Errorf("client: %v, want a VerifyError", e.clientErr)
+		}
+	})
+}
+
+func TestUseCertificateTwoKeyTypes(t *testing.T) {
+	ca := certs(t)
+	server := newServer(t)
+	rsaCert, rsaPEM := ca.leaf(t, "server.test", rsaKey(), nil)
+	must(t, server.UseCertificate(rsaCert, rsaPEM))
+	for list, want := range map[string]x509.PublicKeyAlgorithm{"aRSA": x509.RSA, "aECDSA": x509.ECDSA} {
+		t.Run(list, func(t *testing.T) {
+			client := newClient(t)
+			setVersion(t, client, tls.VersionTLS12)
+			must(t, client.SetCipherList(list))
+			e := mustConnect(t, call{client: client, server: server})
+			if got := e.client.PeerCertificates[0].PublicKeyAlgorithm; got != want {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestUseCertificateReplaces(t *testing.T) {
+	ca := certs(t)
+	server := newServer(t)
+	inter := newAuthority(t, "intermediate", ca)
+	old, oldKey := inter.leaf(t, "server.test", ecKey(t), nil)
+	must(t, server.UseCertificate(append(bytes.Clone(old), inter.pem...), oldKey))
+	cert, key := ca.leaf(t, "server.test", ecKey(t), nil)
+	must(t, server.UseCertificate(cert, key))
+	e := mustConnect(t, call{client: newClient(t), server: server})
+	if got := e.client.PeerCertificates; len(got) != 1 || !bytes.Equal(certPEM(got[0].Raw), cert) {
+		t.Errorf("the client saw %d certificates, not the new one alone", len(got))
+	}
+}
+
+// UseCertificate copies: what the caller does to its bytes afterwards is its own.
+func TestUseCertificateCopies(t *testing.T) {
+	certs(t)
+	server := bareServer(t)
+	cert, key := bytes.Clone(fixtures.serverCert), bytes.Clone(fixtures.serverKey)
+	must(t, server.UseCertificate(cert, key))
+	clear(cert)
+	clear(key)
+	mustConnect(t, call{client: newClient(t), server: server})
+}
+
+func TestUseCertificateFiles(t *testing.T) {
+	certs(t)
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	cert, key := write("cert.pem", fixtures.serverCert), write("key.pem", fixtures.serverKey)
+	one := write("both.pem", append(bytes.Clone(fixtures.serverKey), fixtures.serverCert...))
+	garbage, missing := write("garbage.pem", []byte("garbage")), filepath.Join(dir, "missing.pem")
+
+	for name, files := range map[string][2]string{"two files": {cert, key}, "one file": {one, one}} {
+		t.Run(name, func(t *testing.T) {
+			c := bareServer(t)
+			must(t, c.UseCertificateFiles(files[0], files[1]))
+			mustConnect(t, call{client: newClient(t), server: c})
+		})
+	}
+	for _, x := range []struct {
+		name, cert, key string
+		is              error
+		says            []string
+	}{
+		{"no certificate file", missing, key, fs.ErrNotExist, []string{"certificate", missing}},
+		{"no key file", cert, missing, fs.ErrNotExist, []string{"private key", missing}},
+		{"no names", "", "", fs.ErrNotExist, []string{"certificate"}},
+		{"a folder", dir, key, nil, []string{"certificate", dir}},
+		{"garbage", garbage, key, nil, []string{"certificate", garbage}},
+		{"a garbage key", cert, garbage, nil, []string{"private key", garbage}},
+		{"swapped", key, cert, nil, []string{"certificate", key}},
+		{"a NUL byte", "a\x00b", key, nil, []string{"certificate"}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			err := newServer(t).UseCertificateFiles(x.cert, x.key)
+			sentence(t, err, x.says...)
+			if x.is != nil && !errors.Is(err, x.is) {
+				t.Errorf("%v is not %v", err, x.is)
+			}
+		})
+	}
+}
+
+// ---- trust ----
+
+// hashed is a folder that holds a certificate under the name that c_rehash gives it.
+func hashed(t *testing.T, pem []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ca.pem")
+	must(t, os.WriteFile(file, pem, 0o600))
+	out, err := exec.Command("openssl", "x509", "-noout", "-hash", "-in", file).Output()
+	if err != nil {
+		t.Fatalf("the openssl command, which hashes the name: %v", err)
+	}
+	must(t, os.Symlink(file, filepath.Join(dir, strings.TrimSpace(string(out))+".0")))
+	return dir
+}
+
+func TestTrust(t *testing.T) {
+	ca, stranger := certs(t), newAuthority(t, "stranger", nil)
+	file := func(t *testing.T, content []byte) string {
+		path := filepath.Join(t.TempDir(), "ca.pem")
+		must(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	for _, x := range []struct {
+		name    string
+		trust   func(t *testing.T, c *openssl.Ctx)
+		trusted bool
+	}{
+		{"SetVerifyCAs", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(ca.pem)) }, true},
+		{"SetVerifyCAs, several", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(append(bytes.Clone(stranger.pem), ca.pem...)))
+		}, true},
+		{"SetVerifyCAs, the same twice", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(append(bytes.Clone(ca.pem), ca.pem...)))
+		}, true},
+		{"SetVerifyCAs, others", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(stranger.pem)) }, false},
+		{"SetVerifyCAs replaces", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(ca.pem))
+			must(t, c.SetVerifyCAs(stranger.pem))
+		}, false},
+		{"SetVerifyCAs, failing, leaves the old", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(ca.pem))
+			for _, bad := range [][]byte{nil, {}, []byte("garbage"), fixtures.serverKey, append(bytes.Clone(stranger.pem), stranger.pem[:99]...)} {
+				sentence(t, c.SetVerifyCAs(bad), "CA certificates")
+			}
+		}, true},
+		{"SetClientCAs", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetClientCAs(ca.pem)) }, true},
+		{"LoadVerifyLocations, a file", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.LoadVerifyLocations(file(t, ca.pem), ""))
+		}, true},
+		{"LoadVerifyLocations, a folder", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.LoadVerifyLocations("", hashed(t, ca.pem)))
+		}, true},
+		{"LoadVerifyLocations, an empty folder", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.LoadVerifyLocations("", t.TempDir()))
+		}, false},
+		{"LoadVerifyLocations, others", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.LoadVerifyLocations(file(t, stranger.pem), ""))
+		}, false},
+		{"LoadVerifyLocations adds", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(ca.pem))
+			must(t, c.LoadVerifyLocations(file(t, stranger.pem), t.TempDir()))
+		}, true},
+		{"LoadVerifyLocations, failing, adds nothing", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(stranger.pem))
+			sentence(t, c.LoadVerifyLocations(file(t, append(bytes.Clone(ca.pem), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...)), ""), "CA certificates of")
+		}, false},
+		{"nobody", func(t *testing.T, c *openssl.Ctx) {}, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Setenv("SSL_CERT_FILE", "")
+			t.Setenv("SSL_CERT_DIR", t.TempDir())
+			client := bareClient(t)
+			x.trust(t, client)
+			e := overMemory(t, call{client: client, server: newServer(t)})
+			if x.trusted {
+				if e.clientErr != nil || e.serverErr != nil {
+					t.Fatal(e.clientErr, e.serverErr)
+				}
+				return
+			}
+			if _, ok := errors.AsType[*openssl.VerifyError](e.clientErr); !ok {
+				t.Errorf("client: %v, want a VerifyError", e.clientErr)
+			}
+		})
+	}
+	t.Run("system roots", func(t *testing.T) {
+		t.Setenv("SSL_CERT_FILE", file(t, ca.pem))
+		mustConnect(t, call{client: bareClient(t), server: newServer(t)})
+	})
+	t.Run("no system roots once somebody else is trusted", func(t *testing.T) {
+		t.Setenv("SSL_CERT_FILE", file(t, ca.pem))
+		client := bareClient(t)
+		must(t, client.SetVerifyCAs(stranger.pem))
+		if e := overMemory(t, call{client: client, server: newServer(t)}); e.clientErr == nil {
+			t.Error("the system's root was trusted beside SetVerifyCAs")
+		}
+	})
+	t.Run("a server trusts no system root", func(t *testing.T) {
+		t.Setenv("SSL_CERT_FILE", file(t, ca.pem))
+		server := newServer(t)
+		must(t, server.SetVerify(openssl.VerifyPeer))
+		must(t, server.SetSessionIDContext([]byte("tenant")))
+		if e := overMemory(t, call{client: newClient(t), server: server}); e.serverErr == nil {
+			t.Error("a client was let in by a system root")
+		}
+	})
+}
+
+func TestLoadVerifyLocationsRefuses(t *testing.T) {
+	certs(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	must(t, os.WriteFile(file, []byte("garbage"), 0o600))
+	empty := filepath.Join(dir, "empty")
+	must(t, os.WriteFile(empty, nil, 0o600))
+	for _, x := range []struct {
+		name, file, dir string
+		says            string
+	}{
+		{"nothing", "", "", "neither a file nor a folder"},
+		{"a missing file", filepath.Join(dir, "none"), "", filepath.Join(dir, "none")},
+		{"a missing folder", "", filepath.Join(dir, "none"), "no such file"},
+		{"a broken file", file, "", file},
+		{"an empty file", empty, "", empty},
+		{"a folder for a file", dir, "", dir},
+		{"a file for a folder", "", file, "is not a folder"},
+		{"NUL in the file", "a\x00b", "", "NUL"},
+		{"NUL in the folder", "", "a\x00b", "NUL"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			sentence(t, bareClient(t).LoadVerifyLocations(x.file, x.dir), x.says)
+		})
+	}
+}
+
+// The names of SetClientCAs reach the client.
+func TestClientCANames(t *testing.T) {
+	ca, second := certs(t), newAuthority(t, "second CA", nil)
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			server := newMutualServer(t, "tenant")
+			must(t, server.SetClientCAs(append(bytes.Clone(ca.pem), second.pem...)))
+			sentence(t, server.SetClientCAs([]byte("garbage")), "CA certificates") // the old names stay
+			var names [][]byte
+			near, far := tcpPair(t)
+			s, err := openssl.Server(far, server)
+			must(t, err)
+			config := goClient(t)
+			config.MaxVersion = v.id
+			config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				names = info.AcceptableCAs
+				return goCertificate(t), nil
+			}
+			c := tls.Client(near, config)
+			clientErr, serverErr := both(func() error {
+				defer c.Close()
+				return roundTrip(c, []byte("x"))
+			}, func() error {
+				return errors.Join(echo(s), s.Close())
+			})
+			if clientErr != nil || serverErr != nil {
+				t.Fatal(clientErr, serverErr)
+			}
+			if len(names) != 2 || !bytes.Equal(names[0], ca.cert.RawSubject) || !bytes.Equal(names[1], second.cert.RawSubject) {
+				t.Errorf("%d names arrived", len(names))
+			}
+		})
+	}
+}
+
+// ---- what a client verifies without being told to ----
+
+func TestClientVerifies(t *testing.T) {
+	ca := certs(t)
+	at := func(ips ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) {
+			c.DNSNames = nil
+			for _, ip := range ips {
+				c.IPAddresses = append(c.IPAddresses, net.ParseIP(ip))
+			}
+		}
+	}
+	named := func(names ...string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.DNSNames = names }
+	}
+	valid := func(from, until time.Duration) func(*x509.Certificate) {
+		return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(from), time.Now().Add(until) }
+	}
+	for _, x := range []struct {
+		name   string
+		change func(*x509.Certificate)
+		ask    []string // names set, the last one counts
+		says   string   // empty: accepted
+	}{
+		{"the name", nil, []string{"server.test"}, ""},
+		{"another case", nil, []string{"SERVER.test"}, ""},
+		{"a trailing dot", nil, []string{"server.test."}, ""},
+		{"another name", nil, []string{"other.test"}, "hostname mismatch"},
+		{"a name below", nil, []string{"a.server.test"}, "hostname mismatch"},
+		{"a name above", nil, []string{"test"}, "hostname mismatch"},
+		{"a wildcard", named("*.server.test"), []string{"a.server.test"}, ""},
+		{"a wildcard is one label", named("*.server.test"), []string{"a.b.server.test"}, "hostname mismatch"},
+		{"part of a label is no wildcard", named("a*.server.test"), []string{"ab.server.test"}, "hostname mismatch"},
+		{"an IPv4 address", at("192.0.2.1"), []string{"192.0.2.1"}, ""},
+		{"another IPv4 address", at("192.0.2.1"), []string{"192.0.2.2"}, "IP address mismatch"},
+		{"an IPv6 address", at("2001:db8::1"), []string{"2001:db8::1"}, ""},
+		{"an IPv6 address in brackets", at("2001:db8::1"), []string{"[2001:db8:0::1]"}, ""},
+		{"an IPv6 address with a zone", at("fe80::1"), []string{"fe80::1%eth0"}, ""},
+		{"an IPv4 address in IPv6", at("192.0.2.1"), []string{"::ffff:192.0.2.1"}, ""},
+		{"an address is no name", named("192.0.2.1"), []string{"192.0.2.1"}, "IP address mismatch"},
+		{"a name in place of another", nil, []string{"other.test", "server.test"}, ""},
+		{"a name in place of an address", nil, []string{"192.0.2.1", "server.test"}, ""},
+		{"an address in place of a name", at("192.0.2.1"), []string{"other.test", "192.0.2.1"}, ""},
+		{"expired", valid(-2*time.Hour, -time.Hour), []string{"server.test"}, "certificate has expired"},
+		{"not yet valid", valid(time.Hour, 2*time.Hour), []string{"server.test"}, "certificate is not yet valid"},
+		{"for clients only", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, []string{"server.test"}, "certificate purpose"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for _, v := range versions {
+				t.Run(v.name, func(t *testing.T) {
+					client, server := newClient(t), bareServer(t)
+					setVersion(t, client, v.id)
+					must(t, server.UseCertificate(ca.leaf(t, "server.test", ecKey(t), x.change)))
+					c, s := machines(t, client, server)
+					for _, name := range x.ask {
+						must(t, c.SetServerName(name))
+					}
+					clientErr, serverErr := shake(t, c, s)
+					if x.says == "" {
+						if clientErr != nil || serverErr != nil {
+							t.Fatal(clientErr, serverErr)
+						}
+						return
+					}
+					verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
+					if !ok {
+						t.Fatalf("client: %v, want a VerifyError", clientErr)
+					}
+					// Some versions say "unsuitable", some "unsupported certificate purpose".
+					if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
+						t.Errorf("%q, want %q", verify.Reason, x.says)
+					}
+					sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
+					if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
+						t.Errorf("server: %v, want the client's alert", serverErr)
+					}
+					if c.ConnectionState().VerifyError == nil {
+						t.Error("the state knows nothing of it")
+					}
+				})
+			}
+		})
+	}
+	t.Run("a self-signed server", func(t *testing.T) {
+		server := bareServer(t)
+		self := newAuthority(t, "server.test", nil)
+		must(t, server.UseCertificate(self.pem, keyPEM(t, self.key)))
+		e := overMemory(t, call{client: newClient(t), server: server})
+		sentence(t, e.clientErr, "self")
+	})
+	t.Run("no name", func(t *testing.T) {
+		accounted(t)
+		c, err := openssl.NewSSL(newClient(t))
+		must(t, err)
+		defer c.Close()
+		_, err = c.Handshake()
+		sentence(t, err, "SetServerName", "VerifyNone")
+		if c.Pending() != 0 {
+			t.Error("something is to be sent all the same")
+		}
+		must(t, c.SetServerName("server.test")) // it is not too late
+		if w, err := c.Handshake(); w != openssl.WantInput || err != nil || c.Pending() == 0 {
+			t.Error(w, err)
+		}
+	})
+	t.Run("VerifyNone wants no name and takes anything", func(t *testing.T) {
+		client := bareClient(t)
+		must(t, client.SetVerify(openssl.VerifyNone))
+		c, err := openssl.NewSSL(client)
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		s, err := openssl.NewSSL(newServer(t))
+		must(t, err)
+		t.Cleanup(func() { s.Close() })
+		mustShake(t, c, s)
+		if _, ok := errors.AsType[*openssl.VerifyError](c.ConnectionState().VerifyError); !ok {
+			t.Error("the state hides that the certificate is bad")
+		}
+	})
+}
+
+func TestSetServerNameRefuses(t *testing.T) {
+	for name, bad := range map[string]string{
+		"empty": "", "a dot": ".", "NUL": "server.test\x00.evil.test", "too long": strings.Repeat("a", 300),
+		// OpenSSL would take it for "any name below".
+		"a leading dot": ".server.test",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, s := machines(t, newClient(t), newServer(t)) // for server.test
+			sentence(t, c.SetServerName(bad), "SSL_set_tlsext_host_name")
+			mustShake(t, c, s) // the old name holds
+			if got := s.ConnectionState().ServerName; got != "server.test" {
+				t.Errorf("the server was asked for %q", got)
+			}
+		})
+	}
+	t.Run("an address is not sent", func(t *testing.T) {
+		client, server := newClient(t), bareServer(t)
+		must(t, server.UseCertificate(certs(t).leaf(t, "x", ecKey(t), func(c *x509.Certificate) {
+			c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		})))
+		c, s := machines(t, client, server) // for server.test, first
+		must(t, c.SetServerName("127.0.0.1"))
+		mustShake(t, c, s)
+		if got := s.ConnectionState().ServerName; got != "" {
+			t.Errorf("the server was asked for %q", got)
+		}
+	})
+	t.Run("after the first byte", func(t *testing.T) {
+		c, _ := machines(t, newClient(t), newServer(t))
+		if _, err := c.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetServerName("other.test"); !errors.Is(err, openssl.ErrTooLate) {
+			t.Error(err)
+		}
+	})
+}
+
+// ---- settings ----
+
+func TestCtxSettingsRefused(t *testing.T) {
+	many := make([]string, 400)
+	for i := range many {
+		many[i] = strings.Repeat("a", 200)
+	}
+	for _, x := range []struct {
+		name string
+		set  func(c *openssl.Ctx) error
+		says string
+	}{
+		{"SetMinVersion 0", func(c *openssl.Ctx) error { return c.SetMinVersion(0) }, "0 is no protocol version"},
+		{"SetMaxVersion 0", func(c *openssl.Ctx) error { return c.SetMaxVersion(0) }, "0 is no protocol version"},
+		{"SetMinVersion unknown", func(c *openssl.Ctx) error { return c.SetMinVersion(0x0399) }, "0x0399"},
+		{"SetMaxVersion unknown", func(c *openssl.Ctx) error { return c.SetMaxVersion(0xfefd) }, "0xfefd"},
+		{"SetVerifyDepth -1", func(c *openssl.Ctx) error { return c.SetVerifyDepth(-1) }, "-1"},
+		{"SetVerifyDepth huge", func(c *openssl.Ctx) error { return c.SetVerifyDepth(1 << 40) }, "between 0 and"},
+		{"SetVerify unknown", func(c *openssl.Ctx) error { return c.SetVerify(0x100) }, "0x100"},
+		{"SetVerify negative", func(c *openssl.Ctx) error { return c.SetVerify(-1) }, "no verify mode"},
+		{"SetCipherList unknown", func(c *openssl.Ctx) error { return c.SetCipherList("nonsense") }, "no cipher match"},
+		{"SetCipherList empty", func(c *openssl.Ctx) error { return c.SetCipherList("") }, "SSL_CTX_set_cipher_list"},
+		{"SetCipherList NUL", func(c *openssl.Ctx) error { return c.SetCipherList("ALL\x00") }, "NUL"},
+		{"SetCipherSuites unknown", func(c *openssl.Ctx) error { return c.SetCipherSuites("nonsense") }, "nonsense"},
+		{"SetCipherSuites NUL", func(c *openssl.Ctx) error { return c.SetCipherSuites("a\x00") }, "NUL"},
+		{"SetGroups unknown", func(c *openssl.Ctx) error { return c.SetGroups("nonsense") }, "nonsense"},
+		{"SetGroups empty", func(c *openssl.Ctx) error { return c.SetGroups("") }, "SSL_CTX_set1_groups_list"},
+		{"SetGroups NUL", func(c *openssl.Ctx) error { return c.SetGroups("P-256\x00") }, "NUL"},
+		{"SetALPN empty name", func(c *openssl.Ctx) error { return c.SetALPN("h2", "") }, "1 to 255 bytes"},
+		{"SetALPN long name", func(c *openssl.Ctx) error { return c.SetALPN(strings.Repeat("a", 256)) }, "1 to 255 bytes"},
+		{"SetALPN many names", func(c *openssl.Ctx) error { return c.SetALPN(many...) }, "do not fit"},
+		{"ClearOptions OptionNoRenegotiation", func(c *openssl.Ctx) error {
+			return c.ClearOptions(openssl.OptionNoRenegotiation | openssl.OptionNoTicket)
+		}, "renegotiation is not offered"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for _, v := range versions {
+				t.Run(v.name, func(t *testing.T) {
+					client := newClient(t)
+					setVersion(t, client, v.id)
+					must(t, client.SetALPN("proto"))
+					plain, server := newServer(t), newServer(t)
+					must(t, plain.SetALPN("proto"))
+					must(t, server.SetALPN("proto"))
+					before := mustConnect(t, call{client: client, server: plain})
+
+					options := server.Options()
+					sentence(t, x.set(server), x.says)
+					if server.Options() != options {
+						t.Error("the options changed")
+					}
+					after := mustConnect(t, call{client: client, server: server})
+					if a, b := before.server, after.server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
+						b.NegotiatedProtocol != "proto" {
+						t.Errorf("something changed: %+v, was %+v", b, a)
+					}
+				})
+			}
+		})
+	}
+	t.Run("a ClientHello function on a client", func(t *testing.T) {
+		sentence(t, newClient(t).SetClientHelloFunc(stay), "for servers")
+	})
+}
+
+func TestCtxSettings(t *testing.T) {
+	for _, x := range []struct {
+		name   string
+		v      uint16
+		set    func(t *testing.T, c *openssl.Ctx)
+		cipher string
+	}{
+		{"SetCipherList", tls.VersionTLS12, func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetCipherList("ECDHE-ECDSA-CHACHA20-POLY1305"))
+		}, "ECDHE-ECDSA-CHACHA20-POLY1305"},
+		{"SetCipherSuites", tls.VersionTLS13, func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetCipherSuites("TLS_CHACHA20_POLY1305_SHA256"))
+		}, "TLS_CHACHA20_POLY1305_SHA256"},
+		{"SetGroups", tls.VersionTLS13, func(t *testing.T, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) }, ""},
+		{"SetMinVersion", tls.VersionTLS13, func(t *testing.T, c *openssl.Ctx) { must(t, c.SetMinVersion(tls.VersionTLS13)) }, ""},
+		{"SetMaxVersion", tls.VersionTLS12, func(t *testing.T, c *openssl.Ctx) { must(t, c.SetMaxVersion(tls.VersionTLS12)) }, ""},
+		{"OptionNoTLSv13", tls.VersionTLS12, func(t *testing.T, c *openssl.Ctx) { must(t, c.SetOptions(openssl.OptionNoTLSv13)) }, ""},
+		{"OptionNoTLSv13 and back", tls.VersionTLS13, func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetOptions(openssl.OptionNoTLSv13))
+			must(t, c.ClearOptions(openssl.OptionNoTLSv13))
+		}, ""},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for _, side := range []string{"client", "server"} {
+				t.Run(side, func(t *testing.T) {
+					client, server := newClient(t), newServer(t)
+					if x.cipher != "" {
+						setVersion(t, client, x.v)
+					}
+					x.set(t, map[string]*openssl.Ctx{"client": client, "server": server}[side])
+					e := mustConnect(t, call{client: client, server: server})
+					if e.server.Version != x.v || x.cipher != "" && e.server.CipherName != x.cipher {
+						t.Errorf("%#04x with %s", e.server.Version, e.server.CipherName)
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestALPN(t *testing.T) {
+	for _, x := range []struct {
+		name           string
+		client, server []string
+		want           string
+		refused        bool
+	}{
+		{"the server's order", []string{"a", "b"}, []string{"b", "a"}, "b", false},
+		{"one in common", []string{"x", "a"}, []string{"b", "a"}, "a", false},
+		{"nothing in common", []string{"x"}, []string{"a"}, "", true},
+		{"a prefix is another name", []string{"h2c"}, []string{"h2"}, "", true},
+		{"only the client", []string{"a"}, nil, "", false},
+		{"only the server", nil, []string{"a"}, "", false},
+		{"a name of 255 bytes", []string{strings.Repeat("n", 255)}, []string{strings.Repeat("n", 255)}, strings.Repeat("n", 255), false},
+		{"bytes of any value", []string{"a\x00\xff"}, []string{"a\x00\xff"}, "a\x00\xff", false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for _, v := range versions {
+				t.Run(v.name, func(t *testing.T) {
+					client, server := newClient(t), newServer(t)
+					setVersion(t, client, v.id)
+					must(t, server.SetALPN("to be replaced"))
+					must(t, client.SetALPN("to be replaced"))
+					must(t, client.SetALPN(x.client...))
+					must(t, server.SetALPN(x.server...))
+					e := overMemory(t, call{client: client, server: server})
+					if x.refused {
+						sentence(t, e.serverErr, "SSL_do_handshake", "no application protocol")
+						if alert, _ := errors.AsType[tls.AlertError](e.clientErr); alert != 120 {
+							t.Errorf("client: %v, want no_application_protocol", e.clientErr)
+						}
+						return
+					}
+					if e.clientErr != nil || e.serverErr != nil {
+						t.Fatal(e.clientErr, e.serverErr)
+					}
+					if e.client.NegotiatedProtocol != x.want || e.server.NegotiatedProtocol != x.want {
+						t.Errorf("%q and %q, want %q", e.client.NegotiatedProtocol, e.server.NegotiatedProtocol, x.want)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TLS 1.2 is the floor, against a peer that would go lower.
+func TestVersionFloor(t *testing.T) {
+	old := func(t *testing.T, c *openssl.Ctx) { // as far down as libssl goes
+		must(t, c.SetMinVersion(tls.VersionTLS10))
+		must(t, c.SetMaxVersion(tls.VersionTLS11))
+		must(t, c.SetCipherList("ALL:@SECLEVEL=0"))
+	}
+	t.Run("server", func(t *testing.T) {
+		client, server := newClient(t), newServer(t)
+		must(t, server.SetCipherList("ALL:@SECLEVEL=0"))
+		old(t, client)
+		if e := overMemory(t, call{client: client, server: server}); e.serverErr == nil {
+			t.Errorf("a server took %#04x", e.server.Version)
+		} else {
+			sentence(t, e.serverErr, "unsupported protocol")
+		}
+	})
+	t.Run("client", func(t *testing.T) {
+		client, server := newClient(t), newServer(t)
+		must(t, client.SetCipherList("ALL:@SECLEVEL=0"))
+		old(t, server)
+		if e := overMemory(t, call{client: client, server: server}); e.clientErr == nil {
+			t.Errorf("a client took %#04x", e.client.Version)
+		}
+	})
+	for _, x := range []struct {
+		name, floor string
+		min         uint16
+	}{
+		{"openssl.cnf asks for more", "TLSv1.3", tls.VersionTLS13},
+		{"openssl.cnf asks for less", "TLSv1", tls.VersionTLS12},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			cnf := filepath.Join(t.TempDir(), "openssl.cnf")
+			must(t, os.WriteFile(cnf, fmt.Appendf(nil,
+				"openssl_conf = conf\n[conf]\nssl_conf = ssl\n[ssl]\nsystem_default = defaults\n"+
+					"[defaults]\nMinProtocol = %s\nCipherString = ALL:@SECLEVEL=0\n", x.floor), 0o600))
+			if !again(t, "OPENSSL_CONF="+cnf) {
+				return
+			}
+			for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
+				for _, side := range []string{"client", "server"} {
+					client, server := newClient(t), newServer(t)
+					ours, peer := client, server
+					if side == "server" {
+						ours, peer = server, client
+					}
+					_ = ours // it keeps its defaults
+					setVersion(t, peer, v)
+					e := overMemory(t, call{client: client, server: server})
+					if taken := e.clientErr == nil && e.serverErr == nil; taken != (v >= x.min) {
+						t.Errorf("a %s with its defaults and %#04x: %v, %v", side, v, e.clientErr, e.serverErr)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestRenegotiationIsOff(t *testing.T) {
+	for name, c := range map[string]*openssl.Ctx{"server": newServer(t), "client": newClient(t)} {
+		if c.Options()&openssl.OptionNoRenegotiation == 0 {
+			t.Errorf("a %s Ctx would renegotiate", name)
+		}
+	}
+}
+
+// Connections outlive their Ctx.
+func TestCtxClosedUnderConnection(t *testing.T) {
+	client, server := newClient(t), newServer(t)
+	c, s := machines(t, client, server)
+	must(t, client.Close())
+	must(t, server.Close())
+	mustShake(t, c, s)
+	if _, err := openssl.NewSSL(server); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a connection from a closed Ctx: %v", err)
+	}
+}
