@@ -1,0 +1,41 @@
+# Every module of the repository is tested; a new one needs no line here.
+MODULES := $(dir $(wildcard go.mod */go.mod))
+each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
+
+# A test that needs a program, openssl for one, fails without it: deps has seen to that.
+export REQUIRE_PEERS = 1
+
+.PHONY: demo test queuecheck race asan cgocheck lint cover deps
+
+# BREAK=1 gives both tenants one session id context: it must fail.
+demo: deps
+	@go run ./cmd/sidctx demo $(if $(BREAK),-break)
+
+test: deps
+	$(call each,go test ./...)
+	$(call each,go test -tags queuecheck ./...)
+
+# Every act aborts if it leaves residue in OpenSSL's error queue.
+queuecheck: deps
+	$(call each,go test -tags queuecheck ./...)
+
+race: deps
+	$(call each,go test -race ./...)
+
+asan: deps
+	$(call each,go test -asan ./...)
+
+cgocheck: deps
+	$(call each,GOEXPERIMENT=cgocheck2 go test ./...)
+
+lint: deps
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not gofmt's: $$unformatted" >&2; exit 1; }
+	$(call each,go vet ./... && go vet -tags queuecheck ./...)
+	set -e; staticcheck=$$(go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
+
+cover: deps
+	$(call each,go test -coverprofile=cover.prof -coverpkg=./... ./... && go tool cover -func=cover.prof | tail -n 1)
+
+# Installs what is missing, as root or through sudo, or says what is.
+deps:
+	@.ci/deps
