@@ -549,13 +549,8 @@ func (c *Ctx) ready(facts ctxFacts) error {
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
 			"nor a ClientHello function (SetClientHelloFunc)")
 	case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
-<<<<<<< HEAD
-		return fmt.Errorf("openssl: this server Ctx asks for client certificates and may resume sessions: "+
-			"say within which context, with DeriveSessionIDContext or SetSessionIDContext: %w", ErrSessionIDContextUninitialized)
-=======
 		return explain("this server Ctx asks for client certificates and may resume sessions: "+
-			"say within which context, with SetSessionIDContext", ErrSessionIDContextUninitialized)
->>>>>>> tests
+			"say within which context, with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil
 }
