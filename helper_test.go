@@ -593,6 +593,8 @@ func goServer(t testing.TB) *tls.Config {
 var callArgs = map[string][]any{
 	"UseCertificateFiles": {"go.mod", "go.mod"},
 	"LoadVerifyLocations": {"", "."},
+	"SetSessionTimeout":   {time.Minute},
+	"SetMaxAuthAge":       {time.Minute},
 }
 
 // callAll calls every method of v, those of later days, too, and has check look
