@@ -61,8 +61,8 @@ func (r *report) plot(w io.Writer) {
 		from, to := min(x(1), x(q.value)), max(x(1), x(q.value))
 		fmt.Fprintf(w, `<text x="12" y="%d">%s</text><text x="%d" y="%d" text-anchor="end" fill="%s">vs %s</text>
 `, y+bar-3, html.EscapeString(q.name), left-8, y+bar-3, colour[q.against], html.EscapeString(q.against))
-		fmt.Fprintf(w, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s" opacity="0.75"/>`, from, y, to-from, bar, colour[q.against])
-		fmt.Fprintf(w, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="%s"/>`, x(q.low), y+bar/2, x(q.high), y+bar/2, colour[q.against])
+		fmt.Fprintf(w, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s" opacity="0.6"/>`, from, y, to-from, bar, colour[q.against])
+		fmt.Fprintf(w, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#24292f"/>`, x(q.low), y+bar/2, x(q.high), y+bar/2)
 		fmt.Fprintf(w, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#000000" stroke-width="2"/>`, x(q.goal), y-2, x(q.goal), y+bar+2)
 		fmt.Fprintf(w, `<text x="%.1f" y="%d">%s</text>
 `, max(x(q.value), x(q.high), x(q.goal), x(1))+6, y+bar-3, q.text)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
 )
@@ -96,8 +95,12 @@ func newCaseReport(c *benchCase, rounds series) (caseReport, error) {
 }
 
 func met(v float64, t target, lower bool) string {
-	v = math.Round(v*100) / 100 // as it is printed
-	reached := func(goal float64) bool { return v >= goal != (lower && v != goal) }
+	reached := func(goal float64) bool {
+		if lower {
+			return v <= goal
+		}
+		return v >= goal
+	}
 	switch {
 	case reached(t.stretch):
 		return "stretch"
