@@ -140,7 +140,7 @@ func newJob(p Peer, a args) (job, int, error) {
 	var run job
 	switch a.kind {
 	case "mem":
-		run, err = memory16(p, cfg, server, a.size)
+		run, err = inMemory(p, cfg, server, a.size)
 	case "hs":
 		run, err = handshakes(p, cfg, server, a.mode)
 	case "ends":
@@ -186,8 +186,8 @@ func joined(client, server Maker) (c, s Conn, err error) {
 	return c, s, errors.Join(s.Handshake(), <-failed)
 }
 
-// memory16 writes at one end and reads at the other, on one goroutine.
-func memory16(p Peer, cfg Config, server Maker, size int) (job, error) {
+// inMemory writes at one end and reads at the other, on one goroutine.
+func inMemory(p Peer, cfg Config, server Maker, size int) (job, error) {
 	client, err := p.Client(cfg)
 	if err != nil {
 		return nil, err
