@@ -22,14 +22,14 @@ type Conn struct {
 	wire net.Conn
 	ssl  *SSL // its lock is held for the length of an act, never across a wait
 
-	// One-slot locks, which may be held across a wait. Whoever wants both takes
-	// reading first.
-	reading chan struct{} // the wire's reading side, and what feeds the machine
-	writing chan struct{} // the wire's writing side, unsent and writeErr
+	// These may be held across a wait. Whoever wants both takes reading first.
+	reading slot // the wire's reading side, and what feeds the machine
+	writing slot // the wire's writing side, unsent and writeErr
 
 	unsent   buffer // sealed, and goes out before anything later
 	writeErr error  // the wire's writing side is broken for good
 	bulk     bool   // under reading: the last read was large, so the next buffer is
+	dry      bool   // under reading: the machine has nothing to read from
 
 	shaken     atomic.Bool
 	shakeErr   error        // under both locks: why there will be no handshake any more
@@ -80,8 +80,8 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	return &Conn{
 		wire:    wire,
 		ssl:     s,
-		reading: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1),
+		reading: slot{wake: make(chan struct{}, 1)},
+		writing: slot{wake: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -253,18 +253,14 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	select {
-	case c.reading <- struct{}{}:
-		defer func() { <-c.reading }()
-	case <-ctx.Done():
+	if !lockUnless(&c.reading, ctx.Done()) {
 		return ctx.Err()
 	}
-	select {
-	case c.writing <- struct{}{}:
-		defer c.unlockWriting()
-	case <-ctx.Done():
+	defer c.reading.unlock()
+	if !lockUnless(&c.writing, ctx.Done()) {
 		return ctx.Err()
 	}
+	defer c.unlockWriting()
 	switch {
 	case c.shaken.Load():
 		return nil
@@ -400,31 +396,43 @@ func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err
 	return next, err
 }
 
-// fill waits for ciphertext, with reading held. It is called when the machine
-// has taken all that it had.
-func (c *Conn) fill() error {
-	b := newBuffer(c.bulk)
-	n, err := c.wire.Read(b.b)
+// receive waits for ciphertext, with reading held, or for the end of the wire.
+func (c *Conn) receive() (got buffer, eof bool, err error) {
+	got = newBuffer(c.bulk)
+	n, err := c.wire.Read(got.b)
 	c.bulk = n >= smallBuffer
+	got.w = n
 	if n > 0 {
-		err = nil // it comes again
+		return got, false, nil // an error comes again
 	}
-	s := c.ssl
-	if closed := s.lock(); closed != nil {
-		b.release()
+	got.release()
+	if err == io.EOF {
+		return got, true, nil // what that means is for the machine to say
+	}
+	return got, false, err
+}
+
+// fill feeds the machine, which has taken all that it had.
+func (c *Conn) fill() error {
+	got, eof, err := c.receive()
+	if err != nil {
+		return err
+	}
+	if c.ssl.lock() != nil {
+		got.release()
 		return net.ErrClosed
 	}
-	defer s.h.mu.Unlock()
-	if n == 0 {
-		b.release()
-	} else {
-		b.w = n
-		s.in = b
+	defer c.ssl.h.mu.Unlock()
+	c.ssl.feed(got, eof)
+	return nil
+}
+
+// feed takes a buffer over, with the machine's lock held.
+func (s *SSL) feed(got buffer, eof bool) {
+	if !got.empty() {
+		s.in = got
 	}
-	if err == io.EOF {
-		s.eof, err = true, nil // what that means is for the machine to say
-	}
-	return err
+	s.eof = s.eof || eof
 }
 
 // flush sends what the machine has made, with writing held. What the wire did
@@ -433,7 +441,7 @@ func (c *Conn) flush() error {
 	if c.writeErr != nil {
 		return c.writeErr
 	}
-	for !c.unsent.empty() || c.ssl.takeOutput(&c.unsent) {
+	for !c.unsent.empty() || c.ssl.outgoing.Load() && c.ssl.takeOutput(&c.unsent) {
 		n, err := c.wire.Write(c.unsent.bytes())
 		c.unsent.take(n)
 		if err != nil {
@@ -453,6 +461,11 @@ func (s *SSL) takeOutput(b *buffer) bool {
 		return false
 	}
 	defer s.h.mu.Unlock()
+	return s.moveOutput(b)
+}
+
+// moveOutput is takeOutput with the machine's lock held.
+func (s *SSL) moveOutput(b *buffer) bool {
 	switch {
 	case !s.out.empty():
 		*b, s.out = s.out, buffer{}
@@ -460,25 +473,17 @@ func (s *SSL) takeOutput(b *buffer) bool {
 		*b = newBuffer(true)
 		b.w = s.h.p.drain(b.b)
 		s.spilled -= b.w
-	default:
-		return false
 	}
-	return true
+	s.noteOutput()
+	return !b.empty()
 }
-
-func (s *SSL) hasOutput() bool { return !s.out.empty() || s.spilled > 0 }
 
 // answer sends what reading made, the reply to a KeyUpdate for one, unless a
 // writer is there: then that one looks again when it has done.
 func (c *Conn) answer() {
-	for c.ssl.Pending() > 0 {
-		select {
-		case c.writing <- struct{}{}:
-		default:
-			return
-		}
+	for c.ssl.outgoing.Load() && c.writing.tryLock() {
 		err := c.flush()
-		<-c.writing
+		c.writing.unlock()
 		if err != nil {
 			return
 		}
@@ -486,7 +491,7 @@ func (c *Conn) answer() {
 }
 
 func (c *Conn) unlockWriting() {
-	<-c.writing
+	c.writing.unlock()
 	if !c.closing.Load() {
 		c.answer()
 	}
@@ -501,39 +506,50 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	c.reading <- struct{}{}
-	defer func() { <-c.reading }()
+	c.reading.lock()
+	defer c.reading.unlock()
 	for {
 		if err := c.may(&c.readUntil); err != nil {
 			return 0, err
 		}
-		n, w, answer, err := c.ssl.readForConn(p)
-		if answer {
-			c.answer()
+		var got buffer
+		var eof bool
+		if c.dry && len(p) > 0 {
+			var err error
+			if got, eof, err = c.receive(); err != nil {
+				return 0, c.verdict(err)
+			}
+			if c.closing.Load() { // it is Close that has made the wire end
+				got.release()
+				return 0, net.ErrClosed
+			}
 		}
+		n, w, dry, err := c.ssl.readForConn(p, got, eof)
+		c.dry = dry
+		c.answer()
 		c.keepFresh()
 		if n > 0 || w == WantNothing {
 			return n, err
 		}
-		if err := c.fill(); err != nil {
-			return 0, c.verdict(err)
-		}
 	}
 }
 
-// readForConn is Read that says, too, whether there is something to send.
-func (s *SSL) readForConn(p []byte) (n int, w Want, answer bool, err error) {
+// readForConn is Read behind a feed, and says whether the next one needs
+// another: one lock, one crossing.
+func (s *SSL) readForConn(p []byte, got buffer, eof bool) (n int, w Want, dry bool, err error) {
 	if s.lock() != nil {
+		got.release()
 		return 0, WantNothing, false, net.ErrClosed
 	}
 	defer s.h.mu.Unlock()
+	s.feed(got, eof)
 	n, w, err = s.read(p)
 	if n > 0 {
 		s.heard = true
 	} else if err != nil {
 		err = s.refusedLate(err)
 	}
-	return n, w, s.hasOutput(), err
+	return n, w, s.in.empty() && !s.pending && !s.eof && s.readErr == nil, err
 }
 
 // refusedLate explains an alert that a TLS 1.3 client meets at its first Read:
@@ -562,7 +578,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	c.writing <- struct{}{}
+	c.writing.lock()
 	defer c.unlockWriting()
 	for n < len(p) {
 		if err := c.may(&c.writeUntil); err != nil {
@@ -573,7 +589,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 				return n, c.verdict(err)
 			}
 		}
-		k, err := c.ssl.sealForConn(p[n:])
+		k, err := c.ssl.sealForConn(p[n:], &c.unsent)
 		n += k
 		sent := c.flush()
 		if err != nil {
@@ -586,12 +602,15 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func (s *SSL) sealForConn(p []byte) (int, error) {
+// sealForConn is one act of writing, and takes what it made: one lock, one crossing.
+func (s *SSL) sealForConn(p []byte, made *buffer) (int, error) {
 	if s.lock() != nil {
 		return 0, net.ErrClosed
 	}
 	defer s.h.mu.Unlock()
-	return s.seal(p)
+	n, err := s.seal(p)
+	s.moveOutput(made)
+	return n, err
 }
 
 // CloseWrite says close_notify: the peer reads [io.EOF], and this end can read
@@ -608,7 +627,7 @@ func (c *Conn) CloseWrite() error {
 	if !c.shaken.Load() {
 		return errors.New("openssl: SSL_shutdown: CloseWrite before the handshake is done")
 	}
-	c.writing <- struct{}{}
+	c.writing.lock()
 	defer c.unlockWriting()
 	if err := c.may(&c.writeUntil); err != nil {
 		return err
@@ -657,30 +676,23 @@ func (c *Conn) Close() error {
 	c.wire.SetDeadline(time.Unix(1, 0)) // wakes whoever waits; they see closing
 	c.mu.Unlock()
 
-	if lockUntil(c.writing, until) {
+	if lockUntil(&c.writing, until) {
 		c.goodbye(until)
-		<-c.writing
+		c.writing.unlock()
 	}
 	err := c.wire.Close()
 	c.ssl.closeKept()
 	return err
 }
 
-// lockUntil takes a one-slot lock, or gives up.
-func lockUntil(lock chan struct{}, until time.Time) bool {
-	select {
-	case lock <- struct{}{}:
+// lockUntil takes a lock, or gives up at a time.
+func lockUntil(l *slot, until time.Time) bool {
+	if l.tryLock() {
 		return true
-	default:
 	}
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
-	select {
-	case lock <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
-	}
+	return lockUnless(l, timer.C)
 }
 
 // goodbye says what is left to say, with writing held.
@@ -696,10 +708,10 @@ func (c *Conn) goodbye(until time.Time) {
 	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
-	if c.ssl.mayHaveUnreadTickets() && lockUntil(c.reading, until) {
+	if c.ssl.mayHaveUnreadTickets() && lockUntil(&c.reading, until) {
 		c.wire.SetReadDeadline(until)
 		io.CopyN(io.Discard, c.wire, lingerBytes)
-		<-c.reading
+		c.reading.unlock()
 	}
 }
 
