@@ -83,12 +83,15 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	}, nil
 }
 
+// missing says whether c is nil, or no constructor has made it.
+func (c *Conn) missing() bool { return c == nil || c.ssl == nil }
+
 // SetSessionIDContext gives this connection a session id context of its own,
 // before the handshake. See [SSL.SetSessionIDContext].
 //
 // It is SSL_set_session_id_context.
 func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
-	if c == nil {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetSessionIDContext(sidCtx)
@@ -98,7 +101,7 @@ func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
 //
 // It is SSL_set_session.
 func (c *Conn) SetSession(sess *Session) error {
-	if c == nil {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetSession(sess)
@@ -108,7 +111,7 @@ func (c *Conn) SetSession(sess *Session) error {
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (c *Conn) SetServerName(name string) error {
-	if c == nil {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetServerName(name)
@@ -117,7 +120,7 @@ func (c *Conn) SetServerName(name string) error {
 // ConnectionState says what the connection has come to; it does not shake
 // hands. That of a closed Conn is empty.
 func (c *Conn) ConnectionState() ConnectionState {
-	if c == nil {
+	if c.missing() {
 		return ConnectionState{}
 	}
 	return c.ssl.ConnectionState()
@@ -127,7 +130,7 @@ func (c *Conn) ConnectionState() ConnectionState {
 //
 // It is SSL_get1_session.
 func (c *Conn) Session() (*Session, error) {
-	if c == nil {
+	if c.missing() {
 		return nil, errNilConn
 	}
 	return c.ssl.Session()
@@ -138,7 +141,7 @@ func (c *Conn) Session() (*Session, error) {
 //
 // It is SSL_export_keying_material.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
-	if c == nil {
+	if c.missing() {
 		return nil, errNilConn
 	}
 	return c.ssl.ExportKeyingMaterial(label, context, length)
@@ -156,27 +159,33 @@ func (c *Conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
 // SetDeadline sets both deadlines. A connection can be used on after one has
 // passed, given a new one: nothing of the stream is lost.
 func (c *Conn) SetDeadline(t time.Time) error {
-	return c.setDeadline(t, net.Conn.SetDeadline, &c.readUntil, &c.writeUntil)
+	return c.setDeadline(t, net.Conn.SetDeadline, true, true)
 }
 
 // SetReadDeadline sets the deadline of Read.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.setDeadline(t, net.Conn.SetReadDeadline, &c.readUntil)
+	return c.setDeadline(t, net.Conn.SetReadDeadline, true, false)
 }
 
 // SetWriteDeadline sets the deadline of Write.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.setDeadline(t, net.Conn.SetWriteDeadline, &c.writeUntil)
+	return c.setDeadline(t, net.Conn.SetWriteDeadline, false, true)
 }
 
-func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, ours ...*deadline) error {
+func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, read, write bool) error {
+	if c.missing() {
+		return errNilConn
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing.Load() {
 		return net.ErrClosed // Close has set its own
 	}
-	for _, d := range ours {
-		d.set(t)
+	if read {
+		c.readUntil.set(t)
+	}
+	if write {
+		c.writeUntil.set(t)
 	}
 	return set(c.wire, t)
 }
@@ -215,10 +224,15 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
-	if c == nil {
+	if c.missing() {
 		return errNilConn
 	}
-	if c.shaken.Load() {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case c.closing.Load():
+		return net.ErrClosed
+	case c.shaken.Load():
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -533,7 +547,7 @@ func (s *SSL) sealForConn(p []byte) (int, error) {
 //
 // It is SSL_shutdown.
 func (c *Conn) CloseWrite() error {
-	if c == nil {
+	if c.missing() {
 		return errNilConn
 	}
 	if !c.shaken.Load() {
@@ -572,7 +586,7 @@ func (s *SSL) sayGoodbye() error {
 //
 // It is SSL_shutdown and SSL_free.
 func (c *Conn) Close() error {
-	if c == nil {
+	if c.missing() {
 		return errNilConn
 	}
 	c.mu.Lock()
