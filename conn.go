@@ -85,15 +85,15 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	}, nil
 }
 
-// made says whether c is neither nil nor a zero Conn.
-func (c *Conn) made() bool { return c != nil && c.ssl != nil }
+// missing says whether c is nil, or no constructor has made it.
+func (c *Conn) missing() bool { return c == nil || c.ssl == nil }
 
 // SetSessionIDContext gives this connection a session id context of its own,
 // before the handshake. See [SSL.SetSessionIDContext].
 //
 // It is SSL_set_session_id_context.
 func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetSessionIDContext(sidCtx)
@@ -103,7 +103,7 @@ func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
 //
 // It is SSL_set_session.
 func (c *Conn) SetSession(sess *Session) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetSession(sess)
@@ -113,7 +113,7 @@ func (c *Conn) SetSession(sess *Session) error {
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (c *Conn) SetServerName(name string) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetServerName(name)
@@ -122,7 +122,7 @@ func (c *Conn) SetServerName(name string) error {
 // ConnectionState says what the connection has come to; it does not shake
 // hands. That of a closed Conn is empty.
 func (c *Conn) ConnectionState() ConnectionState {
-	if !c.made() {
+	if c.missing() {
 		return ConnectionState{}
 	}
 	return c.ssl.ConnectionState()
@@ -132,7 +132,7 @@ func (c *Conn) ConnectionState() ConnectionState {
 //
 // It is SSL_get1_session.
 func (c *Conn) Session() (*Session, error) {
-	if !c.made() {
+	if c.missing() {
 		return nil, errNilConn
 	}
 	return c.ssl.Session()
@@ -143,7 +143,7 @@ func (c *Conn) Session() (*Session, error) {
 //
 // It is SSL_export_keying_material.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
-	if !c.made() {
+	if c.missing() {
 		return nil, errNilConn
 	}
 	return c.ssl.ExportKeyingMaterial(label, context, length)
@@ -151,7 +151,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([
 
 // NetConn is the wire. Reading from it or writing to it breaks the connection.
 func (c *Conn) NetConn() net.Conn {
-	if !c.made() {
+	if c.missing() {
 		return nil
 	}
 	return c.wire
@@ -159,7 +159,7 @@ func (c *Conn) NetConn() net.Conn {
 
 // LocalAddr is the wire's.
 func (c *Conn) LocalAddr() net.Addr {
-	if !c.made() {
+	if c.missing() {
 		return nil
 	}
 	return c.wire.LocalAddr()
@@ -167,7 +167,7 @@ func (c *Conn) LocalAddr() net.Addr {
 
 // RemoteAddr is the wire's.
 func (c *Conn) RemoteAddr() net.Addr {
-	if !c.made() {
+	if c.missing() {
 		return nil
 	}
 	return c.wire.RemoteAddr()
@@ -190,7 +190,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, read, write bool) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	c.mu.Lock()
@@ -241,13 +241,15 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
-	if c.closing.Load() {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case c.closing.Load():
 		return net.ErrClosed
-	}
-	if c.shaken.Load() {
+	case c.shaken.Load():
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -618,7 +620,7 @@ func (s *SSL) sealForConn(p []byte, made *buffer) (int, error) {
 //
 // It is SSL_shutdown.
 func (c *Conn) CloseWrite() error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	if c.closing.Load() {
@@ -660,7 +662,7 @@ func (s *SSL) sayGoodbye() error {
 //
 // It is SSL_shutdown and SSL_free.
 func (c *Conn) Close() error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	c.mu.Lock()
