@@ -433,6 +433,8 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 			t->resumption = OSL_EXPIRED;
 		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 	case SSL_TICKET_NO_DECRYPT:
+		/* libssl may have left why in the queue, where it would pass for a failure of the handshake. */
+		ERR_clear_error();
 		t->resumption = OSL_UNDECRYPTABLE;
 		break;
 	default:
