@@ -444,8 +444,9 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	return r;
 }
 
-/* osl_judge_timeout sees an expired session go: libssl takes it out of the cache
- * and counts, in the act that decides. */
+/* osl_judge_timeout sees an expired session go: libssl counts in the act that
+ * decides, in both protocols, after it has compared the contexts. The counter is
+ * the SSL_CTX's, so another connection's timeout in the same moment is seen, too. */
 static void osl_judge_timeout(osl_ssl *t) {
 	const unsigned char *id;
 	size_t id_n;
@@ -456,12 +457,15 @@ static void osl_judge_timeout(osl_ssl *t) {
 }
 
 /* osl_judge says, at a handshake's end, what became of the client's offer. A
- * session that is looked up by its id passes no callback; if it is there still
- * it was not to be resumed here. In TLS 1.3 an expired session stays there too,
- * and is called a mismatch. */
+ * session that is looked up by its id passes no callback; if it is there still,
+ * and no timeout was counted, it was made within another context. One thing
+ * cannot be told from that: a session whose context was right and that the
+ * connection could not take up, for a suite with another hash in TLS 1.3 or for
+ * the extended master secret in TLS 1.2. A store's answer is at hand and is asked. */
 static void osl_judge(osl_ssl *t) {
-	const unsigned char *id;
-	size_t id_n;
+	const unsigned char *id, *sid;
+	size_t id_n, i;
+	unsigned int n;
 
 	if (SSL_session_reused(t->ssl)) {
 		t->resumption = OSL_RESUMED;
@@ -477,7 +481,14 @@ static void osl_judge(osl_ssl *t) {
 	}
 	if (!osl_offered_ids(t, &id, &id_n))
 		return;
-	if (t->answers_n || SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n))
+	for (i = 0; i < t->answers_n; i++) {
+		sid = SSL_SESSION_get0_id_context(t->answers[i], &n);
+		if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
+			t->resumption = OSL_CONTEXT_MISMATCH;
+	}
+	if (t->answers_n)
+		return;
+	if (SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n))
 		t->resumption = OSL_CONTEXT_MISMATCH;
 	else
 		t->resumption = OSL_NOT_FOUND;
