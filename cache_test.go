@@ -159,6 +159,7 @@ func TestSessionCacheModeBad(t *testing.T) {
 // Expired sessions leave by themselves at every 255th handshake, unless the mode
 // says otherwise.
 func TestSessionCacheAutoClear(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		mode openssl.SessionCacheMode
@@ -300,6 +301,7 @@ func TestSessionCacheFrozen(t *testing.T) {
 
 // TestSessionCounters goes through all that libssl counts.
 func TestSessionCounters(t *testing.T) {
+	t.Parallel()
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()

@@ -204,20 +204,48 @@ func TestResumptionFlushed(t *testing.T) {
 }
 
 // TestResumptionExpired waits for C's clock, and never asks at the boundary: up
-// to there either answer is libssl's right.
+// to there either answer is libssl's right. An expired session of another context
+// is a mismatch: libssl looks at the context first.
 func TestResumptionExpired(t *testing.T) {
-	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
-		t.Parallel()
-		server := newCtx(t)
-		must(t, server.SetSessionTimeout(time.Second))
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-		awaitExpiry(t, sess, time.Second)
-		// A client holds to the lifetime itself, so this one's clock goes wrong.
-		mustVisit(t, client, server, withField(t, sess, derTime, time.Now().Unix()), openssl.ResumptionExpired)
-		if n := server.Stats().Timeouts; n != 1 {
-			t.Fatalf("libssl counts %d timeouts", n)
+	t.Parallel()
+	type expiring struct {
+		name           string
+		client, server *openssl.Ctx
+		sess           *openssl.Session
+	}
+	var all []expiring
+	for _, v := range versions {
+		for _, way := range waysBack {
+			client, server := newClient(t), newServer(t)
+			setVersion(t, client, v.id)
+			must(t, server.SetSessionTimeout(time.Second))
+			if way.stateful {
+				must(t, server.SetOptions(openssl.OptionNoTicket))
+			}
+			sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			all = append(all, expiring{v.name + "/" + way.name, client, server, sess})
 		}
-	})
+	}
+	awaitExpiry(t, all[len(all)-1].sess, time.Second)
+	for _, test := range all {
+		t.Run(test.name, func(t *testing.T) {
+			// A client holds to the lifetime itself, so this one's clock goes wrong.
+			offer := withField(t, test.sess, derTime, time.Now().Unix())
+			c, s := machines(t, test.client, test.server)
+			must(t, c.SetSession(reparse(t, offer)))
+			must(t, s.SetSessionIDContext([]byte("elsewhere")))
+			mustShake(t, c, s)
+			if got := s.ConnectionState().Resumption; got != openssl.ResumptionContextMismatch {
+				t.Errorf("in another context: %v", got)
+			}
+			goodbye(t, c, s)
+
+			mustVisit(t, test.client, test.server, offer, openssl.ResumptionExpired)
+			if n := test.server.Stats().Timeouts; n != 1 {
+				t.Errorf("libssl counts %d timeouts", n)
+			}
+		})
+	}
 }
 
 // awaitExpiry polls the clock until a session is past its lifetime, and past the
@@ -235,25 +263,6 @@ func awaitExpiry(t testing.TB, sess *openssl.Session, lifetime time.Duration) {
 			t.Fatalf("not expired after 10 s: made at %v, for %v", sess.Time(), lifetime)
 		}
 	}
-}
-
-// An expired session of another context is a mismatch: libssl looks at the context first.
-func TestResumptionExpiredElsewhere(t *testing.T) {
-	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
-		t.Parallel()
-		server := newCtx(t)
-		must(t, server.SetSessionTimeout(time.Second))
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-		awaitExpiry(t, sess, time.Second)
-		c, s := machines(t, client, server)
-		must(t, c.SetSession(withField(t, sess, derTime, time.Now().Unix())))
-		must(t, s.SetSessionIDContext([]byte("elsewhere")))
-		mustShake(t, c, s)
-		if got := s.ConnectionState().Resumption; got != openssl.ResumptionContextMismatch {
-			t.Fatalf("resumption: %v", got)
-		}
-		goodbye(t, c, s)
-	})
 }
 
 // A suite with another hash cannot take a TLS 1.3 session up, which is no reason
