@@ -25,6 +25,13 @@ packages='gcc libc6-dev pkg-config make ca-certificates'
 say() { echo "matrix: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
+# have says whether all these commands are there.
+have() {
+	for command; do
+		command -v "$command" >/dev/null || return 1
+	done
+}
+
 suite_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $2 }'; }
 version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 
@@ -34,7 +41,7 @@ version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 # that is what the line is about. Without the right it says what is missing.
 prepare() {
 	suite=$1
-	if [ "$suite" != experimental ] && command -v gcc make pkg-config >/dev/null && pkg-config --exists libssl; then
+	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl; then
 		return 0
 	fi
 	[ "$(id -u)" = 0 ] || fail "missing: $packages libssl-dev of $suite; installing them takes root"
@@ -58,9 +65,9 @@ prepare() {
 here() {
 	name=$1
 	want=$(version_of "$name")
-	have=$(pkg-config --modversion libssl)
+	is=$(pkg-config --modversion libssl)
 	text=$(openssl version | sed 's/ *(Library.*//')
-	case $have in
+	case $is in
 	"$want"*) ;;
 	*)
 		echo "$name|NOT SERVED|$(suite_of "$name") now has $text"
@@ -183,6 +190,8 @@ report() {
 }
 
 matrix() {
+	have go || fail "missing: the Go toolchain, which the roots borrow"
+	have unshare flock || fail "missing: unshare and flock (util-linux)"
 	roots=${SIDCTX_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/sidctx-roots}
 	goroot=$(go env GOROOT)
 	modcache=$(go env GOMODCACHE)
@@ -191,8 +200,8 @@ matrix() {
 		sudo -n true 2>/dev/null || fail "missing: the right to chroot; run it as root, or let sudo work without a password"
 		exec sudo -n env PATH="$PATH" HOME="$HOME" SIDCTX_ROOTS="$roots" GOMODCACHE="$modcache" sh "$0" "$@"
 	fi
-	if ! command -v debootstrap wget >/dev/null || [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
-		command -v apt-get >/dev/null || fail "missing: debootstrap, wget and Debian's archive keyring"
+	if ! have debootstrap wget || [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
+		have apt-get || fail "missing: debootstrap, wget and Debian's archive keyring"
 		say "installing debootstrap"
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install debootstrap wget debian-archive-keyring >/dev/null ||
 			fail "missing: debootstrap, wget and debian-archive-keyring; installing them failed"
