@@ -444,14 +444,18 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	return r;
 }
 
-/* osl_judge_timeout sees an expired session go: libssl counts in the act that
- * decides, in both protocols, after it has compared the contexts. The counter is
- * the SSL_CTX's, so another connection's timeout in the same moment is seen, too. */
+/* osl_judge_timeout sees an expired session go: libssl counts it in the act that
+ * decides, after it has compared the contexts. The counter is the SSL_CTX's, and
+ * another connection's timeout in the same moment moves it, too. So the session
+ * has to be where an expired one is: in TLS 1.2 libssl has taken it out of the
+ * cache, in TLS 1.3 it stays. */
 static void osl_judge_timeout(osl_ssl *t) {
+	int stays = SSL_version(t->ssl) >= TLS1_3_VERSION;
 	const unsigned char *id;
 	size_t id_n;
 
-	if (osl_offered_ids(t, &id, &id_n) && SSL_CTX_sess_timeouts(t->listener) != t->timeouts)
+	if (osl_offered_ids(t, &id, &id_n) && SSL_CTX_sess_timeouts(t->listener) != t->timeouts &&
+	    (t->answers_n || SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n) == stays))
 		t->resumption = OSL_EXPIRED;
 	t->timeouts = -1;
 }
