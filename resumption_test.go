@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -219,6 +220,8 @@ func TestResumptionExpired(t *testing.T) {
 			client, server := newClient(t), newServer(t)
 			setVersion(t, client, v.id)
 			must(t, server.SetSessionTimeout(time.Second))
+			// What is cleared after 255 handshakes is not found, rather than expired.
+			must(t, server.SetSessionCacheMode(openssl.SessionCacheServer|openssl.SessionCacheNoAutoClear))
 			if way.stateful {
 				must(t, server.SetOptions(openssl.OptionNoTicket))
 			}
@@ -244,7 +247,42 @@ func TestResumptionExpired(t *testing.T) {
 			if n := test.server.Stats().Timeouts; n != 1 {
 				t.Errorf("libssl counts %d timeouts", n)
 			}
+			if test.name == "TLS1.3/stateful" { // where an expired session stays, and can be offered again
+				expireAmongStrangers(t, test.client, test.server, offer)
+			}
 		})
+	}
+}
+
+// expireAmongStrangers offers an expired session from some goroutines and unknown
+// ones from others: each is told its own reason, although libssl counts timeouts
+// for all of them together.
+func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *openssl.Session) {
+	t.Helper()
+	before := server.Stats().Resumptions
+	stranger := mustVisit(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
+	const goroutines, rounds = 4, 100
+	var wg sync.WaitGroup
+	for _, offer := range []*openssl.Session{expired, stranger} {
+		der, err := offer.MarshalBinary()
+		must(t, err)
+		for range goroutines {
+			wg.Go(func() {
+				for range rounds {
+					if _, err := resumeOnce(client, server, der); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	after := server.Stats().Resumptions
+	for _, reason := range []openssl.Resumption{openssl.ResumptionExpired, openssl.ResumptionNotFound} {
+		if got := after[reason] - before[reason]; got != goroutines*rounds {
+			t.Errorf("%v was told %d times, want %d", reason, got, goroutines*rounds)
+		}
 	}
 }
 
