@@ -95,17 +95,19 @@ here() {
 
 # ---- outside ----
 
-# served says whether a mirror still has a suite, and prints which.
+# served says whether a mirror still has a suite, and prints which. A mirror that
+# says no is an answer (1), one that says nothing is none (2).
 served() {
+	answer=2
 	for mirror in $mirrors; do
-		if wget -q -T 30 -t 3 -O /dev/null "$mirror/dists/$1/Release"; then
-			echo "$mirror"
-			return 0
-		elif [ $? -ne 8 ]; then
-			return 2 # no answer is not a no
-		fi
+		code=0
+		wget -q -T 30 -t 3 -O /dev/null "$mirror/dists/$1/Release" || code=$?
+		case $code in
+		0) echo "$mirror"; return 0 ;;
+		8) answer=1 ;; # the server's own no
+		esac
 	done
-	return 1
+	return $answer
 }
 
 # in_root runs a command in a root. The repository is mounted read-only: a test
@@ -142,7 +144,7 @@ build() {
 	[ "$suite" != experimental ] || base=sid # experimental is no whole archive
 	for s in $base $suite; do
 		mirror=$(served "$s") || {
-			[ $? -ne 1 ] || { echo "$name|NOT SERVED|no mirror has Debian $s any more"; return 0; }
+			[ $? -eq 2 ] || { echo "$name|NOT SERVED|no mirror has Debian $s any more"; return 0; }
 			echo "no answer from: $mirrors"
 			return 1
 		}
