@@ -125,5 +125,5 @@ func printTables(out io.Writer, tables []spec.Table, results []spec.Result) {
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintln(out, spec.Legend)
+	fmt.Fprintf(out, "%s\n", spec.Legend)
 }

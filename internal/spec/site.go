@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +104,7 @@ type Offer struct {
 	Server  func(*openssl.SSL) error // before the handshake
 	Hello   func(*openssl.SSL) error // while the ClientHello is suspended
 	SIDCtx  func(*openssl.Conn) error
-	Name    string // to call; server.test if it is empty
+	Name    string // to call; server.test if it is empty, nobody if it is "-"
 	Kill    bool   // both ends close without close_notify
 }
 
@@ -143,7 +144,8 @@ func (m *Meeting) failure() string {
 	switch {
 	case errors.Is(m.ServerErr, openssl.ErrSessionIDContextUninitialized) && alert == alertInternalError:
 		return "X"
-	case m.ServerErr != nil && (alert == alertHandshakeFailure || alert == alertCertificateRequired):
+	case m.ServerErr != nil && strings.Contains(m.ServerErr.Error(), "peer did not return a certificate") &&
+		(alert == alertHandshakeFailure || alert == alertCertificateRequired):
 		return "N"
 	}
 	return fmt.Sprintf("the client says: %v; the server: %v", m.ClientErr, m.ServerErr)
@@ -162,7 +164,7 @@ func (s *Site) Connect(client *openssl.Ctx, o Offer) (m *Meeting, err error) {
 		return nil, err
 	}
 	defer server.Close()
-	if err := errors.Join(c.SetServerName(nameOf(o)), call(o.Client, c), call(o.Server, server)); err != nil {
+	if err := errors.Join(o.callName(c), call(o.Client, c), call(o.Server, server)); err != nil {
 		return nil, err
 	}
 	if o.Session != nil {
@@ -193,11 +195,14 @@ func (s *Site) Connect(client *openssl.Ctx, o Offer) (m *Meeting, err error) {
 	return m, errors.Join(clientErr, serverErr)
 }
 
-func nameOf(o Offer) string {
-	if o.Name == "" {
-		return "server.test"
+func (o Offer) callName(c interface{ SetServerName(string) error }) error {
+	switch o.Name {
+	case "-":
+		return nil
+	case "":
+		return c.SetServerName("server.test")
 	}
-	return o.Name
+	return c.SetServerName(o.Name)
 }
 
 func call(f func(*openssl.SSL) error, s *openssl.SSL) error {
@@ -289,7 +294,7 @@ func (s *Site) Dial(client *openssl.Ctx, o Offer) (m *Meeting, err error) {
 		return nil, errors.Join(err, far.Close())
 	}
 	defer server.Close()
-	if err := c.SetServerName(nameOf(o)); err != nil {
+	if err := o.callName(c); err != nil {
 		return nil, err
 	}
 	if o.SIDCtx != nil {
