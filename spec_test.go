@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/sidctx/openssl"
@@ -98,6 +100,40 @@ func TestSpecCount(t *testing.T) {
 	}
 	if len(cases) != 72 || throughGo < 56 {
 		t.Fatalf("%d cases, %d of them through the public API and %d in C", len(cases), throughGo, inC)
+	}
+}
+
+// TestSpecMarkdown compares SPEC.md with the data that it is made of, and counts
+// what it says is left out.
+func TestSpecMarkdown(t *testing.T) {
+	got, err := os.ReadFile("SPEC.md")
+	must(t, err)
+	var made strings.Builder
+	must(t, spec.WriteMarkdown(&made))
+	if string(got) != made.String() {
+		t.Fatal("SPEC.md is not what its data says: run go generate ./internal/spec")
+	}
+
+	cases, err := spec.Cases()
+	must(t, err)
+	_, table, _ := strings.Cut(string(got), "\n## What is left out\n\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := strings.Split(table, "\n")[2:]
+	datagrams, left := 0, 0
+	for _, c := range cases {
+		for _, what := range c.Left {
+			if strings.HasPrefix(what, "DTLS 1.2: ") {
+				datagrams++
+			}
+			if left >= len(rows) || !strings.HasPrefix(rows[left], "| "+c.Name+" | ") || strings.HasSuffix(rows[left], "|  |") {
+				t.Fatalf("%s leaves out %q, and the table does not say what and why: %v", c.Name, what, rows)
+			}
+			left++
+		}
+	}
+	// DTLS has a part in cases 12, 23 and 31.
+	if left != len(rows) || datagrams != 3 {
+		t.Errorf("the table has %d rows for %d things that are left out, %d of them of DTLS", len(rows), left, datagrams)
 	}
 }
 

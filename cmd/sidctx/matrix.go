@@ -26,51 +26,63 @@ func matrix(ctx context.Context, out, errOut io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	runner, err := spec.NewRunner()
-	if err != nil {
-		return err
-	}
-	defer runner.Close()
-
 	start, rows := time.Now(), spec.Rows(tables)
-	results, err := runner.RunAll(ctx, rows, progress(errOut, len(rows)))
+	results, err := holdAgainst(ctx, rows, progress(errOut, len(rows)))
 	if err != nil {
 		return err
 	}
 	took := time.Since(start)
 
+	wrong := differing(results)
 	switch {
 	case *asJSON:
 		err = printJSON(out, results, took)
-	case *asSpec:
-		if len(differing(results)) == 0 {
-			err = spec.WriteMarkdown(out)
-		}
-	default:
+	case *asSpec && wrong == nil:
+		err = spec.WriteMarkdown(out)
+	case !*asSpec:
 		printTables(out, tables, results)
 		fmt.Fprintf(out, "%s: %d rows in %.1f s, %d differ from the specification\n",
-			openssl.Version().Linked, len(results), took.Seconds(), len(differing(results)))
+			openssl.Version().Linked, len(results), took.Seconds(), countDiffering(results))
 	}
 	if err != nil {
 		return err
 	}
-	if wrong := differing(results); len(wrong) > 0 {
-		var b strings.Builder
-		for _, r := range wrong {
-			fmt.Fprintf(&b, "\n  %v: %s, the specification says %s", r.Row, r.Outcome, r.Want)
-		}
-		return fmt.Errorf("%d of %d rows differ from the specification:%s", len(wrong), len(results), b.String())
-	}
-	return nil
+	return wrong
 }
 
-func differing(results []spec.Result) (wrong []spec.Result) {
+// holdAgainst runs rows against the linked libssl.
+func holdAgainst(ctx context.Context, rows []spec.Row, done func(n int)) ([]spec.Result, error) {
+	runner, err := spec.NewRunner()
+	if err != nil {
+		return nil, err
+	}
+	defer runner.Close()
+	return runner.RunAll(ctx, rows, done)
+}
+
+// differing is an error that names the rows where libssl does something else,
+// nil if there are none.
+func differing(results []spec.Result) error {
+	n := countDiffering(results)
+	if n == 0 {
+		return nil
+	}
+	var b strings.Builder
 	for _, r := range results {
 		if !r.OK() {
-			wrong = append(wrong, r)
+			fmt.Fprintf(&b, "\n  %v: %s, the specification says %s", r.Row, r.Outcome, r.Want)
 		}
 	}
-	return wrong
+	return fmt.Errorf("%d of %d rows differ from the specification:%s", n, len(results), b.String())
+}
+
+func countDiffering(results []spec.Result) (n int) {
+	for _, r := range results {
+		if !r.OK() {
+			n++
+		}
+	}
+	return n
 }
 
 // progress draws a line on terminals, and nothing elsewhere.
@@ -94,7 +106,7 @@ func printJSON(out io.Writer, results []spec.Result, took time.Duration) error {
 		Seconds float64       `json:"seconds"`
 		Differ  int           `json:"differ"`
 		Rows    []spec.Result `json:"rows"`
-	}{openssl.Version().Linked, took.Seconds(), len(differing(results)), results})
+	}{openssl.Version().Linked, took.Seconds(), countDiffering(results), results})
 }
 
 // printTables prints what libssl did, with an exclamation mark behind what
@@ -125,5 +137,8 @@ func printTables(out io.Writer, tables []spec.Table, results []spec.Result) {
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintf(out, "%s\n", spec.Legend)
+	for _, line := range spec.Legend {
+		fmt.Fprintln(out, line)
+	}
+	fmt.Fprintln(out)
 }
