@@ -37,23 +37,23 @@ type exception struct{ where, value string }
 // ParseValue reads the notation of decisions.txt and cases.txt. The first
 // exception that applies counts.
 func ParseValue(text string) (v Value, err error) {
-	v.usual, text, _ = strings.Cut(text, "[")
-	for text != "" {
-		inner, rest, ok := strings.Cut(text, "]")
-		if !ok {
+	usual, rest, found := strings.Cut(text, "[")
+	v.usual = usual
+	for found {
+		var inner string
+		if inner, rest, found = strings.Cut(rest, "]"); !found {
 			return v, fmt.Errorf("spec: %q: a bracket stays open", text)
 		}
-		at := strings.LastIndexByte(inner[:min(len(inner), 2)], '=') // of >=
-		where, value, ok := strings.Cut(inner[at+1:], "=")
-		where = inner[:at+1] + where
+		sign := strings.TrimLeft(inner, "<>=") // of <, or >=
+		where, value, ok := strings.Cut(sign, "=")
+		where = inner[:len(inner)-len(sign)] + where
 		if !ok || !known(where) {
 			return v, fmt.Errorf("spec: %q is no exception", inner)
 		}
 		v.exceptions = append(v.exceptions, exception{where, value})
-		if rest != "" && rest[0] != '[' {
+		if rest, found = strings.CutPrefix(rest, "["); !found && rest != "" {
 			return v, fmt.Errorf("spec: %q behind an exception", rest)
 		}
-		text = strings.TrimPrefix(rest, "[")
 	}
 	return v, nil
 }
