@@ -736,13 +736,11 @@ func specClientsVerifyNothing(t *testing.T, c spec.Case) {
 // asks makes a server one that is asked; f is set before each connection.
 type asks struct {
 	f func(*openssl.ClientHello) (*openssl.Ctx, error)
-	n int
 }
 
 func (a *asks) on(t testing.TB, c *openssl.Ctx) *asks {
 	t.Helper()
 	must(t, c.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
-		a.n++
 		if a.f == nil {
 			return nil, nil
 		}
@@ -820,7 +818,8 @@ func specSuspendedOnce(t *testing.T, _ spec.Case) {
 	})
 }
 
-// slowStore answers when nobody waits any more; brokenStore never knows.
+// slowStore answers when nobody waits any more, brokenStore never, and rubbish
+// with what is no session.
 type (
 	slowStore   struct{ *spec.Store }
 	brokenStore struct{ *spec.Store }
@@ -885,7 +884,6 @@ func newHosts(t *testing.T, k kind, openSid, mtlsSid string) *hosts {
 	t.Helper()
 	h := &hosts{Site: k.site(t, "default", "none")}
 	h.open, h.mtls = k.joined(t, h.Site, openSid, "none"), k.joined(t, h.Site, mtlsSid, "required")
-	new(asks).on(t, h.Ctx).f = nil
 	must(t, h.Ctx.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		switch hello.ServerName {
 		case "open.test":

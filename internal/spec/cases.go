@@ -20,13 +20,13 @@ var casesText string
 
 // Case is one entry of the specification.
 type Case struct {
-	Number  int
-	Name    string // "34_same_context_weaker_verify"
-	Part    string // the heading that it stands under
-	Program bool   // it needs what the library does not offer, and is a C program
-	Text    string // what holds
-	Lines   []Expectation
-	Left    []string // what of it is left out, and why
+	Number int
+	Name   string // "34_same_context_weaker_verify"
+	Part   string // the heading that it stands under
+	Go, C  bool   // how it is run: through the public API, as a C program, or both
+	Text   string // what holds
+	Lines  []Expectation
+	Left   []string // what of it is left out, and why
 }
 
 // Expectation is one value of a case. Where keys begin with a protocol, that
@@ -78,10 +78,17 @@ func parseCases(text string) (cases []Case, err error) {
 			if err != nil {
 				return nil, fail("%w", err)
 			}
-			cases = append(cases, Case{
-				Number: n, Name: fmt.Sprintf("%02d_%s", n, fields[1]), Part: part,
-				Program: len(fields) == 3 && fields[2] == "program",
-			})
+			c := Case{Number: n, Name: fmt.Sprintf("%02d_%s", n, fields[1]), Part: part, Go: true}
+			switch strings.Join(fields[2:], " ") {
+			case "":
+			case "both":
+				c.C = true
+			case "program":
+				c.Go, c.C = false, true
+			default:
+				return nil, fail("%q is no way to run a case", fields[2:])
+			}
+			cases = append(cases, c)
 			continue
 		}
 		if len(cases) == 0 {

@@ -142,17 +142,21 @@ func (e Expectation) spans() string {
 }
 
 func writeCases(b *strings.Builder, cases []Case) {
-	programs := 0
+	throughGo, both := 0, 0
 	for _, c := range cases {
-		if c.Program {
-			programs++
+		if c.Go {
+			throughGo++
+		}
+		if c.Go && c.C {
+			both++
 		}
 	}
 	fmt.Fprintf(b, "\n## The cases\n\n"+
 		"%d cases, run by `TestSpec` under their names, for each protocol and mechanism that they are about. %d run\n"+
-		"through the public Go API; %d need what the library does not offer and are C programs, in\n"+
-		"`internal/spec/programs`. Where the library refuses earlier than libssl would, the case says so.\n",
-		len(cases), len(cases)-programs, programs)
+		"through the public Go API, %d of these with a C program beside them that shows what libssl does alone; where\n"+
+		"the library refuses earlier, the case says so. %d need what the library does not offer and are C programs only.\n"+
+		"The programs are in `internal/spec/programs`.\n",
+		len(cases), throughGo, both, len(cases)-throughGo)
 	part := ""
 	for _, c := range cases {
 		if c.Part != part {
@@ -161,7 +165,10 @@ func writeCases(b *strings.Builder, cases []Case) {
 			header(b, "case", "runs as", "what holds", "versions differ")
 		}
 		as := "Go"
-		if c.Program {
+		switch {
+		case c.Go && c.C:
+			as = "Go, C"
+		case c.C:
 			as = "C"
 		}
 		var differ []string
@@ -187,9 +194,10 @@ func writeLeft(b *strings.Builder, cases []Case) {
 
 func writePrograms(b *strings.Builder, cases []Case) {
 	b.WriteString("\n## What the C programs say\n\n" +
-		"`R` is resumed, `f` a full handshake; numbers are reason codes, those above 1000 the peer's alert.\n")
+		"`R` is resumed, `f` a full handshake; numbers are reason codes, those above 1000 the\n" +
+		"peer's alert.\n")
 	for _, c := range cases {
-		if !c.Program {
+		if !c.C {
 			continue
 		}
 		fmt.Fprintf(b, "\n### %s\n\n", c.Name)
