@@ -222,6 +222,7 @@ func (k kind) ctx(t testing.TB, sidCtx, verify string) *openssl.Ctx {
 	must(t, c.SetClientCAs(certs(t).pem))
 	must(t, c.SetVerify(spec.VerifyModes[verify]))
 	must(t, c.SetSessionIDContext(sid(sidCtx)))
+	must(t, spec.Plain(c))
 	return c
 }
 

@@ -222,6 +222,7 @@ func (r *Runner) server(protocol, sidCtx, verify string) (*openssl.Ctx, error) {
 		c.SetClientCAs(r.ca),
 		c.SetVerify(VerifyModes[verify]),
 		c.SetSessionIDContext(contextOf(sidCtx)),
+		Plain(c),
 	)
 	if err != nil {
 		c.Close()

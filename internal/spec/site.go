@@ -42,6 +42,19 @@ func NewSite(c *openssl.Ctx, mechanism string) (*Site, error) {
 	return s, nil
 }
 
+// Plain leaves the decision to libssl: lifetime caps and the checks after a
+// resumption, where the library has them, are off.
+func Plain(c *openssl.Ctx) error {
+	additions, ok := any(c).(interface {
+		SetMaxAuthAge(time.Duration) error
+		SetResumptionChecks(bool) error
+	})
+	if !ok {
+		return nil
+	}
+	return errors.Join(additions.SetMaxAuthAge(0), additions.SetResumptionChecks(false))
+}
+
 // Join prepares another server Ctx to be switched to from this site.
 func (s *Site) Join(c *openssl.Ctx) error {
 	if s.Mechanism == Ticket {
