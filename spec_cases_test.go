@@ -35,11 +35,11 @@ func specLengthOfCtx(t *testing.T, c spec.Case) {
 			t.Fatalf("%d bytes became %q", n, got)
 		}
 	}
-	e := tooLong(t, server.SetSessionIDContext(make([]byte, 33)))
-	if e.Op != want(t, c, "function") || e.Code != 0 || e.Stack[0].Library != "SSL routines" {
+	e := refusedTooLong(t, server.SetSessionIDContext(make([]byte, 33)))
+	if e.Op != specWant(t, c, "function") || e.Code != 0 || e.Stack[0].Library != "SSL routines" {
 		t.Fatalf("%+v", e)
 	}
-	if f := e.Stack[0].Function; f != "" && f != want(t, c, "function") {
+	if f := e.Stack[0].Function; f != "" && f != specWant(t, c, "function") {
 		t.Fatalf("refused by %q", f)
 	}
 	if got := server.SessionIDContext(); !bytes.Equal(got, bytes.Repeat([]byte{32}, 32)) {
@@ -48,10 +48,10 @@ func specLengthOfCtx(t *testing.T, c spec.Case) {
 }
 
 func specLengthOfConnection(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
-		m := connect(t, k.site(t, "A", "none"), k.client(t), spec.Offer{Server: func(s *openssl.SSL) error {
+	eachProtocol(t, func(t *testing.T, k specKind) {
+		m := specConnect(t, k.site(t, "A", "none"), k.client(t), spec.Offer{Server: func(s *openssl.SSL) error {
 			must(t, s.SetSessionIDContext([]byte("own")))
-			if e := tooLong(t, s.SetSessionIDContext(make([]byte, 33))); e.Op != "SSL_set_session_id_context" {
+			if e := refusedTooLong(t, s.SetSessionIDContext(make([]byte, 33))); e.Op != "SSL_set_session_id_context" {
 				t.Errorf("refused by %s", e.Op)
 			}
 			return nil
@@ -61,10 +61,10 @@ func specLengthOfConnection(t *testing.T, _ spec.Case) {
 }
 
 func specLengthOfSession(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
-		sess := first(t, k.site(t, "A", "none"), k.client(t))
+	eachProtocol(t, func(t *testing.T, k specKind) {
+		sess := firstSession(t, k.site(t, "A", "none"), k.client(t))
 		must(t, sess.SetIDContext([]byte("mine")))
-		if e := tooLong(t, sess.SetIDContext(make([]byte, 33))); e.Op != "SSL_SESSION_set1_id_context" {
+		if e := refusedTooLong(t, sess.SetIDContext(make([]byte, 33))); e.Op != "SSL_SESSION_set1_id_context" {
 			t.Errorf("refused by %s", e.Op)
 		}
 		if got := sess.IDContext(); string(got) != "mine" {
@@ -78,9 +78,9 @@ func specLengthsBeyondInt(t *testing.T, _ spec.Case) {
 	if strconv.IntSize == 64 {
 		lengths = append(lengths, 1<<32, 1<<32+5)
 	}
-	k := kind{"TLS1.2", spec.Ticket}
+	k := specKind{"TLS1.2", spec.Ticket}
 	server := k.ctx(t, "A", "none")
-	sess := first(t, k.site(t, "A", "none"), k.client(t))
+	sess := firstSession(t, k.site(t, "A", "none"), k.client(t))
 	must(t, sess.SetIDContext([]byte("A")))
 	ssl, err := openssl.NewSSL(k.ctx(t, "A", "none"))
 	must(t, err)
@@ -89,9 +89,9 @@ func specLengthsBeyondInt(t *testing.T, _ spec.Case) {
 		// Pages that nobody touches cost nothing; what the Go heap hands out is cleared.
 		value, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		must(t, err)
-		tooLong(t, server.SetSessionIDContext(value))
-		tooLong(t, ssl.SetSessionIDContext(value))
-		tooLong(t, sess.SetIDContext(value))
+		refusedTooLong(t, server.SetSessionIDContext(value))
+		refusedTooLong(t, ssl.SetSessionIDContext(value))
+		refusedTooLong(t, sess.SetIDContext(value))
 		must(t, syscall.Munmap(value))
 	}
 	for _, got := range [][]byte{server.SessionIDContext(), ssl.SessionIDContext(), sess.IDContext()} {
@@ -102,12 +102,12 @@ func specLengthsBeyondInt(t *testing.T, _ spec.Case) {
 }
 
 func specNilAndEmpty(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		for _, none := range [][]byte{nil, {}} {
 			site := k.site(t, "A", "none")
 			must(t, site.Ctx.SetSessionIDContext(none))
-			carries(t, connect(t, site, k.client(t), spec.Offer{}, "f"), "unset")
-			carries(t, connect(t, k.site(t, "A", "none"), k.client(t), spec.Offer{
+			carries(t, specConnect(t, site, k.client(t), spec.Offer{}, "f"), "unset")
+			carries(t, specConnect(t, k.site(t, "A", "none"), k.client(t), spec.Offer{
 				Server: func(s *openssl.SSL) error { return s.SetSessionIDContext(none) },
 			}, "f"), "unset")
 		}
@@ -115,25 +115,25 @@ func specNilAndEmpty(t *testing.T, _ spec.Case) {
 }
 
 func specExactBytes(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		for _, pair := range []struct{ first, second, want string }{
 			{"a\x00b", "a\x00b", "R-"}, {"a\x00b", "a\x00c", "f"}, {"a", "a\x00", "f"}, {"\xff\xfe", "\xff\xfe", "R-"},
 		} {
 			site, client := k.site(t, pair.first, "none"), k.client(t)
-			connect(t, site, client, spec.Offer{Session: first(t, site, client), Server: within(pair.second)}, pair.want)
+			specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client), Server: serverWithin(pair.second)}, pair.want)
 		}
 	})
 }
 
 func specCallersSlice(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		value := []byte("value")
 		site := k.site(t, "A", "none")
 		must(t, site.Ctx.SetSessionIDContext(value))
 		copy(value, "other")
-		carries(t, connect(t, site, k.client(t), spec.Offer{}, "f"), "value")
+		carries(t, specConnect(t, site, k.client(t), spec.Offer{}, "f"), "value")
 		site.Ctx.SessionIDContext()[0] = '!'
-		carries(t, connect(t, site, k.client(t), spec.Offer{}, "f"), "value")
+		carries(t, specConnect(t, site, k.client(t), spec.Offer{}, "f"), "value")
 	})
 }
 
@@ -143,7 +143,7 @@ func specForeignErrors(t *testing.T, _ spec.Case) {
 		residue.Leave()
 		must(t, server.SetSessionIDContext([]byte("fine")))
 		residue.Leave()
-		tooLong(t, server.SetSessionIDContext(make([]byte, 33)))
+		refusedTooLong(t, server.SetSessionIDContext(make([]byte, 33)))
 	}
 	stayed := 0
 	for range 200 {
@@ -160,16 +160,16 @@ func specForeignErrors(t *testing.T, _ spec.Case) {
 func specAfterAnError(t *testing.T, _ spec.Case) {
 	server := newServer(t)
 	for range 100 {
-		tooLong(t, server.SetSessionIDContext(make([]byte, 33)))
+		refusedTooLong(t, server.SetSessionIDContext(make([]byte, 33)))
 		must(t, server.SetCipherList("ECDHE+AESGCM"))
 		must(t, server.SetSessionIDContext([]byte("fine")))
 	}
 }
 
 func specUseAfterClose(t *testing.T, _ spec.Case) {
-	k := kind{"TLS1.3", spec.Ticket}
+	k := specKind{"TLS1.3", spec.Ticket}
 	site := k.site(t, "A", "none")
-	sess := first(t, site, k.client(t))
+	sess := firstSession(t, site, k.client(t))
 	ssl, err := openssl.NewSSL(site.Ctx)
 	must(t, err)
 	must(t, ssl.Close())
@@ -217,15 +217,15 @@ func specThousandGoroutines(t *testing.T, _ spec.Case) {
 // ---- inheritance ----
 
 func specSetBefore(t *testing.T, _ spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
-		carries(t, connect(t, k.site(t, "A", "none"), k.client(t), spec.Offer{}, "f"), "A")
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
+		carries(t, specConnect(t, k.site(t, "A", "none"), k.client(t), spec.Offer{}, "f"), "A")
 	})
 }
 
 func specSetAfter(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		site := k.site(t, "A", "none")
-		m := connect(t, site, k.client(t), spec.Offer{Server: func(*openssl.SSL) error {
+		m := specConnect(t, site, k.client(t), spec.Offer{Server: func(*openssl.SSL) error {
 			if err := site.Ctx.SetSessionIDContext([]byte("late")); !errors.Is(err, openssl.ErrCtxInUse) {
 				t.Errorf("a context after the first connection: %v", err)
 			}
@@ -236,14 +236,14 @@ func specSetAfter(t *testing.T, _ spec.Case) {
 }
 
 // inherits shows what a connection made from A carries after what is done to it.
-func inherits(want string, do func(t *testing.T, k kind, s *openssl.SSL, a, b *openssl.Ctx)) func(*testing.T, spec.Case) {
+func inherits(want string, do func(t *testing.T, k specKind, s *openssl.SSL, a, b *openssl.Ctx)) func(*testing.T, spec.Case) {
 	return func(t *testing.T, _ spec.Case) {
-		each(t, notExternal, func(t *testing.T, k kind) {
+		eachKind(t, notExternal, func(t *testing.T, k specKind) {
 			site := k.site(t, "A", "none")
 			b := k.joined(t, site, "B", "none")
-			m := connect(t, site, k.client(t), spec.Offer{Server: func(s *openssl.SSL) error {
+			m := specConnect(t, site, k.client(t), spec.Offer{Server: func(s *openssl.SSL) error {
 				do(t, k, s, site.Ctx, b)
-				if got := s.SessionIDContext(); !bytes.Equal(got, sid(want)) {
+				if got := s.SessionIDContext(); !bytes.Equal(got, specContext(want)) {
 					t.Errorf("the library says %q, want %s", got, want)
 				}
 				return nil
@@ -254,18 +254,18 @@ func inherits(want string, do func(t *testing.T, k kind, s *openssl.SSL, a, b *o
 }
 
 var (
-	specOverride = inherits("own", func(t *testing.T, _ kind, s *openssl.SSL, _, _ *openssl.Ctx) {
+	specOverride = inherits("own", func(t *testing.T, _ specKind, s *openssl.SSL, _, _ *openssl.Ctx) {
 		must(t, s.SetSessionIDContext([]byte("own")))
 	})
-	specOverrideEqual = inherits("B", func(t *testing.T, _ kind, s *openssl.SSL, _, b *openssl.Ctx) {
+	specOverrideEqual = inherits("B", func(t *testing.T, _ specKind, s *openssl.SSL, _, b *openssl.Ctx) {
 		must(t, s.SetSessionIDContext([]byte("A")))
 		must(t, s.SetCtx(b))
 	})
-	specOverrideEmpty = inherits("unset", func(t *testing.T, _ kind, s *openssl.SSL, _, b *openssl.Ctx) {
+	specOverrideEmpty = inherits("unset", func(t *testing.T, _ specKind, s *openssl.SSL, _, b *openssl.Ctx) {
 		must(t, s.SetSessionIDContext(nil))
 		must(t, s.SetCtx(b))
 	})
-	specChangedThenSwitched = inherits("B", func(t *testing.T, _ kind, s *openssl.SSL, a, b *openssl.Ctx) {
+	specChangedThenSwitched = inherits("B", func(t *testing.T, _ specKind, s *openssl.SSL, a, b *openssl.Ctx) {
 		if err := a.SetSessionIDContext([]byte("late")); !errors.Is(err, openssl.ErrCtxInUse) {
 			t.Errorf("a context after the first connection: %v", err)
 		}
@@ -275,16 +275,16 @@ var (
 
 func specSwitch(t *testing.T, c spec.Case) {
 	t.Run("inherited", func(t *testing.T) {
-		inherits("B", func(t *testing.T, _ kind, s *openssl.SSL, _, b *openssl.Ctx) { must(t, s.SetCtx(b)) })(t, c)
+		inherits("B", func(t *testing.T, _ specKind, s *openssl.SSL, _, b *openssl.Ctx) { must(t, s.SetCtx(b)) })(t, c)
 	})
 	t.Run("own", func(t *testing.T) {
-		inherits("own", func(t *testing.T, _ kind, s *openssl.SSL, _, b *openssl.Ctx) {
+		inherits("own", func(t *testing.T, _ specKind, s *openssl.SSL, _, b *openssl.Ctx) {
 			must(t, s.SetSessionIDContext([]byte("own")))
 			must(t, s.SetCtx(b))
 		})(t, c)
 	})
 	t.Run("own_after", func(t *testing.T) {
-		inherits("own", func(t *testing.T, _ kind, s *openssl.SSL, _, b *openssl.Ctx) {
+		inherits("own", func(t *testing.T, _ specKind, s *openssl.SSL, _, b *openssl.Ctx) {
 			must(t, s.SetCtx(b))
 			must(t, s.SetSessionIDContext([]byte("own")))
 		})(t, c)
@@ -293,19 +293,19 @@ func specSwitch(t *testing.T, c spec.Case) {
 
 func specSwitchesInARow(t *testing.T, c spec.Case) {
 	t.Run("B_nil", func(t *testing.T) {
-		inherits("A", func(t *testing.T, _ kind, s *openssl.SSL, _, b *openssl.Ctx) {
+		inherits("A", func(t *testing.T, _ specKind, s *openssl.SSL, _, b *openssl.Ctx) {
 			must(t, s.SetCtx(b))
 			must(t, s.SetCtx(nil))
 		})(t, c)
 	})
 	t.Run("B_C", func(t *testing.T) {
-		inherits("C", func(t *testing.T, k kind, s *openssl.SSL, _, b *openssl.Ctx) {
+		inherits("C", func(t *testing.T, k specKind, s *openssl.SSL, _, b *openssl.Ctx) {
 			must(t, s.SetCtx(b))
 			must(t, s.SetCtx(k.ctx(t, "C", "none")))
 		})(t, c)
 	})
 	t.Run("none", func(t *testing.T) {
-		inherits("unset", func(t *testing.T, k kind, s *openssl.SSL, _, _ *openssl.Ctx) {
+		inherits("unset", func(t *testing.T, k specKind, s *openssl.SSL, _, _ *openssl.Ctx) {
 			must(t, s.SetCtx(k.ctx(t, "unset", "none")))
 		})(t, c)
 	})
@@ -351,7 +351,7 @@ func withContextField(t testing.TB, der, value []byte, keep bool) []byte {
 	return all
 }
 
-func parsed(t testing.TB, der []byte) *openssl.Session {
+func parsedSession(t testing.TB, der []byte) *openssl.Session {
 	t.Helper()
 	sess, err := openssl.ParseSession(der)
 	must(t, err)
@@ -360,8 +360,8 @@ func parsed(t testing.TB, der []byte) *openssl.Session {
 }
 
 func specEncodings(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
-		sess := first(t, k.site(t, "A", "none"), k.client(t))
+	eachProtocol(t, func(t *testing.T, k specKind) {
+		sess := firstSession(t, k.site(t, "A", "none"), k.client(t))
 		twin, err := sess.Clone()
 		must(t, err)
 		defer twin.Close()
@@ -373,7 +373,7 @@ func specEncodings(t *testing.T, _ spec.Case) {
 
 		der, err := sess.MarshalBinary()
 		must(t, err)
-		if got := parsed(t, der).IDContext(); !bytes.Equal(got, value) {
+		if got := parsedSession(t, der).IDContext(); !bytes.Equal(got, value) {
 			t.Errorf("through DER: %q", got)
 		}
 		text, err := sess.MarshalPEM()
@@ -392,10 +392,10 @@ func specEncodings(t *testing.T, _ spec.Case) {
 		if !tagged {
 			t.Errorf("no field [4] with the context in %x", der)
 		}
-		if got := parsed(t, withContextField(t, der, []byte("other"), true)).IDContext(); string(got) != "other" {
+		if got := parsedSession(t, withContextField(t, der, []byte("other"), true)).IDContext(); string(got) != "other" {
 			t.Errorf("field [4] rewritten: %q", got)
 		}
-		if got := parsed(t, withContextField(t, der, nil, false)).IDContext(); len(got) != 0 {
+		if got := parsedSession(t, withContextField(t, der, nil, false)).IDContext(); len(got) != 0 {
 			t.Errorf("without field [4]: %q", got)
 		}
 		if _, err := openssl.ParseSession(withContextField(t, der, make([]byte, 33), true)); err == nil {
@@ -414,7 +414,7 @@ func specOtherVersions(t *testing.T, c spec.Case) {
 				der, err := os.ReadFile("internal/spec/testdata/" + writer.folder + "-" + strings.ToLower(protocol) + ".der")
 				must(t, err)
 				sess, err := openssl.ParseSession(der)
-				switch text := want(t, c, "DER of "+writer.name); {
+				switch text := specWant(t, c, "DER of "+writer.name); {
 				case text == "refused" && err == nil:
 					sess.Close()
 					t.Fatal("it was read")
@@ -426,7 +426,7 @@ func specOtherVersions(t *testing.T, c spec.Case) {
 				if got := sess.IDContext(); string(got) != "tenant a" {
 					t.Errorf("context %q", got)
 				}
-				if got := sess.Version(); got != (kind{protocol: protocol}).version() {
+				if got := sess.Version(); got != (specKind{protocol: protocol}).version() {
 					t.Errorf("version %#x", got)
 				}
 			})
@@ -436,17 +436,17 @@ func specOtherVersions(t *testing.T, c spec.Case) {
 
 // ---- what the server decides ----
 
-// offered is two connections: the second one offers what the first one left.
-func offered(t *testing.T, k kind, firstSid, secondSid, before, after string) (m *spec.Meeting, site *spec.Site, stats [2]openssl.Stats) {
+// offeredAgain is two connections: the second one offers what the first one left.
+func offeredAgain(t *testing.T, k specKind, firstSid, secondSid, before, after string) (m *spec.Meeting, site *spec.Site, stats [2]openssl.Stats) {
 	t.Helper()
 	site = k.site(t, firstSid, before)
 	client := k.client(t)
-	o := spec.Offer{Session: first(t, site, client), Server: within(secondSid)}
+	o := spec.Offer{Session: firstSession(t, site, client), Server: serverWithin(secondSid)}
 	if before != after {
 		o.Server = switchTo(k.joined(t, site, secondSid, after))
 	}
 	stats[0] = site.Ctx.Stats()
-	m = connect(t, site, client, o, decided(t, k, firstSid, secondSid, before, after))
+	m = specConnect(t, site, client, o, decided(t, k, firstSid, secondSid, before, after))
 	stats[1] = site.Ctx.Stats()
 	return m, site, stats
 }
@@ -454,21 +454,21 @@ func offered(t *testing.T, k kind, firstSid, secondSid, before, after string) (m
 // specDecision runs a pair of contexts against the tables.
 func specDecision(firstSid, secondSid string, columns ...string) func(*testing.T, spec.Case) {
 	return func(t *testing.T, _ spec.Case) {
-		each(t, nil, func(t *testing.T, k kind) {
+		eachKind(t, nil, func(t *testing.T, k specKind) {
 			for _, column := range columns {
 				before, after, changes := strings.Cut(column, ">")
 				if !changes {
 					after = before
 				}
-				offered(t, k, firstSid, secondSid, before, after)
+				offeredAgain(t, k, firstSid, secondSid, before, after)
 			}
 		})
 	}
 }
 
 func specSameContext(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
-		m, _, stats := offered(t, k, "A", "A", "none", "none")
+	eachKind(t, nil, func(t *testing.T, k specKind) {
+		m, _, stats := offeredAgain(t, k, "A", "A", "none", "none")
 		if n := stats[1].Hits - stats[0].Hits; n != 1 {
 			t.Errorf("hits grew by %d", n)
 		}
@@ -479,8 +479,8 @@ func specSameContext(t *testing.T, _ spec.Case) {
 }
 
 func specOtherContext(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
-		m, _, stats := offered(t, k, "A", "B", "none", "none")
+	eachKind(t, nil, func(t *testing.T, k specKind) {
+		m, _, stats := offeredAgain(t, k, "A", "B", "none", "none")
 		if stats[0].Hits != stats[1].Hits || stats[0].Misses != stats[1].Misses {
 			t.Errorf("hits %d then %d, misses %d then %d", stats[0].Hits, stats[1].Hits, stats[0].Misses, stats[1].Misses)
 		}
@@ -492,25 +492,25 @@ func specOtherContext(t *testing.T, _ spec.Case) {
 }
 
 func specRefusalDoesNotSpoil(t *testing.T, _ spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "none"), k.client(t)
-		sess := first(t, site, client)
-		connect(t, site, client, spec.Offer{Session: sess, Server: within("B")}, "f")
-		connect(t, site, client, spec.Offer{Session: sess}, "R-")
+		sess := firstSession(t, site, client)
+		specConnect(t, site, client, spec.Offer{Session: sess, Server: serverWithin("B")}, "f")
+		specConnect(t, site, client, spec.Offer{Session: sess}, "R-")
 	})
 }
 
 func specCertificateComesBack(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		for _, verify := range []string{"peer", "required"} {
 			site, client := k.site(t, "A", verify), k.client(t)
 			m, err := site.First(client, spec.Offer{})
-			checked(t, m, err, "f")
+			specChecked(t, m, err, "f")
 			leaf := m.Server.PeerCertificates[0]
 
 			stranger := k.joined(t, site, "A", verify)
 			must(t, stranger.SetClientCAs(newAuthority(t, "another CA", nil).pem))
-			again := connect(t, site, client, spec.Offer{Session: m.Session, Server: switchTo(stranger)}, "R+")
+			again := specConnect(t, site, client, spec.Offer{Session: m.Session, Server: switchTo(stranger)}, "R+")
 			if !again.Server.PeerCertificates[0].Equal(leaf) || again.Server.VerifyError != nil {
 				t.Errorf("%v, verified: %v", again.Server.PeerCertificates[0].Subject, again.Server.VerifyError)
 			}
@@ -519,12 +519,12 @@ func specCertificateComesBack(t *testing.T, _ spec.Case) {
 }
 
 func specCertificatesNeedContext(t *testing.T, c spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		for _, verify := range []string{"peer", "required"} {
-			_, site, stats := offered(t, k, "unset", "unset", verify, verify)
+			_, site, stats := offeredAgain(t, k, "unset", "unset", verify, verify)
 			switch k.mechanism {
 			case spec.Stateful:
-				wantCount(t, c, "misses", stats[1].Misses-stats[0].Misses)
+				specCount(t, c, "misses", stats[1].Misses-stats[0].Misses)
 			case spec.External:
 				if n := len(site.Store.Sessions()); n != 0 {
 					t.Errorf("the store was given %d sessions", n)
@@ -545,38 +545,38 @@ func specCertificatesNeedContext(t *testing.T, c spec.Case) {
 }
 
 func specWeakerVerify(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
-		m, site, _ := offered(t, k, "A", "A", "none", "required")
+	eachKind(t, nil, func(t *testing.T, k specKind) {
+		m, site, _ := offeredAgain(t, k, "A", "A", "none", "required")
 		if len(m.Server.PeerCertificates) != 0 || m.Server.VerifyError != nil {
 			t.Errorf("%d certificates, verified: %v", len(m.Server.PeerCertificates), m.Server.VerifyError)
 		}
 		strict, client := k.joined(t, site, "for required", "required"), k.bareClient(t)
-		connect(t, site, client, spec.Offer{Session: first(t, site, client), Server: switchTo(strict)}, "N")
+		specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client), Server: switchTo(strict)}, "N")
 	})
 }
 
 func specPostHandshake(t *testing.T, _ spec.Case) {
-	each(t, tls13, func(t *testing.T, k kind) {
+	eachKind(t, isTLS13, func(t *testing.T, k specKind) {
 		for sidCtx, outcome := range map[string]string{
 			"unset": decided(t, k, "unset", "unset", "peer", "peer"),
 			"A":     "R-", // nobody has asked for the certificate yet
 		} {
 			site, client := k.site(t, sidCtx, "none"), k.client(t)
 			must(t, site.Ctx.SetVerify(openssl.VerifyPeer|openssl.VerifyPostHandshake))
-			connect(t, site, client, spec.Offer{Session: first(t, site, client)}, outcome)
+			specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client)}, outcome)
 		}
 	})
 }
 
 func specAfterTheFatalOne(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "unset", "none"), k.client(t)
 		must(t, site.Ctx.SetNumTickets(1))
-		sess := first(t, site, client)
+		sess := firstSession(t, site, client)
 		before := site.Ctx.Stats().Number
-		connect(t, site, client, spec.Offer{Session: sess, Server: switchTo(k.joined(t, site, "unset", "peer"))}, "X")
+		specConnect(t, site, client, spec.Offer{Session: sess, Server: switchTo(k.joined(t, site, "unset", "peer"))}, "X")
 		left := before
-		if tls13(k) && k.mechanism == spec.Stateful {
+		if isTLS13(k) && k.mechanism == spec.Stateful {
 			left--
 		}
 		if (before == 1) != (k.mechanism == spec.Stateful) || site.Ctx.Stats().Number != left {
@@ -585,12 +585,12 @@ func specAfterTheFatalOne(t *testing.T, _ spec.Case) {
 		if sess.Resumable() {
 			t.Error("the client's session is not spoilt")
 		}
-		connect(t, site, client, spec.Offer{Session: sess}, "f")
+		specConnect(t, site, client, spec.Offer{Session: sess}, "f")
 	})
 }
 
 func specEveryDoor(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		texts := make(map[string]bool)
 		for _, door := range []func(c *openssl.Conn) error{
 			(*openssl.Conn).Handshake,
@@ -598,7 +598,7 @@ func specEveryDoor(t *testing.T, _ spec.Case) {
 			func(c *openssl.Conn) error { _, err := c.Write([]byte{0}); return err },
 		} {
 			site, client := k.site(t, "unset", "peer"), k.client(t)
-			sess := first(t, site, client)
+			sess := firstSession(t, site, client)
 			c, s := conns(t, client, site.Ctx)
 			must(t, c.SetSession(sess))
 			clientErr, serverErr := both(c.Handshake, func() error { return door(s) })
@@ -624,15 +624,15 @@ func specEveryDoor(t *testing.T, _ spec.Case) {
 // ---- the client ----
 
 func specClientSame(t *testing.T, _ spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		for _, own := range []string{"X", "unset"} {
 			site, client := k.site(t, "A", "none"), k.client(t)
-			must(t, client.SetSessionIDContext(sid(own)))
-			sess := first(t, site, client)
-			if !bytes.Equal(sess.IDContext(), sid(own)) {
+			must(t, client.SetSessionIDContext(specContext(own)))
+			sess := firstSession(t, site, client)
+			if !bytes.Equal(sess.IDContext(), specContext(own)) {
 				t.Errorf("a client within %s made a session within %q", own, sess.IDContext())
 			}
-			connect(t, site, client, spec.Offer{Session: sess}, "R-")
+			specConnect(t, site, client, spec.Offer{Session: sess}, "R-")
 		}
 	})
 }
@@ -640,15 +640,15 @@ func specClientSame(t *testing.T, _ spec.Case) {
 var clientMoves = []struct{ first, second string }{{"X", "Y"}, {"unset", "Y"}, {"X", "unset"}}
 
 func clientWithin(sidCtx string) func(*openssl.SSL) error {
-	return func(s *openssl.SSL) error { return s.SetSessionIDContext(sid(sidCtx)) }
+	return func(s *openssl.SSL) error { return s.SetSessionIDContext(specContext(sidCtx)) }
 }
 
 // refusedOffer is a client within second that tries to offer a session of first.
 func refusedOffer(t *testing.T, site *spec.Site, client *openssl.Ctx, second, server string, sess *openssl.Session) {
 	t.Helper()
-	m := connect(t, site, client, spec.Offer{
+	m := specConnect(t, site, client, spec.Offer{
 		Client: func(s *openssl.SSL) error {
-			must(t, s.SetSessionIDContext(sid(second)))
+			must(t, s.SetSessionIDContext(specContext(second)))
 			if err := s.SetSession(sess); !errors.Is(err, openssl.ErrSessionContextMismatch) {
 				t.Errorf("the session was taken: %v", err)
 			}
@@ -657,9 +657,9 @@ func refusedOffer(t *testing.T, site *spec.Site, client *openssl.Ctx, second, se
 			}
 			return nil
 		},
-		Server: within(server),
+		Server: serverWithin(server),
 	}, "f")
-	if got := m.Session.IDContext(); !bytes.Equal(got, sid(second)) {
+	if got := m.Session.IDContext(); !bytes.Equal(got, specContext(second)) {
 		t.Errorf("the new session is within %q, want %s", got, second)
 	}
 	if !sess.Resumable() {
@@ -668,16 +668,16 @@ func refusedOffer(t *testing.T, site *spec.Site, client *openssl.Ctx, second, se
 }
 
 func specClientOther(t *testing.T, _ spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		for _, move := range clientMoves {
 			site, client := k.site(t, "A", "none"), k.client(t)
-			m := connect(t, site, client, spec.Offer{Client: clientWithin(move.first)}, "f")
+			m := specConnect(t, site, client, spec.Offer{Client: clientWithin(move.first)}, "f")
 			refusedOffer(t, site, client, move.second, "A", m.Session)
 
-			connect(t, site, client, spec.Offer{Client: func(s *openssl.SSL) error {
-				must(t, s.SetSessionIDContext(sid(move.first)))
+			specConnect(t, site, client, spec.Offer{Client: func(s *openssl.SSL) error {
+				must(t, s.SetSessionIDContext(specContext(move.first)))
 				must(t, s.SetSession(m.Session))
-				if err := s.SetSessionIDContext(sid(move.second)); !errors.Is(err, openssl.ErrSessionContextMismatch) {
+				if err := s.SetSessionIDContext(specContext(move.second)); !errors.Is(err, openssl.ErrSessionContextMismatch) {
 					t.Errorf("a context after the session: %v", err)
 				}
 				return nil
@@ -687,17 +687,17 @@ func specClientOther(t *testing.T, _ spec.Case) {
 }
 
 func specClientOtherDeclined(t *testing.T, _ spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		for _, move := range clientMoves {
 			site, client := k.site(t, "A", "none"), k.client(t)
-			m := connect(t, site, client, spec.Offer{Client: clientWithin(move.first)}, "f")
+			m := specConnect(t, site, client, spec.Offer{Client: clientWithin(move.first)}, "f")
 			refusedOffer(t, site, client, move.second, "B", m.Session)
 		}
 	})
 }
 
 func specClientsVerifyNothing(t *testing.T, c spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		itself := &authority{key: ecKey(t), cert: &x509.Certificate{Subject: pkix.Name{CommonName: "server.test"}}}
 		server, err := openssl.NewServerCtx()
 		must(t, err)
@@ -707,14 +707,14 @@ func specClientsVerifyNothing(t *testing.T, c spec.Case) {
 		site, err := spec.NewSite(server, k.mechanism)
 		must(t, err)
 
-		sess := first(t, site, k.bareClient(t))
+		sess := firstSession(t, site, k.bareClient(t))
 		strict := k.client(t)
-		m := connect(t, site, strict, spec.Offer{Session: sess, Name: "other.test"}, "R-")
+		m := specConnect(t, site, strict, spec.Offer{Session: sess, Name: "other.test"}, "R-")
 		e, ok := errors.AsType[*openssl.VerifyError](m.Client.VerifyError)
 		if !ok {
 			t.Fatalf("verify result: %v", m.Client.VerifyError)
 		}
-		wantCount(t, c, "verify result", int64(e.Code))
+		specCount(t, c, "verify result", int64(e.Code))
 
 		m, err = site.Connect(strict, spec.Offer{Name: "other.test", Client: func(s *openssl.SSL) error {
 			must(t, s.SetSessionIDContext([]byte("hash of a policy")))
@@ -733,12 +733,12 @@ func specClientsVerifyNothing(t *testing.T, c spec.Case) {
 
 // ---- the ClientHello ----
 
-// asks makes a server one that is asked; f is set before each connection.
-type asks struct {
+// helloAsker makes a server one that is asked; f is set before each connection.
+type helloAsker struct {
 	f func(*openssl.ClientHello) (*openssl.Ctx, error)
 }
 
-func (a *asks) on(t testing.TB, c *openssl.Ctx) *asks {
+func (a *helloAsker) on(t testing.TB, c *openssl.Ctx) *helloAsker {
 	t.Helper()
 	must(t, c.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		if a.f == nil {
@@ -750,12 +750,12 @@ func (a *asks) on(t testing.TB, c *openssl.Ctx) *asks {
 }
 
 func specInTheHello(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		for _, way := range []string{"SetSessionIDContext", "Ctx"} {
 			site, client := k.site(t, "A", "none"), k.client(t)
 			b := k.joined(t, site, "B", "none")
-			asked := new(asks).on(t, site.Ctx)
-			a := dial(t, site, client, spec.Offer{}, "f")
+			asked := new(helloAsker).on(t, site.Ctx)
+			a := specDial(t, site, client, spec.Offer{}, "f")
 			carries(t, a, "A")
 			asked.f = func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 				if way == "Ctx" {
@@ -763,15 +763,15 @@ func specInTheHello(t *testing.T, _ spec.Case) {
 				}
 				return nil, hello.SetSessionIDContext([]byte("B"))
 			}
-			m := dial(t, site, client, spec.Offer{Session: a.Session}, "f")
+			m := specDial(t, site, client, spec.Offer{Session: a.Session}, "f")
 			carries(t, m, "B")
-			carries(t, dial(t, site, client, spec.Offer{Session: m.Session}, "R-"), "B")
+			carries(t, specDial(t, site, client, spec.Offer{Session: m.Session}, "R-"), "B")
 		}
 	})
 }
 
 func specTooLateToSwitch(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		server, other := k.ctx(t, "A", "none"), k.ctx(t, "B", "none")
 		c, s := machines(t, k.client(t), server)
 		if _, err := c.Handshake(); err != nil {
@@ -800,19 +800,19 @@ func askTwice(t testing.TB, client, server *openssl.Ctx) {
 }
 
 func specSuspendedOnce(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "none"), k.client(t)
-		new(asks).on(t, site.Ctx)
-		if m := connect(t, site, client, spec.Offer{}, "f"); m.Hellos != 1 {
+		new(helloAsker).on(t, site.Ctx)
+		if m := specConnect(t, site, client, spec.Offer{}, "f"); m.Hellos != 1 {
 			t.Errorf("suspended %d times", m.Hellos)
 		}
-		if !tls13(k) {
+		if !isTLS13(k) {
 			return
 		}
 		site, client = k.site(t, "A", "none"), k.client(t)
 		askTwice(t, client, site.Ctx)
-		new(asks).on(t, site.Ctx)
-		if m := connect(t, site, client, spec.Offer{}, "f"); m.Hellos != 2 {
+		new(helloAsker).on(t, site.Ctx)
+		if m := specConnect(t, site, client, spec.Offer{}, "f"); m.Hellos != 2 {
 			t.Errorf("with a HelloRetryRequest suspended %d times", m.Hellos)
 		}
 	})
@@ -838,18 +838,18 @@ func (brokenStore) Get(context.Context, []byte) ([]byte, error) {
 func (rubbish) Get(context.Context, []byte) ([]byte, error) { return []byte("no session"), nil }
 
 func specAsynchronousLookup(t *testing.T, _ spec.Case) {
-	external := func(k kind) bool { return !notExternal(k) }
-	each(t, external, func(t *testing.T, k kind) {
+	external := func(k specKind) bool { return !notExternal(k) }
+	eachKind(t, external, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "none"), k.client(t)
-		sess := first(t, site, client)
-		connect(t, site, client, spec.Offer{Session: sess, Server: within("B")}, "f")
-		connect(t, site, client, spec.Offer{Session: sess, Hello: func(s *openssl.SSL) error {
+		sess := firstSession(t, site, client)
+		specConnect(t, site, client, spec.Offer{Session: sess, Server: serverWithin("B")}, "f")
+		specConnect(t, site, client, spec.Offer{Session: sess, Hello: func(s *openssl.SSL) error {
 			if s.AnswerSession([]byte("no session")) == nil {
 				t.Error("rubbish was taken")
 			}
 			return nil
 		}}, "R-")
-		dial(t, site, client, spec.Offer{Session: sess}, "R-")
+		specDial(t, site, client, spec.Offer{Session: sess}, "R-")
 
 		for name, store := range map[string]openssl.SessionStore{
 			"slow": slowStore{site.Store}, "broken": brokenStore{site.Store}, "rubbish": rubbish{site.Store},
@@ -858,14 +858,14 @@ func specAsynchronousLookup(t *testing.T, _ spec.Case) {
 			other, err := spec.NewSite(c, k.mechanism)
 			must(t, err)
 			must(t, c.SetSessionStore(store))
-			t.Run(name, func(t *testing.T) { dial(t, other, client, spec.Offer{Session: sess}, "f") })
+			t.Run(name, func(t *testing.T) { specDial(t, other, client, spec.Offer{Session: sess}, "f") })
 		}
-		if !tls13(k) {
+		if !isTLS13(k) {
 			return
 		}
 		site, client = k.site(t, "A", "none"), k.client(t)
 		askTwice(t, client, site.Ctx)
-		m := connect(t, site, client, spec.Offer{Session: first(t, site, client)}, "R-")
+		m := specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client)}, "R-")
 		if m.Hellos != 2 {
 			t.Errorf("with a HelloRetryRequest the store is asked %d times", m.Hellos)
 		}
@@ -874,15 +874,15 @@ func specAsynchronousLookup(t *testing.T, _ spec.Case) {
 
 // ---- virtual hosts ----
 
-// hosts is a default host and two that the ClientHello chooses.
-type hosts struct {
+// specVhosts is a default host and two that the ClientHello chooses.
+type specVhosts struct {
 	*spec.Site
 	open, mtls *openssl.Ctx
 }
 
-func newHosts(t *testing.T, k kind, openSid, mtlsSid string) *hosts {
+func newSpecHosts(t *testing.T, k specKind, openSid, mtlsSid string) *specVhosts {
 	t.Helper()
-	h := &hosts{Site: k.site(t, "default", "none")}
+	h := &specVhosts{Site: k.site(t, "default", "none")}
 	h.open, h.mtls = k.joined(t, h.Site, openSid, "none"), k.joined(t, h.Site, mtlsSid, "required")
 	must(t, h.Ctx.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		switch hello.ServerName {
@@ -897,7 +897,7 @@ func newHosts(t *testing.T, k kind, openSid, mtlsSid string) *hosts {
 }
 
 // identified is a client with a certificate that verifies nobody.
-func (k kind) identified(t testing.TB) *openssl.Ctx {
+func (k specKind) identified(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	c := k.bareClient(t)
 	certs(t)
@@ -906,25 +906,25 @@ func (k kind) identified(t testing.TB) *openssl.Ctx {
 }
 
 func specHosts(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
-		h, nobody, somebody := newHosts(t, k, "open", "mtls"), k.bareClient(t), k.identified(t)
-		open := dial(t, h.Site, nobody, spec.Offer{Name: "open.test"}, "f")
-		dial(t, h.Site, nobody, spec.Offer{Name: "mtls.test", Session: open.Session}, "N")
+	eachKind(t, nil, func(t *testing.T, k specKind) {
+		h, nobody, somebody := newSpecHosts(t, k, "open", "mtls"), k.bareClient(t), k.identified(t)
+		open := specDial(t, h.Site, nobody, spec.Offer{Name: "open.test"}, "f")
+		specDial(t, h.Site, nobody, spec.Offer{Name: "mtls.test", Session: open.Session}, "N")
 
-		open = dial(t, h.Site, nobody, spec.Offer{Name: "open.test"}, "f")
-		dial(t, h.Site, nobody, spec.Offer{Name: "open.test", Session: open.Session}, "R-")
+		open = specDial(t, h.Site, nobody, spec.Offer{Name: "open.test"}, "f")
+		specDial(t, h.Site, nobody, spec.Offer{Name: "open.test", Session: open.Session}, "R-")
 
-		mtls := dial(t, h.Site, somebody, spec.Offer{Name: "mtls.test"}, "f")
-		m := dial(t, h.Site, somebody, spec.Offer{Name: "mtls.test", Session: mtls.Session}, "R+")
-		dial(t, h.Site, somebody, spec.Offer{Name: "open.test", Session: m.Session}, "f")
+		mtls := specDial(t, h.Site, somebody, spec.Offer{Name: "mtls.test"}, "f")
+		m := specDial(t, h.Site, somebody, spec.Offer{Name: "mtls.test", Session: mtls.Session}, "R+")
+		specDial(t, h.Site, somebody, spec.Offer{Name: "open.test", Session: m.Session}, "f")
 	})
 }
 
 func specHostsOneContext(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
-		h, nobody := newHosts(t, k, "one", "one"), k.bareClient(t)
-		open := dial(t, h.Site, nobody, spec.Offer{Name: "open.test"}, "f")
-		m := dial(t, h.Site, nobody, spec.Offer{Name: "mtls.test", Session: open.Session}, "R-")
+	eachKind(t, nil, func(t *testing.T, k specKind) {
+		h, nobody := newSpecHosts(t, k, "one", "one"), k.bareClient(t)
+		open := specDial(t, h.Site, nobody, spec.Offer{Name: "open.test"}, "f")
+		m := specDial(t, h.Site, nobody, spec.Offer{Name: "mtls.test", Session: open.Session}, "R-")
 		if len(m.Server.PeerCertificates) != 0 || m.Server.VerifyError != nil {
 			t.Errorf("%d certificates, verified: %v", len(m.Server.PeerCertificates), m.Server.VerifyError)
 		}
@@ -932,22 +932,22 @@ func specHostsOneContext(t *testing.T, _ spec.Case) {
 }
 
 func specHostsNoName(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
-		h, nobody := newHosts(t, k, "open", "mtls"), k.bareClient(t)
+	eachKind(t, nil, func(t *testing.T, k specKind) {
+		h, nobody := newSpecHosts(t, k, "open", "mtls"), k.bareClient(t)
 		for _, name := range []string{"-", "unknown.test"} {
-			m := dial(t, h.Site, nobody, spec.Offer{Name: name}, "f")
+			m := specDial(t, h.Site, nobody, spec.Offer{Name: name}, "f")
 			carries(t, m, "default")
-			dial(t, h.Site, nobody, spec.Offer{Name: "mtls.test", Session: m.Session}, "N")
+			specDial(t, h.Site, nobody, spec.Offer{Name: "mtls.test", Session: m.Session}, "N")
 		}
 	})
 }
 
 func specVerifyModeOfHost(t *testing.T, _ spec.Case) {
-	each(t, nil, func(t *testing.T, k kind) {
+	eachKind(t, nil, func(t *testing.T, k specKind) {
 		site := k.site(t, "default", "none")
 		mtls := k.joined(t, site, "mtls", "required")
-		connect(t, site, k.bareClient(t), spec.Offer{Server: switchTo(mtls)}, "N")
-		m := connect(t, site, k.identified(t), spec.Offer{Server: switchTo(mtls)}, "f")
+		specConnect(t, site, k.bareClient(t), spec.Offer{Server: switchTo(mtls)}, "N")
+		m := specConnect(t, site, k.identified(t), spec.Offer{Server: switchTo(mtls)}, "f")
 		if len(m.Server.PeerCertificates) == 0 {
 			t.Error("no certificate was asked for")
 		}
@@ -956,29 +956,29 @@ func specVerifyModeOfHost(t *testing.T, _ spec.Case) {
 
 // ---- keys, caches, lifetimes ----
 
-func ticketKey(n byte) (k openssl.TicketKey) {
+func specTicketKey(n byte) (k openssl.TicketKey) {
 	k.Name[0], k.AES[0], k.HMAC[0] = n, n, n+100
 	return k
 }
 
 func specSharedKeys(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		one, two, three, client := k.site(t, "A", "none"), k.site(t, "A", "none"), k.site(t, "B", "none"), k.client(t)
 		for _, site := range []*spec.Site{one, two, three} {
-			must(t, site.Ctx.SetTicketKeys(ticketKey(1)))
+			must(t, site.Ctx.SetTicketKeys(specTicketKey(1)))
 		}
-		sess := first(t, one, client)
-		connect(t, three, client, spec.Offer{Session: sess}, "f")
-		connect(t, two, client, spec.Offer{Session: sess}, "R-")
+		sess := firstSession(t, one, client)
+		specConnect(t, three, client, spec.Offer{Session: sess}, "f")
+		specConnect(t, two, client, spec.Offer{Session: sess}, "R-")
 	})
 }
 
 func specClosing(t *testing.T, _ spec.Case) {
-	each(t, notExternal, func(t *testing.T, k kind) {
+	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		for _, kill := range []bool{false, true} {
 			site, client := k.site(t, "A", "none"), k.client(t)
 			must(t, site.Ctx.SetNumTickets(1))
-			m := connect(t, site, client, spec.Offer{Kill: kill}, "f")
+			m := specConnect(t, site, client, spec.Offer{Kill: kill}, "f")
 			kept := int64(0)
 			if k.mechanism == spec.Stateful && !kill {
 				kept = 1
@@ -991,13 +991,13 @@ func specClosing(t *testing.T, _ spec.Case) {
 			}
 		}
 		site, client := k.site(t, "A", "none"), k.client(t)
-		m := dial(t, site, client, spec.Offer{}, "f")
-		dial(t, site, client, spec.Offer{Session: m.Session}, "R-")
+		m := specDial(t, site, client, spec.Offer{}, "f")
+		specDial(t, site, client, spec.Offer{Session: m.Session}, "R-")
 	})
 }
 
-// records counts the records in what a machine has made, and feeds them to another.
-func records(t testing.TB, from, to *openssl.SSL) (n int) {
+// recordsFed counts the records in what a machine has made, and feeds them to another.
+func recordsFed(t testing.TB, from, to *openssl.SSL) (n int) {
 	t.Helper()
 	wire := make([]byte, from.Pending())
 	wire = wire[:from.Drain(wire)]
@@ -1010,7 +1010,7 @@ func records(t testing.TB, from, to *openssl.SSL) (n int) {
 }
 
 func specTickets13(t *testing.T, c spec.Case) {
-	each(t, func(k kind) bool { return tls13(k) && notExternal(k) }, func(t *testing.T, k kind) {
+	eachKind(t, func(k specKind) bool { return isTLS13(k) && notExternal(k) }, func(t *testing.T, k specKind) {
 		for _, tickets := range []int{0, 1, 2, 4} {
 			site, client := k.site(t, "A", "none"), k.client(t)
 			must(t, site.Ctx.SetNumTickets(tickets))
@@ -1023,23 +1023,23 @@ func specTickets13(t *testing.T, c spec.Case) {
 	})
 	t.Run("TLS1.3/none_after_resumption", func(t *testing.T) {
 		// Two servers share their keys; the second one sends no tickets.
-		k := kind{"TLS1.3", spec.Ticket}
+		k := specKind{"TLS1.3", spec.Ticket}
 		one, two, client := k.site(t, "A", "none"), k.site(t, "A", "none"), k.client(t)
-		must(t, one.Ctx.SetTicketKeys(ticketKey(1)))
-		must(t, two.Ctx.SetTicketKeys(ticketKey(1)))
+		must(t, one.Ctx.SetTicketKeys(specTicketKey(1)))
+		must(t, two.Ctx.SetTicketKeys(specTicketKey(1)))
 		must(t, two.Ctx.SetNumTickets(0))
-		n, err := strconv.Atoi(want(t, c, "after a resumption, of 0"))
+		n, err := strconv.Atoi(specWant(t, c, "after a resumption, of 0"))
 		must(t, err)
-		ticketsOf(t, two, client, first(t, one, client), n)
+		ticketsOf(t, two, client, firstSession(t, one, client), n)
 	})
 	t.Run("TLS1.3/client_cache", func(t *testing.T) {
 		for mode, second := range map[openssl.SessionCacheMode]string{openssl.SessionCacheOff: "R-", openssl.SessionCacheClient: "f"} {
-			k := kind{"TLS1.3", spec.Ticket}
+			k := specKind{"TLS1.3", spec.Ticket}
 			site, client := k.site(t, "A", "none"), k.client(t)
 			must(t, client.SetSessionCacheMode(mode))
-			sess := first(t, site, client)
-			connect(t, site, client, spec.Offer{Session: sess}, "R-")
-			connect(t, site, client, spec.Offer{Session: sess}, second)
+			sess := firstSession(t, site, client)
+			specConnect(t, site, client, spec.Offer{Session: sess}, "R-")
+			specConnect(t, site, client, spec.Offer{Session: sess}, second)
 		}
 	})
 }
@@ -1058,18 +1058,18 @@ func ticketsOf(t *testing.T, site *spec.Site, client *openssl.Ctx, offer *openss
 		}
 	}
 	step(c, openssl.WantInput)
-	records(t, c, s)
+	recordsFed(t, c, s)
 	step(s, openssl.WantInput)
-	records(t, s, c)
+	recordsFed(t, s, c)
 	step(c, openssl.WantNothing)
-	records(t, c, s)
+	recordsFed(t, c, s)
 	if offer == nil {
 		if _, err := c.Session(); !errors.Is(err, openssl.ErrSessionNotFound) {
 			t.Errorf("before the first Read: %v", err)
 		}
 	}
 	step(s, openssl.WantNothing)
-	if got := records(t, s, c); got != want {
+	if got := recordsFed(t, s, c); got != want {
 		t.Errorf("%d tickets, want %d", got, want)
 	}
 	if c.ConnectionState().DidResume != (offer != nil) {
@@ -1092,14 +1092,14 @@ func ticketsOf(t *testing.T, site *spec.Site, client *openssl.Ctx, offer *openss
 }
 
 func specRenewedTicket(t *testing.T, c spec.Case) {
-	k := kind{"TLS1.2", spec.Ticket}
+	k := specKind{"TLS1.2", spec.Ticket}
 	for name, mode := range map[string]openssl.SessionCacheMode{"client cache off": openssl.SessionCacheOff, "client cache on": openssl.SessionCacheClient} {
 		site, client := k.site(t, "A", "none"), k.client(t)
 		must(t, client.SetSessionCacheMode(mode))
-		must(t, site.Ctx.SetTicketKeys(ticketKey(1)))
-		old := first(t, site, client)
-		must(t, site.Ctx.SetTicketKeys(ticketKey(2), ticketKey(1)))
-		m := connect(t, site, client, spec.Offer{Session: old}, "R-")
+		must(t, site.Ctx.SetTicketKeys(specTicketKey(1)))
+		old := firstSession(t, site, client)
+		must(t, site.Ctx.SetTicketKeys(specTicketKey(2), specTicketKey(1)))
+		m := specConnect(t, site, client, spec.Offer{Session: old}, "R-")
 		before, err := old.MarshalBinary()
 		must(t, err)
 		after, err := m.Session.MarshalBinary()
@@ -1111,27 +1111,27 @@ func specRenewedTicket(t *testing.T, c spec.Case) {
 		if !old.Resumable() {
 			state = "spoilt"
 		}
-		if text := want(t, c, "the old session, "+name); state != text {
+		if text := specWant(t, c, "the old session, "+name); state != text {
 			t.Errorf("%s: the old session is %s, want %s", name, state, text)
 		}
-		must(t, site.Ctx.SetTicketKeys(ticketKey(2)))
-		connect(t, site, client, spec.Offer{Session: m.Session}, "R-")
+		must(t, site.Ctx.SetTicketKeys(specTicketKey(2)))
+		specConnect(t, site, client, spec.Offer{Session: m.Session}, "R-")
 	}
 }
 
 func specCapacity(t *testing.T, c spec.Case) {
-	each(t, func(k kind) bool { return k.mechanism == spec.Stateful }, func(t *testing.T, k kind) {
+	eachKind(t, func(k specKind) bool { return k.mechanism == spec.Stateful }, func(t *testing.T, k specKind) {
 		for _, size := range []int{0, 1, 3} {
 			site, client := k.site(t, "A", "none"), k.client(t)
 			must(t, site.Ctx.SetNumTickets(1))
 			must(t, site.Ctx.SetSessionCacheSize(size))
 			for range 5 {
-				first(t, site, client)
+				firstSession(t, site, client)
 			}
 			stats := site.Ctx.Stats()
-			wantCount(t, c, "kept of "+strconv.Itoa(size), stats.Number)
+			specCount(t, c, "kept of "+strconv.Itoa(size), stats.Number)
 			if size == 3 {
-				wantCount(t, c, "pushed out of 3", stats.CacheFull)
+				specCount(t, c, "pushed out of 3", stats.CacheFull)
 			}
 		}
 	})
@@ -1139,7 +1139,7 @@ func specCapacity(t *testing.T, c spec.Case) {
 
 func specExpiry(t *testing.T, c spec.Case) {
 	type aging struct {
-		kind
+		specKind
 		site   *spec.Site
 		client *openssl.Ctx
 		sess   *openssl.Session
@@ -1147,10 +1147,10 @@ func specExpiry(t *testing.T, c spec.Case) {
 	var all []aging
 	for _, protocol := range spec.Protocols {
 		for _, mechanism := range []string{spec.Ticket, spec.Stateful} {
-			k := kind{protocol, mechanism}
+			k := specKind{protocol, mechanism}
 			site, client := k.site(t, "A", "none"), k.client(t)
 			must(t, site.Ctx.SetSessionTimeout(time.Second))
-			all = append(all, aging{k, site, client, first(t, site, client)})
+			all = append(all, aging{k, site, client, firstSession(t, site, client)})
 		}
 	}
 	// Not at the boundary second: versions differ there. A TLS 1.3 client takes
@@ -1162,10 +1162,10 @@ func specExpiry(t *testing.T, c spec.Case) {
 	for _, a := range all {
 		t.Run(a.String(), func(t *testing.T) {
 			before := a.site.Ctx.Stats().Timeouts
-			m := connect(t, a.site, a.client, spec.Offer{Session: a.sess}, "f")
-			wantCount(t, c, a.protocol+"/timeouts", a.site.Ctx.Stats().Timeouts-before)
+			m := specConnect(t, a.site, a.client, spec.Offer{Session: a.sess}, "f")
+			specCount(t, c, a.protocol+"/timeouts", a.site.Ctx.Stats().Timeouts-before)
 			reason := openssl.ResumptionExpired
-			if tls13(a.kind) {
+			if isTLS13(a.specKind) {
 				reason = openssl.ResumptionNotOffered
 			}
 			if m.Server.Resumption != reason {
@@ -1176,16 +1176,16 @@ func specExpiry(t *testing.T, c spec.Case) {
 }
 
 func specCacheOff(t *testing.T, _ spec.Case) {
-	eachProtocol(t, func(t *testing.T, k kind) {
+	eachProtocol(t, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "none"), k.client(t)
 		must(t, site.Ctx.SetSessionCacheMode(openssl.SessionCacheOff))
-		connect(t, site, client, spec.Offer{Session: first(t, site, client)}, "R-")
+		specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client)}, "R-")
 
 		site = k.site(t, "A", "none")
 		must(t, site.Ctx.SetSessionCacheMode(openssl.SessionCacheOff))
 		must(t, site.Ctx.SetOptions(openssl.OptionNoTicket))
 		must(t, site.Ctx.SetNumTickets(0))
-		if m := connect(t, site, client, spec.Offer{}, "f"); m.Session != nil {
+		if m := specConnect(t, site, client, spec.Offer{}, "f"); m.Session != nil {
 			t.Error("the client has a session")
 		}
 	})
@@ -1195,12 +1195,12 @@ func specVersionCrossings(t *testing.T, _ spec.Case) {
 	for _, mechanism := range []string{spec.Ticket, spec.Stateful} {
 		for _, second := range []string{"A", "B"} {
 			t.Run(mechanism+"/"+second, func(t *testing.T) {
-				old, recent := kind{"TLS1.2", mechanism}, kind{"TLS1.3", mechanism}
+				old, recent := specKind{"TLS1.2", mechanism}, specKind{"TLS1.3", mechanism}
 				server := newServer(t)
 				must(t, server.SetSessionIDContext([]byte("A")))
 				site, err := spec.NewSite(server, mechanism)
 				must(t, err)
-				sess12, sess13 := first(t, site, old.client(t)), first(t, site, recent.client(t))
+				sess12, sess13 := firstSession(t, site, old.client(t)), firstSession(t, site, recent.client(t))
 				for _, crossing := range []struct {
 					client  *openssl.Ctx
 					session *openssl.Session
@@ -1210,7 +1210,7 @@ func specVersionCrossings(t *testing.T, _ spec.Case) {
 					{old.client(t), sess13, tls.VersionTLS12},
 					{newClient(t), sess12, tls.VersionTLS13},
 				} {
-					m := connect(t, site, crossing.client, spec.Offer{Session: crossing.session, Server: within(second)}, "f")
+					m := specConnect(t, site, crossing.client, spec.Offer{Session: crossing.session, Server: serverWithin(second)}, "f")
 					if m.Server.Version != crossing.version {
 						t.Errorf("version %#x, want %#x", m.Server.Version, crossing.version)
 					}
@@ -1221,13 +1221,13 @@ func specVersionCrossings(t *testing.T, _ spec.Case) {
 }
 
 func specUndecryptable(t *testing.T, _ spec.Case) {
-	k := kind{"TLS1.2", spec.Ticket}
+	k := specKind{"TLS1.2", spec.Ticket}
 	site, client := k.site(t, "A", "none"), k.client(t)
-	sess := first(t, site, client)
+	sess := firstSession(t, site, client)
 	other := k.site(t, "A", "none") // with keys of its own
 	store := &spec.Store{}
 	must(t, other.Ctx.SetSessionStore(store))
-	m := dial(t, other, client, spec.Offer{Session: sess}, "f")
+	m := specDial(t, other, client, spec.Offer{Session: sess}, "f")
 	if m.Server.Resumption != openssl.ResumptionUndecryptable || store.Asked() != 0 {
 		t.Errorf("the server says %v, and has asked its store %d times", m.Server.Resumption, store.Asked())
 	}

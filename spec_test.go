@@ -157,10 +157,10 @@ func specProgram(t *testing.T, c spec.Case) {
 
 // ---- what the cases are made of ----
 
-// kind is where a case is run.
-type kind struct{ protocol, mechanism string }
+// specKind is where a case is run.
+type specKind struct{ protocol, mechanism string }
 
-func (k kind) version() uint16 {
+func (k specKind) version() uint16 {
 	for _, v := range versions {
 		if v.name == k.protocol {
 			return v.id
@@ -169,16 +169,16 @@ func (k kind) version() uint16 {
 	panic("no such protocol: " + k.protocol)
 }
 
-func (k kind) String() string { return k.protocol + "/" + k.mechanism }
+func (k specKind) String() string { return k.protocol + "/" + k.mechanism }
 
-// each runs f for every kind that keep does not refuse; nil keeps all.
-func each(t *testing.T, keep func(kind) bool, f func(t *testing.T, k kind)) {
+// eachKind runs f for every kind that keep does not refuse; nil keeps all.
+func eachKind(t *testing.T, keep func(specKind) bool, f func(t *testing.T, k specKind)) {
 	t.Helper()
 	for _, protocol := range spec.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			for _, mechanism := range spec.Mechanisms {
-				k := kind{protocol, mechanism}
+				k := specKind{protocol, mechanism}
 				if keep != nil && !keep(k) {
 					continue
 				}
@@ -192,22 +192,22 @@ func each(t *testing.T, keep func(kind) bool, f func(t *testing.T, k kind)) {
 }
 
 // eachProtocol runs f for both protocols, by tickets.
-func eachProtocol(t *testing.T, f func(t *testing.T, k kind)) {
+func eachProtocol(t *testing.T, f func(t *testing.T, k specKind)) {
 	t.Helper()
 	for _, protocol := range spec.Protocols {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
-			f(t, kind{protocol, spec.Ticket})
+			f(t, specKind{protocol, spec.Ticket})
 		})
 	}
 }
 
-func notExternal(k kind) bool { return k.mechanism != spec.External }
+func notExternal(k specKind) bool { return k.mechanism != spec.External }
 
-func tls13(k kind) bool { return k.protocol == "TLS1.3" }
+func isTLS13(k specKind) bool { return k.protocol == "TLS1.3" }
 
-// sid is a context by its name in the specification.
-func sid(name string) []byte {
+// specContext is a context by its name in the specification.
+func specContext(name string) []byte {
 	if name == "unset" {
 		return nil
 	}
@@ -215,18 +215,18 @@ func sid(name string) []byte {
 }
 
 // ctx is a server Ctx with a context and a verify mode.
-func (k kind) ctx(t testing.TB, sidCtx, verify string) *openssl.Ctx {
+func (k specKind) ctx(t testing.TB, sidCtx, verify string) *openssl.Ctx {
 	t.Helper()
 	c := newServer(t)
 	setVersion(t, c, k.version())
 	must(t, c.SetClientCAs(certs(t).pem))
 	must(t, c.SetVerify(spec.VerifyModes[verify]))
-	must(t, c.SetSessionIDContext(sid(sidCtx)))
+	must(t, c.SetSessionIDContext(specContext(sidCtx)))
 	must(t, spec.Plain(c))
 	return c
 }
 
-func (k kind) site(t testing.TB, sidCtx, verify string) *spec.Site {
+func (k specKind) site(t testing.TB, sidCtx, verify string) *spec.Site {
 	t.Helper()
 	site, err := spec.NewSite(k.ctx(t, sidCtx, verify), k.mechanism)
 	must(t, err)
@@ -234,14 +234,14 @@ func (k kind) site(t testing.TB, sidCtx, verify string) *spec.Site {
 }
 
 // joined is another Ctx for a site, to be switched to.
-func (k kind) joined(t testing.TB, site *spec.Site, sidCtx, verify string) *openssl.Ctx {
+func (k specKind) joined(t testing.TB, site *spec.Site, sidCtx, verify string) *openssl.Ctx {
 	t.Helper()
 	c := k.ctx(t, sidCtx, verify)
 	must(t, site.Join(c))
 	return c
 }
 
-func (k kind) client(t testing.TB) *openssl.Ctx {
+func (k specKind) client(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	c := newClient(t)
 	setVersion(t, c, k.version())
@@ -249,7 +249,7 @@ func (k kind) client(t testing.TB) *openssl.Ctx {
 }
 
 // bareClient has no certificate and verifies nothing.
-func (k kind) bareClient(t testing.TB) *openssl.Ctx {
+func (k specKind) bareClient(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	c, err := openssl.NewClientCtx()
 	must(t, err)
@@ -259,21 +259,21 @@ func (k kind) bareClient(t testing.TB) *openssl.Ctx {
 	return c
 }
 
-// connect is one connection whose outcome, in the letters of decisions.txt, is
-// known; dial is the same with Conns.
-func connect(t testing.TB, site *spec.Site, client *openssl.Ctx, o spec.Offer, want string) *spec.Meeting {
+// specConnect is one connection whose outcome, in the letters of decisions.txt, is
+// known; specDial is the same with Conns.
+func specConnect(t testing.TB, site *spec.Site, client *openssl.Ctx, o spec.Offer, want string) *spec.Meeting {
 	t.Helper()
 	m, err := site.Connect(client, o)
-	return checked(t, m, err, want)
+	return specChecked(t, m, err, want)
 }
 
-func dial(t testing.TB, site *spec.Site, client *openssl.Ctx, o spec.Offer, want string) *spec.Meeting {
+func specDial(t testing.TB, site *spec.Site, client *openssl.Ctx, o spec.Offer, want string) *spec.Meeting {
 	t.Helper()
 	m, err := site.Dial(client, o)
-	return checked(t, m, err, want)
+	return specChecked(t, m, err, want)
 }
 
-func checked(t testing.TB, m *spec.Meeting, err error, want string) *spec.Meeting {
+func specChecked(t testing.TB, m *spec.Meeting, err error, want string) *spec.Meeting {
 	t.Helper()
 	must(t, err)
 	t.Cleanup(m.Close)
@@ -283,20 +283,20 @@ func checked(t testing.TB, m *spec.Meeting, err error, want string) *spec.Meetin
 	return m
 }
 
-// first is a full handshake that leaves the client a session.
-func first(t testing.TB, site *spec.Site, client *openssl.Ctx) *openssl.Session {
+// firstSession is a full handshake that leaves the client a session.
+func firstSession(t testing.TB, site *spec.Site, client *openssl.Ctx) *openssl.Session {
 	t.Helper()
 	m, err := site.First(client, spec.Offer{})
-	checked(t, m, err, "f")
+	specChecked(t, m, err, "f")
 	if m.Session == nil {
 		t.Fatal("the client has no session")
 	}
 	return m.Session
 }
 
-// within puts the server's end of a connection into a context.
-func within(sidCtx string) func(*openssl.SSL) error {
-	return func(s *openssl.SSL) error { return s.SetSessionIDContext(sid(sidCtx)) }
+// serverWithin puts the server's end of a connection into a context.
+func serverWithin(sidCtx string) func(*openssl.SSL) error {
+	return func(s *openssl.SSL) error { return s.SetSessionIDContext(specContext(sidCtx)) }
 }
 
 // switchTo switches it to another Ctx.
@@ -307,13 +307,13 @@ func switchTo(c *openssl.Ctx) func(*openssl.SSL) error {
 // carries checks the context of the session that a connection runs in.
 func carries(t testing.TB, m *spec.Meeting, want string) {
 	t.Helper()
-	if got := m.Server.SessionIDContext; !bytes.Equal(got, sid(want)) {
+	if got := m.Server.SessionIDContext; !bytes.Equal(got, specContext(want)) {
 		t.Fatalf("the session carries %q, want %s", got, want)
 	}
 }
 
 // decided is the outcome in the decision tables, for a client with a certificate.
-func decided(t testing.TB, k kind, firstSid, secondSid, before, after string) string {
+func decided(t testing.TB, k specKind, firstSid, secondSid, before, after string) string {
 	t.Helper()
 	tables, err := spec.Tables()
 	must(t, err)
@@ -327,23 +327,23 @@ func decided(t testing.TB, k kind, firstSid, secondSid, before, after string) st
 	return ""
 }
 
-// want is an expectation of a case, for the linked version.
-func want(t testing.TB, c spec.Case, key string) string {
+// specWant is an expectation of a case, for the linked version.
+func specWant(t testing.TB, c spec.Case, key string) string {
 	t.Helper()
 	text, err := c.Want(key, openssl.Version().LinkedNumber)
 	must(t, err)
 	return text
 }
 
-func wantCount(t testing.TB, c spec.Case, key string, got int64) {
+func specCount(t testing.TB, c spec.Case, key string, got int64) {
 	t.Helper()
-	if text := want(t, c, key); fmt.Sprint(got) != text {
+	if text := specWant(t, c, key); fmt.Sprint(got) != text {
 		t.Errorf("%s: %d, want %s", key, got, text)
 	}
 }
 
-// tooLong checks that an error is libssl's 273 and nothing besides.
-func tooLong(t testing.TB, err error) *openssl.Error {
+// refusedTooLong checks that an error is libssl's 273 and nothing besides.
+func refusedTooLong(t testing.TB, err error) *openssl.Error {
 	t.Helper()
 	e, ok := errors.AsType[*openssl.Error](err)
 	if !ok || !errors.Is(err, openssl.ErrSessionIDContextTooLong) || len(e.Stack) != 1 {
