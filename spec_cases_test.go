@@ -563,6 +563,7 @@ func specPostHandshake(t *testing.T, _ spec.Case) {
 		} {
 			site, client := k.site(t, sidCtx, "none"), k.client(t)
 			must(t, site.Ctx.SetVerify(openssl.VerifyPeer|openssl.VerifyPostHandshake))
+			site.Forgets = sidCtx == "unset"
 			specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client)}, outcome)
 		}
 	})
@@ -1225,7 +1226,7 @@ func specUndecryptable(t *testing.T, _ spec.Case) {
 	site, client := k.site(t, "A", "none"), k.client(t)
 	sess := firstSession(t, site, client)
 	other := k.site(t, "A", "none") // with keys of its own
-	store := &spec.Store{}
+	store := spec.NewStore()
 	must(t, other.Ctx.SetSessionStore(store))
 	m := specDial(t, other, client, spec.Offer{Session: sess}, "f")
 	if m.Server.Resumption != openssl.ResumptionUndecryptable || store.Asked() != 0 {

@@ -230,6 +230,7 @@ func (k specKind) site(t testing.TB, sidCtx, verify string) *spec.Site {
 	t.Helper()
 	site, err := spec.NewSite(k.ctx(t, sidCtx, verify), k.mechanism)
 	must(t, err)
+	site.Forgets = sidCtx == "unset" && verify != "none"
 	return site
 }
 

@@ -164,6 +164,7 @@ func (r *Runner) Run(row Row) (result Result, err error) {
 	if err != nil {
 		return result, err
 	}
+	site.Forgets = row.First == "unset" && row.VerifyFirst != "none"
 	first, err := site.First(client, Offer{})
 	if err != nil {
 		return result, err

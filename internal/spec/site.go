@@ -27,6 +27,10 @@ type Site struct {
 	Ctx       *openssl.Ctx
 	Mechanism string
 	Store     *Store // nil unless the mechanism is External
+
+	// Forgets says that libssl is expected to keep no session: the server asks
+	// for certificates and has no context.
+	Forgets bool
 }
 
 // NewSite gives a server Ctx a mechanism.
@@ -36,7 +40,7 @@ func NewSite(c *openssl.Ctx, mechanism string) (*Site, error) {
 		return nil, err
 	}
 	if mechanism == External {
-		s.Store = &Store{}
+		s.Store = NewStore()
 		return s, c.SetSessionStore(s.Store)
 	}
 	return s, nil
@@ -63,13 +67,24 @@ func (s *Site) Join(c *openssl.Ctx) error {
 	return c.SetOptions(openssl.OptionNoTicket)
 }
 
-// Store is a SessionStore in memory.
+// Store is a SessionStore in memory. What is put there comes when it comes: no
+// handshake waits for it. So whoever looks for a session has some patience.
 type Store struct {
 	mu       sync.Mutex
 	ids      [][]byte
 	sessions [][]byte
 	asked    int
+	changed  chan struct{} // closed by the next Put
 }
+
+// NewStore is an empty store.
+func NewStore() *Store { return &Store{changed: make(chan struct{})} }
+
+// How long to wait for a session that should come, and for one that should not.
+const (
+	patience = 5 * time.Second
+	grace    = 50 * time.Millisecond
+)
 
 // Put keeps a session.
 func (s *Store) Put(_ context.Context, id, session []byte, _ time.Time) error {
@@ -77,20 +92,46 @@ func (s *Store) Put(_ context.Context, id, session []byte, _ time.Time) error {
 	defer s.mu.Unlock()
 	s.ids = append(s.ids, bytes.Clone(id))
 	s.sessions = append(s.sessions, bytes.Clone(session))
+	close(s.changed)
+	s.changed = make(chan struct{})
 	return nil
 }
 
-// Get finds a session.
-func (s *Store) Get(_ context.Context, id []byte) ([]byte, error) {
+// Get finds a session. One that is not there may be on its way.
+func (s *Store) Get(ctx context.Context, id []byte) ([]byte, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.asked++
-	for i := range s.ids {
-		if bytes.Equal(s.ids[i], id) {
-			return s.sessions[i], nil
+	s.mu.Unlock()
+	session := s.find(2*grace, func(stored, _ []byte) bool { return bytes.Equal(stored, id) })
+	if session == nil {
+		return nil, openssl.ErrSessionNotFound
+	}
+	return session, ctx.Err()
+}
+
+// find waits for a session that matches by what it was put under, or by itself.
+func (s *Store) find(wait time.Duration, matches func(id, session []byte) bool) []byte {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for seen, late := 0, false; ; {
+		s.mu.Lock()
+		for ; seen < len(s.ids); seen++ {
+			if matches(s.ids[seen], s.sessions[seen]) {
+				defer s.mu.Unlock()
+				return s.sessions[seen]
+			}
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if late {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			late = true
 		}
 	}
-	return nil, openssl.ErrSessionNotFound
 }
 
 // Delete forgets nothing: nobody here asks for that.
@@ -225,13 +266,28 @@ func call(f func(*openssl.SSL) error, s *openssl.SSL) error {
 	return f(s)
 }
 
-// answer gives libssl every session of the store: which of them it takes is
-// its decision.
+// answer gives libssl the session that the client offers, if the store was ever
+// given it, whatever its context: what to make of it is libssl's decision.
 func (s *Site) answer(server *openssl.SSL) error {
-	if s.Store == nil || len(server.OfferedSessionIDs()) == 0 {
+	if s.Store == nil {
 		return nil
 	}
-	for _, der := range s.Store.Sessions() {
+	wait := patience
+	if s.Forgets {
+		wait = grace
+	}
+	for _, id := range server.OfferedSessionIDs() {
+		der := s.Store.find(wait, func(_, session []byte) bool {
+			stored, err := openssl.ParseSession(session)
+			if err != nil {
+				return false
+			}
+			defer stored.Close()
+			return bytes.Equal(stored.ID(), id)
+		})
+		if der == nil {
+			continue
+		}
 		if err := server.AnswerSession(der); err != nil {
 			return err
 		}
