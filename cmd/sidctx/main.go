@@ -1,6 +1,7 @@
 // Command sidctx shows what a session id context does, with real connections:
 //
 //	sidctx demo [-break]
+//	sidctx matrix [-json] [-spec]
 //
 // Every subcommand has a file of its own.
 package main
@@ -24,6 +25,7 @@ type command struct {
 
 var commands = []command{
 	{"demo", "try to resume sessions within and across two tenants, and compare with what must happen", demo},
+	{"matrix", "compare what the linked libssl decides with the specification", matrix},
 }
 
 // errUsage is for a command line that cannot be understood; help has been printed.
