@@ -35,7 +35,7 @@ type Ctx struct {
 
 	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
 	present    sidContext     // sidCtx, or what Revoke has made of it
-	policy     [32]byte       // digest of what hosts of one context must share
+	policy     []byte         // of a frozen server: what hosts of one context must share
 	routed     bool           // connections are switched to it
 	listenOnly []string       // the setters called that a switch leaves behind
 

@@ -100,7 +100,7 @@ func (h *Hosts) admit(c *Ctx) error {
 // sharesSessions says whether sessions of one would be resumed at the other
 // although their policies differ.
 func (c *Ctx) sharesSessions(other *Ctx) bool {
-	return bytes.Equal(c.SessionIDContext(), other.SessionIDContext()) && c.policy != other.policy
+	return bytes.Equal(c.SessionIDContext(), other.SessionIDContext()) && !bytes.Equal(c.policy, other.policy)
 }
 
 func (h *Hosts) all() []*Ctx {

@@ -79,9 +79,13 @@ func (c *Ctx) Revoke() (generation uint64, err error) {
 		if next.Generation == 0 {
 			return errors.New("openssl: Revoke: there is no generation after the last")
 		}
-		parts, err := c.policyParts(ptr, ptr.facts())
-		if err != nil {
-			return err
+		// Of a frozen Ctx the parts are settled: libssl adds to its store what it
+		// looks up in a folder, while handshakes run.
+		parts := &digest{b: c.policy}
+		if !c.frozen {
+			if parts, err = c.policyParts(ptr, ptr.facts()); err != nil {
+				return err
+			}
 		}
 		c.derived, c.present = &next, next.sidContext(parts)
 		generation = next.Generation
@@ -193,7 +197,7 @@ func (c *Ctx) settlePolicy(ptr ctxPtr, facts ctxFacts) error {
 	if err != nil {
 		return err
 	}
-	c.policy = sha256.Sum256(parts.b)
+	c.policy = parts.b
 	if c.derived != nil {
 		if err := c.derive(ptr, c.derived, parts); err != nil {
 			return err
