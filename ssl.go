@@ -322,6 +322,13 @@ func (c *Ctx) mayBeRouted() error {
 	return nil
 }
 
+// presentSIDContext holds for a closed Ctx, too.
+func (c *Ctx) presentSIDContext() sidContext {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	return c.present
+}
+
 // configuredSIDContext holds for a closed Ctx, too: a connection may leave one.
 func (c *Ctx) configuredSIDContext() sidContext {
 	c.h.mu.Lock()
@@ -464,6 +471,9 @@ func (s *SSL) handshake() (Want, error) {
 	case s.waiting():
 		return WantInput, nil
 	}
+	if err := s.keepUp(); err != nil {
+		return WantNothing, err
+	}
 	s.suspended, s.hello, s.helloErr = false, nil, nil
 	room := s.out.room(largeBuffer)
 	t := s.settle(s.h.p.handshake(s.in.bytes(), s.eof, room))
@@ -477,6 +487,23 @@ func (s *SSL) handshake() (Want, error) {
 		return WantNothing, s.finish(t)
 	}
 	return WantNothing, s.readErr
+}
+
+// keepUp has a server that was made before Revoke follow it, until it has a
+// ClientHello: a client that keeps connections waiting must not outlast it.
+func (s *SSL) keepUp() error {
+	if s.client || s.own || s.decided || s.suspended {
+		return nil
+	}
+	present := s.ctx.presentSIDContext()
+	if present == s.sidCtx {
+		return nil
+	}
+	if err := s.h.p.setSessionIDContext(present.bytes()); err != nil {
+		return err
+	}
+	s.sidCtx = present
+	return nil
 }
 
 // finish is the end of the handshake.
