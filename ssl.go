@@ -452,6 +452,9 @@ func (s *SSL) accept(err error) error {
 // peer, tickets among it, is not sent.
 func (s *SSL) refuse(err error) {
 	s.fatal, s.readErr, s.mute = err, err, true
+	if s.state != nil {
+		s.state.HandshakeComplete = false
+	}
 	s.out.release()
 	s.spilled = 0
 }
