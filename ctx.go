@@ -357,8 +357,18 @@ func (c *Ctx) SetCipherSuites(list string) error { return c.setList(list, ctxPtr
 // SetGroups sets the groups for key exchange in order of preference, names
 // separated by colons.
 //
+// Connections that are switched to another Ctx keep the groups of the first.
+//
 // It is SSL_CTX_set1_groups_list.
-func (c *Ctx) SetGroups(list string) error { return c.setList(list, ctxPtr.setGroups) }
+func (c *Ctx) SetGroups(list string) error {
+	return c.setList(list, func(p ctxPtr, list string) error {
+		err := p.setGroups(list)
+		if err == nil {
+			c.listenOnly = append(c.listenOnly, "SetGroups")
+		}
+		return err
+	})
+}
 
 func (c *Ctx) setList(list string, set func(ctxPtr, string) error) error {
 	if strings.IndexByte(list, 0) >= 0 {
