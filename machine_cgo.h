@@ -513,6 +513,14 @@ static int64_t osl_session_ends(const osl_recipe *r, SSL_SESSION *s, int64_t aut
 	return ends;
 }
 
+/* osl_requires_peer says whether a certificate is required; without
+ * SSL_VERIFY_PEER the other bit means nothing. */
+static int osl_requires_peer(SSL *ssl) {
+	const int both = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+
+	return (SSL_get_verify_mode(ssl) & both) == both;
+}
+
 /* osl_session_check asks of a resumed session what libssl does not. */
 static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
@@ -520,7 +528,7 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	int64_t now = (int64_t)time(NULL);
 	osl_memo m;
 
-	if (r->checks && !peer && SSL_get_verify_mode(t->ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT)
+	if (r->checks && !peer && osl_requires_peer(t->ssl))
 		return OSL_NO_CERTIFICATE;
 	if (r->checks && peer && osl_not_after(peer, now) <= now)
 		return OSL_CERTIFICATE_EXPIRED;

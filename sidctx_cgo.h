@@ -459,7 +459,7 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 			t->resumption = OSL_EXPIRED;
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		}
-		if (r->checks && SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT && !SSL_SESSION_get0_peer(s))
+		if (r->checks && osl_requires_peer(ssl) && !SSL_SESSION_get0_peer(s))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 	}
 	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
