@@ -541,17 +541,32 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	return OSL_FINE;
 }
 
-/* osl_session_cap bounds the life of a session that a handshake has made, before
- * the client knows of it. Never below a second: libssl takes 0 badly. */
-static void osl_session_cap(osl_ssl *t, SSL_SESSION *s) {
-	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
-	int64_t now = (int64_t)time(NULL), left;
-
-	if (!s || !osl_recipe_caps(r) || SSL_version(t->ssl) >= TLS1_3_VERSION)
+/* osl_session_shorten bounds the life of a session that is looked up by its id,
+ * where no callback can decline it: libssl itself has to. Before 3.5 it resumes
+ * in the last second, too, so that one is taken off. Never below a second:
+ * libssl takes 0 badly. A session with nothing left has been made long ago. */
+static void osl_session_shorten(SSL_SESSION *s, int64_t left) {
+	if (left > SSL_SESSION_get_timeout(s))
 		return;
-	left = osl_session_ends(r, s, osl_session_time(s), now) - now;
-	if (left < SSL_SESSION_get_timeout(s))
-		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
+	SSL_SESSION_set_timeout(s, left < 3 ? 1 : (long)left - 1);
+	if (left < 2)
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+		SSL_SESSION_set_time_ex(s, SSL_SESSION_get_time_ex(s) - 3);
+#else
+		SSL_SESSION_set_time(s, SSL_SESSION_get_time(s) - 3);
+#endif
+}
+
+/* osl_session_cap bounds the life of a TLS 1.2 session that a handshake has
+ * made, before the client knows of it. */
+static void osl_session_cap(SSL *ssl, SSL_SESSION *s) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	int64_t made;
+
+	if (!s || !osl_recipe_caps(r) || SSL_version(ssl) >= TLS1_3_VERSION)
+		return;
+	made = osl_session_time(s);
+	osl_session_shorten(s, osl_session_ends(r, s, made, (int64_t)time(NULL)) - made);
 }
 
 /* osl_judge_timeout sees an expired session go: libssl takes it out of the cache
@@ -580,7 +595,7 @@ static void osl_judge(osl_ssl *t) {
 		return;
 	}
 	if (SSL_is_server(t->ssl))
-		osl_session_cap(t, SSL_get_session(t->ssl));
+		osl_session_cap(t->ssl, SSL_get_session(t->ssl));
 	if (t->timeouts >= 0)
 		osl_judge_timeout(t);
 	if (t->resumption != OSL_OTHER)

@@ -423,7 +423,9 @@ static int osl_ticket_sealing(SSL *ssl, void *arg) {
 	memcpy(m.tag, osl_memo_tag, sizeof m.tag);
 	m.ends = osl_session_ends(r, s, m.authenticated, now);
 	left = m.ends - now;
-	if (left < SSL_SESSION_get_timeout(s))
+	if (SSL_version(ssl) >= TLS1_3_VERSION && SSL_get_options(ssl) & SSL_OP_NO_TICKET)
+		osl_session_shorten(s, left);
+	else if (left < SSL_SESSION_get_timeout(s))
 		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
 	return SSL_SESSION_set1_ticket_appdata(s, &m, sizeof m);
 }
@@ -510,6 +512,7 @@ static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
 	/* A TLS 1.3 ticket that is no id is never looked up. */
 	if (SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
 		return 0;
+	osl_session_cap(ssl, s); /* before it is written down */
 	id = SSL_SESSION_get_id(s, &id_n);
 	sid = SSL_SESSION_get0_id_context(s, &sid_n);
 	if ((der_n = i2d_SSL_SESSION(s, NULL)) <= 0)
