@@ -4,6 +4,7 @@ package openssl
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type Ctx struct {
 	trustSet  bool // somebody said whom to trust
 	crls      []byte
 	locations []string // of trust that libssl looks up when it verifies
+	confs     []string // commands and values, and what the files hold that they name
 	alpn      []byte
 
 	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
@@ -466,8 +468,23 @@ func (c *Ctx) Conf(cmd, value string) error {
 			return fmt.Errorf("openssl: SSL_CONF_cmd: %q does not take %q: %w", cmd, value, err)
 		}
 		c.fingerprint.add("conf", cmd, value)
+		c.confs = append(c.confs, cmd, value, confContent(cmd, value))
 		return nil
 	})
+}
+
+// confContent is a hash of the file that a command has read, certificates of CAs
+// for one: a policy that knew its name only would not see it change.
+func confContent(cmd, value string) string {
+	if !strings.HasSuffix(strings.ToLower(cmd), "file") {
+		return ""
+	}
+	content, err := os.ReadFile(value)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(content)
+	return string(sum[:])
 }
 
 // SSL_CONF_cmd's answers; its manual knows them as numbers only.

@@ -29,7 +29,8 @@ type SessionPolicy struct {
 // DeriveSessionIDContext has the session id context be a hash of everything
 // that a session must not cross: p, the names and issuer of each certificate (so
 // that a renewed one keeps its sessions), verify mode and depth, every CA and
-// revocation list, the names of CAs that are sent, ALPN and the versions. It is
+// revocation list, the names of CAs that are sent, ALPN, the versions, the security
+// level and what Conf was told. Of a folder of CAs it knows the name only. It is
 // 32 bytes, equal on every machine that is configured alike. What c is told
 // afterwards is hashed, too: the context is settled when c freezes.
 //
@@ -156,6 +157,12 @@ func (c *Ctx) policyParts(ptr ctxPtr, facts ctxFacts) (*digest, error) {
 	d.set(id.crls)
 	d.set(id.caNames)
 	d.list(locations)
+	var confs [][]byte
+	for _, part := range c.confs {
+		confs = append(confs, []byte(part))
+	}
+	d.list(confs)
+	d.number(uint64(int64(facts.securityLevel)))
 	d.part(c.alpn)
 	d.number(uint64(int64(facts.minVersion)))
 	d.number(uint64(int64(facts.maxVersion)))
