@@ -756,6 +756,17 @@ static osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1);
 }
 
+/* osl_ssl_spoil has the connection's session forgotten: nobody resumes it any
+ * more. SSL_CTX_remove_session. */
+static void osl_ssl_spoil(osl_ssl *t) {
+	SSL_SESSION *s = SSL_get_session(t->ssl);
+
+	osl_enter();
+	if (s)
+		SSL_CTX_remove_session(t->listener, s);
+	osl_sweep();
+}
+
 static void osl_ssl_refuse(osl_ssl *t, int alert) {
 	t->refuse = alert;
 }

@@ -449,8 +449,9 @@ func (s *SSL) accept(err error) error {
 }
 
 // refuse ends a connection that libssl has accepted. What it has made for the
-// peer, tickets among it, is not sent.
+// peer, tickets among it, is not sent, and its session is forgotten.
 func (s *SSL) refuse(err error) {
+	s.h.p.spoilSession()
 	s.fatal, s.readErr, s.mute = err, err, true
 	if s.state != nil {
 		s.state.HandshakeComplete = false
