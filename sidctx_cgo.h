@@ -457,6 +457,8 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 		/* Without a memo it was made elsewhere, with the same keys. */
 		if (!osl_memo_read(s, &m))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
+		if (osl_from_the_future(m.authenticated, now))
+			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		if (m.ends <= now || osl_session_ends(r, s, m.authenticated, now) <= now) {
 			t->resumption = OSL_EXPIRED;
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
@@ -568,6 +570,10 @@ static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n) 
 
 	if (made.fail)
 		return made.fail;
+	if (osl_from_the_future(osl_session_time(made.session), (int64_t)time(NULL))) {
+		SSL_SESSION_free(made.session);
+		return NULL;
+	}
 	if (t->answers_n == OSL_MAX_IDS)
 		SSL_SESSION_free(t->answers[--t->answers_n]);
 	t->answers[t->answers_n++] = made.session;
