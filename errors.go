@@ -149,5 +149,7 @@ var (
 	errNilSession = errors.New("openssl: the Session is nil: take one from Conn.Session or ParseSession")
 	errNilWire    = errors.New("openssl: the wire is nil: a Conn needs a net.Conn to speak over")
 
+	errSealBroken = fmt.Errorf("openssl: a stored session does not open: %w", ErrSessionNotFound)
+
 	errShutdown = errors.New("openssl: write after close_notify")
 )
