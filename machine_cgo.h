@@ -99,6 +99,7 @@ typedef struct {
 	osl_offer offer;
 	int resumption;
 	int refused;
+	int forget; /* the session that was offered, in TLS 1.3 */
 	long timeouts; /* of the listener, before the decision */
 
 	/* An external store's side. */
@@ -770,6 +771,17 @@ static void osl_ssl_spoil(osl_ssl *t) {
 	osl_enter();
 	if (s)
 		SSL_CTX_remove_session(t->listener, s);
+	/* TLS 1.3 has made a new one out of what the client has offered. */
+	if (s && SSL_is_server(t->ssl) && SSL_session_reused(t->ssl) && SSL_version(t->ssl) >= TLS1_3_VERSION) {
+		SSL_SESSION *offered = SSL_SESSION_dup(s);
+		size_t i;
+
+		for (i = 0; offered && i < t->offer.ids_n; i++)
+			if (SSL_SESSION_set1_id(offered, t->offer.ids[i], sizeof t->offer.ids[i]))
+				SSL_CTX_remove_session(t->listener, offered);
+		SSL_SESSION_free(offered);
+		t->forget = t->offer.ids_n > 0;
+	}
 	osl_sweep();
 }
 

@@ -587,6 +587,10 @@ static size_t osl_ssl_spoilt(osl_ssl *t, unsigned char *id) {
 	const unsigned char *p;
 	unsigned int n;
 
+	if (t->forget) {
+		memcpy(id, t->offer.ids[0], sizeof t->offer.ids[0]);
+		return sizeof t->offer.ids[0];
+	}
 	if (!s || !(p = SSL_SESSION_get_id(s, &n)) || !n || SSL_SESSION_is_resumable(s))
 		return 0;
 	memcpy(id, p, n);
