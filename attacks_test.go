@@ -1159,7 +1159,7 @@ func parsePEM(t testing.TB, p []byte) *x509.Certificate {
 // revocationList is a CA's, in PEM.
 func revocationList(t testing.TB, ca *authority, number int64, serials ...*big.Int) []byte {
 	t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	list := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Hour + time.Duration(number)*time.Minute), NextUpdate: time.Now().Add(time.Hour)}
 	for _, serial := range serials {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
 			x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.Now().Add(-time.Minute)})
