@@ -276,8 +276,8 @@ type visit struct {
 	prepare func(client *openssl.Conn) // before the client's
 }
 
-// outcome is what a visit came to.
-type outcome struct {
+// encounter is what a visit came to.
+type encounter struct {
 	visit                visit
 	client, server       openssl.ConnectionState
 	clientErr, serverErr error
@@ -285,7 +285,7 @@ type outcome struct {
 	session              []byte // the newest, in DER; nil for none
 }
 
-func (a *arena) visit(server *openssl.Ctx, v visit) (o outcome) {
+func (a *arena) visit(server *openssl.Ctx, v visit) (o encounter) {
 	a.Helper()
 	o.visit = v
 	near, far := a.wire(a)
@@ -364,12 +364,12 @@ func (a *arena) lookup(session []byte) []byte {
 	return sess.ID()
 }
 
-func (o outcome) String() string {
+func (o encounter) String() string {
 	return "a visit of " + o.visit.cert.String() + " to \"" + o.visit.name + "\""
 }
 
 // resumed fails the test unless the visit resumed its session.
-func (a *arena) resumed(o outcome) outcome {
+func (a *arena) resumed(o encounter) encounter {
 	a.Helper()
 	if o.clientErr != nil || o.serverErr != nil || !o.client.DidResume || !o.server.DidResume || !o.heard {
 		a.Fatalf("%v was not resumed (%v): client %v, server %v", o, o.server.Resumption, o.clientErr, o.serverErr)
@@ -379,7 +379,7 @@ func (a *arena) resumed(o outcome) outcome {
 
 // full fails the test unless the visit was an ordinary full handshake, with the
 // host's own certificate and the client's, asked for again.
-func (a *arena) full(o outcome) outcome {
+func (a *arena) full(o encounter) encounter {
 	a.Helper()
 	switch {
 	case o.clientErr != nil || o.serverErr != nil || !o.heard:
@@ -396,7 +396,7 @@ func (a *arena) full(o outcome) outcome {
 }
 
 // refused fails the test unless the server let nobody in.
-func (a *arena) refused(o outcome) outcome {
+func (a *arena) refused(o encounter) encounter {
 	a.Helper()
 	if o.serverErr == nil || o.clientErr == nil || o.heard || o.server.DidResume {
 		a.Fatalf("%v got in (resumed: %v): client %v, server %v", o, o.server.DidResume, o.clientErr, o.serverErr)

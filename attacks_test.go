@@ -594,7 +594,7 @@ func a26(a *arena) {
 		return map[string]*openssl.Ctx{"a.test": one, "b.test": two}[hello.ServerName], nil
 	}, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
 	a.ready(listener, one, two)
-	go1 := func(v visit, retry bool) outcome {
+	go1 := func(v visit, retry bool) encounter {
 		asked = 0
 		v.client = a.retrying(v.cert, retry)
 		o := a.visit(listener, v)
@@ -1296,7 +1296,7 @@ func (j *jar) Put(key string, s *openssl.Session) {
 }
 
 // notOffered fails the test if a client has offered a session.
-func (a *arena) notOffered(o outcome) {
+func (a *arena) notOffered(o encounter) {
 	a.Helper()
 	if o.server.DidResume || o.client.DidResume || o.server.Resumption != openssl.ResumptionNotOffered {
 		a.Fatalf("%v has offered a session: %v", o, o.server.Resumption)

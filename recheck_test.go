@@ -19,7 +19,7 @@ import (
 )
 
 // passed fails the test unless both ends were content.
-func (a *arena) passed(o outcome) outcome {
+func (a *arena) passed(o encounter) encounter {
 	a.Helper()
 	if o.clientErr != nil || o.serverErr != nil || !o.heard {
 		a.Fatalf("%v: client %v, server %v", o, o.clientErr, o.serverErr)
@@ -133,7 +133,7 @@ func TestRequiredCertificate(t *testing.T) {
 }
 
 // refusedResumption fails the test unless a re-check has ended the connection.
-func (a *arena) refusedResumption(o outcome) outcome {
+func (a *arena) refusedResumption(o encounter) encounter {
 	a.Helper()
 	if !errors.Is(o.serverErr, openssl.ErrResumptionRefused) || o.heard || o.server.HandshakeComplete {
 		a.Fatalf("%v: resumed %v, heard %v, server %v", o, o.server.DidResume, o.heard, o.serverErr)
@@ -281,7 +281,7 @@ func TestRevocationLists(t *testing.T) {
 				}
 			}
 		}
-		says := func(o outcome, reason string) {
+		says := func(o encounter, reason string) {
 			a.Helper()
 			var failed *openssl.VerifyError
 			if !errors.As(o.serverErr, &failed) || failed.Reason != reason {
