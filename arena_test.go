@@ -31,7 +31,7 @@ type mechanism struct {
 	stateful bool
 }
 
-var mechanisms = []mechanism{
+var attackMechanisms = []mechanism{
 	{"TLS1.2/ticket", tls.VersionTLS12, false},
 	{"TLS1.2/id", tls.VersionTLS12, true},
 	{"TLS1.3/ticket", tls.VersionTLS13, false},
@@ -265,8 +265,8 @@ func (a *arena) client(cert *identity, verify bool) *openssl.Ctx {
 	return c
 }
 
-// visit is one connection of a client.
-type visit struct {
+// guest is one connection of a client.
+type guest struct {
 	name    string // whom it calls and expects; empty for nobody
 	cert    *identity
 	session []byte // to offer, in DER
@@ -278,14 +278,14 @@ type visit struct {
 
 // encounter is what a visit came to.
 type encounter struct {
-	visit                visit
+	visit                guest
 	client, server       openssl.ConnectionState
 	clientErr, serverErr error
 	heard                bool   // the client has been served
 	session              []byte // the newest, in DER; nil for none
 }
 
-func (a *arena) visit(server *openssl.Ctx, v visit) (o encounter) {
+func (a *arena) visit(server *openssl.Ctx, v guest) (o encounter) {
 	a.Helper()
 	o.visit = v
 	near, far := a.wire(a)
@@ -356,7 +356,7 @@ func (a *arena) visit(server *openssl.Ctx, v visit) (o encounter) {
 func (a *arena) lookup(session []byte) []byte {
 	a.Helper()
 	if a.m.version == tls.VersionTLS13 {
-		return ticketOf(a, session)
+		return ticketIn(a, session)
 	}
 	sess, err := openssl.ParseSession(session)
 	must(a, err)
@@ -416,16 +416,16 @@ type place struct {
 // whoever may enter does so by a full handshake, the stale session in hand.
 func (a *arena) crossing(from, to place, required bool) {
 	a.Helper()
-	first := a.full(a.visit(from.server, visit{name: from.name, cert: from.cert}))
+	first := a.full(a.visit(from.server, guest{name: from.name, cert: from.cert}))
 	session := first.session
-	again := a.resumed(a.visit(from.server, visit{name: from.name, cert: from.cert, session: session}))
+	again := a.resumed(a.visit(from.server, guest{name: from.name, cert: from.cert, session: session}))
 	if again.session != nil {
 		session = again.session
 	}
 	if required {
-		a.refused(a.visit(to.server, visit{name: to.name, cert: from.cert, session: session}))
+		a.refused(a.visit(to.server, guest{name: to.name, cert: from.cert, session: session}))
 	}
-	next := a.full(a.visit(to.server, visit{name: to.name, cert: to.cert, session: session}))
+	next := a.full(a.visit(to.server, guest{name: to.name, cert: to.cert, session: session}))
 	if to.cert != nil && len(next.server.PeerCertificates) == 0 {
 		a.Fatalf("%v: the server did not ask for a certificate", next)
 	}
@@ -433,8 +433,8 @@ func (a *arena) crossing(from, to place, required bool) {
 		a.Fatalf("two places share the context %x", got)
 	}
 	// What the new handshake has made belongs to the second place alone.
-	a.resumed(a.visit(to.server, visit{name: to.name, cert: to.cert, session: next.session}))
-	a.resumed(a.visit(from.server, visit{name: from.name, cert: from.cert, session: session}))
+	a.resumed(a.visit(to.server, guest{name: to.name, cert: to.cert, session: next.session}))
+	a.resumed(a.visit(from.server, guest{name: from.name, cert: from.cert, session: session}))
 }
 
 // ---- a store ----
@@ -544,8 +544,8 @@ const (
 	fieldTicket   = 10
 )
 
-// sessionFields takes a session apart.
-func sessionFields(t testing.TB, der []byte) (fields []asn1.RawValue) {
+// fieldsOf takes a session apart.
+func fieldsOf(t testing.TB, der []byte) (fields []asn1.RawValue) {
 	t.Helper()
 	var all asn1.RawValue
 	_, err := asn1.Unmarshal(der, &all)
@@ -564,7 +564,7 @@ func editSession(t testing.TB, der []byte, tag int, content []byte) []byte {
 	t.Helper()
 	var body []byte
 	done := false
-	for _, f := range sessionFields(t, der) {
+	for _, f := range fieldsOf(t, der) {
 		if f.Class == asn1.ClassContextSpecific && f.Tag == tag {
 			f.FullBytes, f.Bytes, done = nil, content, true
 		}
@@ -594,10 +594,10 @@ func integer(t testing.TB, n int64) []byte {
 	return der
 }
 
-// ticketOf is the ticket in a client's session.
-func ticketOf(t testing.TB, der []byte) []byte {
+// ticketIn is the ticket in a client's session.
+func ticketIn(t testing.TB, der []byte) []byte {
 	t.Helper()
-	for _, f := range sessionFields(t, der) {
+	for _, f := range fieldsOf(t, der) {
 		if f.Class == asn1.ClassContextSpecific && f.Tag == fieldTicket {
 			var ticket []byte
 			_, err := asn1.Unmarshal(f.Bytes, &ticket)
@@ -620,12 +620,12 @@ func tcpWire(t testing.TB) (near, far net.Conn) { return tcpPair(t) }
 
 // memoryWire is two ends of a wire with room for everything.
 func memoryWire(testing.TB) (near, far net.Conn) {
-	up, down := newStream(), newStream()
+	up, down := newFlow(), newFlow()
 	return &memoryEnd{in: down, out: up}, &memoryEnd{in: up, out: down}
 }
 
-// stream is bytes one way.
-type stream struct {
+// flow is bytes one way.
+type flow struct {
 	mu    sync.Mutex
 	b     []byte
 	ended bool
@@ -633,9 +633,9 @@ type stream struct {
 	turn  chan struct{} // closed when anything changes
 }
 
-func newStream() *stream { return &stream{turn: make(chan struct{})} }
+func newFlow() *flow { return &flow{turn: make(chan struct{})} }
 
-func (s *stream) change(f func()) {
+func (s *flow) change(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
@@ -643,7 +643,7 @@ func (s *stream) change(f func()) {
 	s.turn = make(chan struct{})
 }
 
-func (s *stream) read(p []byte) (int, error) {
+func (s *flow) read(p []byte) (int, error) {
 	for {
 		s.mu.Lock()
 		n := copy(p, s.b)
@@ -671,7 +671,7 @@ func (s *stream) read(p []byte) (int, error) {
 }
 
 // memoryEnd is a net.Conn.
-type memoryEnd struct{ in, out *stream }
+type memoryEnd struct{ in, out *flow }
 
 func (m *memoryEnd) Read(p []byte) (int, error) { return m.in.read(p) }
 

@@ -39,13 +39,13 @@ type attack struct {
 	waits bool // for the clock: all at once
 }
 
-// where is which mechanisms an attack is about.
+// where is which attackMechanisms an attack is about.
 type where int
 
 const (
 	everywhere where = iota
 	once             // it is about the API, or makes its own rounds
-	tickets
+	onTickets
 	stateful
 	tls13
 )
@@ -53,8 +53,8 @@ const (
 func (w where) holds(m mechanism) bool {
 	switch w {
 	case once:
-		return m == mechanisms[0]
-	case tickets:
+		return m == attackMechanisms[0]
+	case onTickets:
 		return !m.stateful
 	case stateful:
 		return m.stateful
@@ -93,9 +93,9 @@ var attacks = []attack{
 	{"A26", "HelloRetryRequest", tls13, a26, false},
 	{"A27", "second_hello_says_otherwise", tls13, a27, false},
 	{"A28", "private_keys_same_context", everywhere, a28, false},
-	{"A29", "broken_tickets", tickets, a29, false},
-	{"A30", "keys_rotated_or_forged", tickets, a30, false},
-	{"A31", "ticket_of_another_version", tickets, a31, false},
+	{"A29", "broken_tickets", onTickets, a29, false},
+	{"A30", "keys_rotated_or_forged", onTickets, a30, false},
+	{"A31", "ticket_of_another_version", onTickets, a31, false},
 	{"A32", "store_shared_same_label", stateful, a32, false},
 	{"A33", "store_shared_lookups", stateful, a33, false},
 	{"A34", "store_returns_another_session", stateful, a34, false},
@@ -148,7 +148,7 @@ func TestAttacks(t *testing.T) {
 			t.Parallel()
 			var waiting sync.WaitGroup
 			defer waiting.Wait()
-			for _, m := range mechanisms {
+			for _, m := range attackMechanisms {
 				if !row.in.holds(m) {
 					continue
 				}
@@ -181,7 +181,7 @@ func TestAttacksAfterRevoke(t *testing.T) {
 				}
 				t.Run(row.id+"_"+row.name, func(t *testing.T) {
 					t.Parallel()
-					for _, m := range mechanisms {
+					for _, m := range attackMechanisms {
 						if !row.in.holds(m) {
 							continue
 						}
@@ -242,9 +242,9 @@ func TestWhatIsNotOffered(t *testing.T) {
 			}
 		}
 	}
-	a := newArena(t, mechanisms[2], memoryWire)
-	o := a.full(a.visit(a.host("a.test"), visit{name: "a.test"}))
-	for _, f := range sessionFields(t, o.session) {
+	a := newArena(t, attackMechanisms[2], memoryWire)
+	o := a.full(a.visit(a.host("a.test"), guest{name: "a.test"}))
+	for _, f := range fieldsOf(t, o.session) {
 		if f.Class == 2 && f.Tag == 15 {
 			t.Error("a session allows early data")
 		}
@@ -258,8 +258,8 @@ func a01(a *arena) {
 	a.ready(listener, host)
 	a.ready(nil, one, two)
 	for _, pair := range [][2]*openssl.Ctx{{listener, listener}, {one, two}} {
-		o := a.full(a.visit(pair[0], visit{name: "a.test", cert: cast.cliA}))
-		o = a.resumed(a.visit(pair[1], visit{name: "a.test", cert: cast.cliA, session: o.session}))
+		o := a.full(a.visit(pair[0], guest{name: "a.test", cert: cast.cliA}))
+		o = a.resumed(a.visit(pair[1], guest{name: "a.test", cert: cast.cliA, session: o.session}))
 		if len(o.server.PeerCertificates) == 0 || o.server.PeerCertificates[0].Subject.CommonName != "client A" {
 			a.Fatalf("resumed as %v", o.server.PeerCertificates)
 		}
@@ -365,11 +365,11 @@ func a13(a *arena) {
 	if got := c.SessionIDContext(); string(got) != long+"1" {
 		a.Fatalf("a refused context has left %q", got)
 	}
-	o := a.full(a.visit(c, visit{name: "a.test"}))
+	o := a.full(a.visit(c, guest{name: "a.test"}))
 	if string(o.server.SessionIDContext) != long+"1" {
 		a.Fatalf("the session is of %q", o.server.SessionIDContext)
 	}
-	a.resumed(a.visit(c, visit{name: "a.test", session: o.session}))
+	a.resumed(a.visit(c, guest{name: "a.test", session: o.session}))
 }
 
 func a14(a *arena) {
@@ -410,7 +410,7 @@ func a18(a *arena) {
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two}, named("a.test"))
 	a.ready(listener, one, two)
 	a.crossing(place{listener, "a.test", nil}, place{listener, "b.test", nil}, false)
-	o := a.full(a.visit(listener, visit{name: "a.test"}))
+	o := a.full(a.visit(listener, guest{name: "a.test"}))
 	if got, want := o.server.SessionIDContext, one.SessionIDContext(); !bytes.Equal(got, want) {
 		a.Fatalf("the session is of context %x, the host of %x", got, want)
 	}
@@ -443,9 +443,9 @@ func a21(a *arena) {
 	must(a, hosts.Add("a.test", one))
 	listener := a.hosted(hosts)
 	a.ready(listener, one)
-	first := a.full(a.visit(listener, visit{name: "a.test"}))
+	first := a.full(a.visit(listener, guest{name: "a.test"}))
 	for _, name := range []string{"x.test", ""} {
-		o := a.refused(a.visit(listener, visit{name: name, session: first.session}))
+		o := a.refused(a.visit(listener, guest{name: name, session: first.session}))
 		var alert tls.AlertError
 		if !errors.As(o.clientErr, &alert) || alert != 112 {
 			a.Fatalf("%q: the client hears %v", name, o.clientErr)
@@ -455,9 +455,9 @@ func a21(a *arena) {
 	must(a, hosts.SetDefault(fallback))
 	a.ready(nil, fallback)
 	a.crossing(place{listener, "x.test", nil}, place{listener, "a.test", nil}, false)
-	o := a.full(a.visit(listener, visit{name: "x.test"}))
-	a.resumed(a.visit(listener, visit{name: "y.test", session: o.session}))
-	a.full(a.visit(listener, visit{name: "a.test", session: o.session}))
+	o := a.full(a.visit(listener, guest{name: "x.test"}))
+	a.resumed(a.visit(listener, guest{name: "y.test", session: o.session}))
+	a.full(a.visit(listener, guest{name: "a.test", session: o.session}))
 }
 
 func a22(a *arena) {
@@ -471,9 +471,9 @@ func a22(a *arena) {
 	listener := a.hosted(hosts)
 	a.ready(listener, strict, open)
 	for _, name := range []string{"b.test", "B.TEST", "m.w.test", "M.W.tEsT", "XN--BCHER-KVA.test"} {
-		a.refused(a.visit(listener, visit{name: name}))
-		o := a.full(a.visit(listener, visit{name: name, cert: cast.cliB}))
-		a.resumed(a.visit(listener, visit{name: "b.TEST", cert: cast.cliB, session: o.session}))
+		a.refused(a.visit(listener, guest{name: name}))
+		o := a.full(a.visit(listener, guest{name: name, cert: cast.cliB}))
+		a.resumed(a.visit(listener, guest{name: "b.TEST", cert: cast.cliB, session: o.session}))
 	}
 	// A trailing dot, which this library's own client takes off.
 	answer, err := a.say(listener, a.hello("b.test", nil).with(0, sniList("b.test.")).record())
@@ -489,7 +489,7 @@ func a23(a *arena) {
 	one := a.host("a.test")
 	listener := a.listener(map[string]*openssl.Ctx{"": one, "a.test": one})
 	a.ready(listener, one)
-	first := a.full(a.visit(listener, visit{name: "a.test"}))
+	first := a.full(a.visit(listener, guest{name: "a.test"}))
 	const decode, illegal tls.AlertError = 50, 47
 	for what, c := range map[string]struct {
 		body  []byte
@@ -529,7 +529,7 @@ func a23(a *arena) {
 	if _, ok := alertOf(answer); !ok || err == nil {
 		a.Errorf("two extensions: answer %x, %v", answer, err)
 	}
-	a.full(a.visit(listener, visit{name: "a.test"}))
+	a.full(a.visit(listener, guest{name: "a.test"}))
 }
 
 func a24(a *arena) {
@@ -538,9 +538,9 @@ func a24(a *arena) {
 	a.ready(listener, open, strict)
 	for _, records := range []bool{true, false} {
 		crumbs := func(w net.Conn) net.Conn { return &splitWire{Conn: w, records: records} }
-		a.refused(a.visit(listener, visit{name: "b.test", wrap: crumbs}))
-		o := a.full(a.visit(listener, visit{name: "b.test", cert: cast.cliB, wrap: crumbs}))
-		a.resumed(a.visit(listener, visit{name: "b.test", cert: cast.cliB, session: o.session, wrap: crumbs}))
+		a.refused(a.visit(listener, guest{name: "b.test", wrap: crumbs}))
+		o := a.full(a.visit(listener, guest{name: "b.test", cert: cast.cliB, wrap: crumbs}))
+		a.resumed(a.visit(listener, guest{name: "b.test", cert: cast.cliB, session: o.session, wrap: crumbs}))
 	}
 }
 
@@ -561,8 +561,8 @@ func a25(a *arena) {
 			}
 		}
 	}
-	o := a.full(a.visit(listener, visit{name: "c.test", look: look}))
-	a.resumed(a.visit(listener, visit{name: "c.test", session: o.session, look: look}))
+	o := a.full(a.visit(listener, guest{name: "c.test", look: look}))
+	a.resumed(a.visit(listener, guest{name: "c.test", session: o.session, look: look}))
 	if hosts.Serves(nil, "c.test") {
 		a.Error("no connection serves")
 	}
@@ -594,7 +594,7 @@ func a26(a *arena) {
 		return map[string]*openssl.Ctx{"a.test": one, "b.test": two}[hello.ServerName], nil
 	}, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
 	a.ready(listener, one, two)
-	go1 := func(v visit, retry bool) encounter {
+	go1 := func(v guest, retry bool) encounter {
 		asked = 0
 		v.client = a.retrying(v.cert, retry)
 		o := a.visit(listener, v)
@@ -608,11 +608,11 @@ func a26(a *arena) {
 		return o
 	}
 	for _, retry := range [][2]bool{{true, false}, {false, true}, {true, true}} {
-		first := a.full(go1(visit{name: "a.test"}, retry[0]))
-		a.resumed(go1(visit{name: "a.test", session: first.session}, retry[1]))
-		a.refused(go1(visit{name: "b.test", session: first.session}, retry[1]))
-		o := a.full(go1(visit{name: "b.test", cert: cast.cliB, session: first.session}, retry[1]))
-		a.resumed(go1(visit{name: "b.test", cert: cast.cliB, session: o.session}, retry[1]))
+		first := a.full(go1(guest{name: "a.test"}, retry[0]))
+		a.resumed(go1(guest{name: "a.test", session: first.session}, retry[1]))
+		a.refused(go1(guest{name: "b.test", session: first.session}, retry[1]))
+		o := a.full(go1(guest{name: "b.test", cert: cast.cliB, session: first.session}, retry[1]))
+		a.resumed(go1(guest{name: "b.test", cert: cast.cliB, session: o.session}, retry[1]))
 	}
 }
 
@@ -620,7 +620,7 @@ func a27(a *arena) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two},
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
-	first := a.full(a.visit(listener, visit{name: "a.test", client: a.retrying(nil, false)}))
+	first := a.full(a.visit(listener, guest{name: "a.test", client: a.retrying(nil, false)}))
 	for what, edit := range map[string]struct{ from, to []byte }{
 		"name":     {[]byte("a.test"), []byte("b.test")},
 		"version":  {[]byte{0, 43, 0, 3, 2, 3, 4}, []byte{0, 43, 0, 3, 2, 3, 3}},
@@ -689,23 +689,23 @@ func a27(a *arena) {
 
 func a28(a *arena) {
 	one, two := a.host("a.test", within("same")), a.host("a.test", within("same"))
-	o := a.full(a.visit(one, visit{name: "a.test"}))
-	a.resumed(a.visit(one, visit{name: "a.test", session: o.session}))
-	o = a.full(a.visit(one, visit{name: "a.test"}))
-	a.full(a.visit(two, visit{name: "a.test", session: o.session}))
+	o := a.full(a.visit(one, guest{name: "a.test"}))
+	a.resumed(a.visit(one, guest{name: "a.test", session: o.session}))
+	o = a.full(a.visit(one, guest{name: "a.test"}))
+	a.full(a.visit(two, guest{name: "a.test", session: o.session}))
 }
 
 func a29(a *arena) {
 	host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetNumTickets(1)) })
-	o := a.full(a.visit(host, visit{name: "a.test"}))
-	ticket := ticketOf(a, o.session)
+	o := a.full(a.visit(host, guest{name: "a.test"}))
+	ticket := ticketIn(a, o.session)
 	step := 1
 	if a.wireIsSlow() {
 		step = 16
 	}
 	offer := func(what string, bad []byte) {
 		a.Helper()
-		next := a.visit(host, visit{name: "a.test", session: withTicket(a, o.session, bad)})
+		next := a.visit(host, guest{name: "a.test", session: withTicket(a, o.session, bad)})
 		if next.clientErr != nil || next.serverErr != nil || next.client.DidResume || next.server.DidResume {
 			a.Fatalf("%s: resumed %v, client %v, server %v", what, next.server.DidResume, next.clientErr, next.serverErr)
 		}
@@ -720,7 +720,7 @@ func a29(a *arena) {
 	}
 	offer("a byte more", append(bytes.Clone(ticket), 0))
 	offer("60,000 bytes", make([]byte, 60000))
-	a.resumed(a.visit(host, visit{name: "a.test", session: o.session}))
+	a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
 	if a.m.version != tls.VersionTLS13 {
 		return
 	}
@@ -747,16 +747,16 @@ func (a *arena) wireIsSlow() bool { return testing.Short() || strings.HasSuffix(
 func a30(a *arena) {
 	host := a.host("a.test")
 	must(a, host.SetTicketKeys(ticketKey(1)))
-	o := a.full(a.visit(host, visit{name: "a.test"}))
+	o := a.full(a.visit(host, guest{name: "a.test"}))
 	must(a, host.SetTicketKeys(ticketKey(2), ticketKey(1)))
-	a.resumed(a.visit(host, visit{name: "a.test", session: o.session}))
+	a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
 	must(a, host.SetTicketKeys(ticketKey(3), ticketKey(2)))
-	a.full(a.visit(host, visit{name: "a.test", session: o.session}))
+	a.full(a.visit(host, guest{name: "a.test", session: o.session}))
 
 	// The name of a key that is there, on a ticket of another's.
-	ticket := ticketOf(a, o.session)
+	ticket := ticketIn(a, o.session)
 	name := ticketKey(3).Name
-	a.full(a.visit(host, visit{name: "a.test", session: withTicket(a, o.session, append(name[:], ticket[16:]...))}))
+	a.full(a.visit(host, guest{name: "a.test", session: withTicket(a, o.session, append(name[:], ticket[16:]...))}))
 
 	if err := host.SetTicketKeys(openssl.TicketKey{}); err == nil {
 		a.Fatal("keys of zeros are taken")
@@ -764,11 +764,11 @@ func a30(a *arena) {
 	// Forged with keys of zeros: on a server with keys, and on one that has never used any.
 	fresh := a.host("a.test")
 	forged := withTicket(a, o.session, forgeTicket(a, openssl.TicketKey{}, o.session, host.SessionIDContext()))
-	a.full(a.visit(host, visit{name: "a.test", session: forged}))
-	a.full(a.visit(fresh, visit{name: "a.test", session: forged}))
+	a.full(a.visit(host, guest{name: "a.test", session: forged}))
+	a.full(a.visit(fresh, guest{name: "a.test", session: forged}))
 	// The forger's craft is good: with the server's keys it works.
 	real := withTicket(a, o.session, forgeTicket(a, ticketKey(3), o.session, host.SessionIDContext()))
-	a.resumed(a.visit(host, visit{name: "a.test", session: real}))
+	a.resumed(a.visit(host, guest{name: "a.test", session: real}))
 }
 
 // forgeTicket seals a client's session as a server's of that context.
@@ -799,18 +799,18 @@ func a31(a *arena) {
 		other = tls.VersionTLS13
 	}
 	was := a.host("a.test", within("same"), a.sharing())
-	o := a.full(a.visit(was, visit{name: "a.test"}))
+	o := a.full(a.visit(was, guest{name: "a.test"}))
 	now := a.host("a.test", within("same"), a.sharing(), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetMinVersion(tls.VersionTLS12))
 		must(t, c.SetMaxVersion(tls.VersionTLS13))
 		setVersionTo(t, c, other)
 	})
 	client := a.both()
-	next := a.visit(now, visit{name: "a.test", session: o.session, client: client})
+	next := a.visit(now, guest{name: "a.test", session: o.session, client: client})
 	if next.clientErr != nil || next.serverErr != nil || next.server.DidResume || next.server.Version != other {
 		a.Fatalf("resumed %v in version %x: client %v, server %v", next.server.DidResume, next.server.Version, next.clientErr, next.serverErr)
 	}
-	a.resumed(a.visit(was, visit{name: "a.test", session: o.session, client: client}))
+	a.resumed(a.visit(was, guest{name: "a.test", session: o.session, client: client}))
 }
 
 // both is a client of both versions.
@@ -840,8 +840,8 @@ func a32(a *arena) {
 
 func a33(a *arena) {
 	one, two := a.host("a.test", within("a"), a.sharing()), a.host("a.test", within("b"), a.sharing())
-	o := a.full(a.visit(one, visit{name: "a.test"}))
-	a.full(a.visit(two, visit{name: "a.test", session: o.session}))
+	o := a.full(a.visit(one, guest{name: "a.test"}))
+	a.full(a.visit(two, guest{name: "a.test", session: o.session}))
 	a.shelf.mu.Lock()
 	defer a.shelf.mu.Unlock()
 	if len(a.shelf.gets) == 0 {
@@ -857,7 +857,7 @@ func a33(a *arena) {
 	blob := a.shelf.blobs[string(theirs)]
 	a.shelf.get = func(context.Context, []byte) ([]byte, error) { return blob, nil }
 	a.shelf.mu.Unlock()
-	a.full(a.visit(two, visit{name: "a.test", session: o.session}))
+	a.full(a.visit(two, guest{name: "a.test", session: o.session}))
 	a.shelf.mu.Lock()
 }
 
@@ -898,17 +898,17 @@ func storeRefused(c *openssl.Ctx) int64 {
 
 func a34(a *arena) {
 	host := a.host("a.test", requires(cast.caA), a.sealing())
-	victim := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	victim := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	blob := a.shelf.copy()[string(storeKey(host.SessionIDContext(), a.lookup(victim.session)))]
-	other := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
-	a.resumed(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: other.session}))
+	other := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+	a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: other.session}))
 
 	a.shelf.mu.Lock()
 	a.shelf.blobs = map[string][]byte{string(storeKey(host.SessionIDContext(), a.lookup(other.session))): blob}
 	a.shelf.mu.Unlock()
 	a.unopened("another session's blob")
 	before := storeRefused(host)
-	a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: other.session}))
+	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: other.session}))
 	if before >= 0 && storeRefused(host) != before+1 {
 		a.Error("the refused blob was not counted")
 	}
@@ -917,8 +917,8 @@ func a34(a *arena) {
 func a35(a *arena) {
 	one := a.host("a.test", requires(cast.caA), within("A"), a.sealing())
 	two := a.host("a.test", requires(cast.caB), within("B"), a.sealing())
-	o := a.full(a.visit(one, visit{name: "a.test", cert: cast.cliA}))
-	a.resumed(a.visit(one, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+	o := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA}))
+	a.resumed(a.visit(one, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 	id := a.lookup(o.session)
 	blob := a.shelf.copy()[string(storeKey([]byte("A"), id))]
 
@@ -927,8 +927,8 @@ func a35(a *arena) {
 	a.shelf.blobs = map[string][]byte{string(storeKey([]byte("B"), id)): blob}
 	a.shelf.mu.Unlock()
 	a.unopened("a blob under another context's id")
-	a.refused(a.visit(two, visit{name: "a.test", cert: cast.cliA, session: o.session}))
-	a.full(a.visit(two, visit{name: "a.test", cert: cast.cliB, session: o.session}))
+	a.refused(a.visit(two, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+	a.full(a.visit(two, guest{name: "a.test", cert: cast.cliB, session: o.session}))
 
 	// Rewritten: the context is one byte of it, wherever that is.
 	step := 1
@@ -947,7 +947,7 @@ func a35(a *arena) {
 
 func a36(a *arena) {
 	host := a.host("a.test", requires(cast.caA), a.sealing())
-	o := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
 	blob := a.shelf.copy()[id]
 	for bit := range 8 * len(blob) {
@@ -958,18 +958,18 @@ func a36(a *arena) {
 		a.shelf.mu.Unlock()
 		a.unopened(fmt.Sprintf("bit %d flipped", bit))
 		if bit%211 == 0 {
-			a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 		}
 	}
 	a.shelf.mu.Lock()
 	a.shelf.blobs = map[string][]byte{id: blob}
 	a.shelf.mu.Unlock()
-	a.resumed(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+	a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 }
 
 func a37(a *arena) {
 	host := a.host("a.test", requires(cast.caA), a.sealing())
-	o := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
 	blob := a.shelf.copy()[id]
 	random := make([]byte, 1<<20)
@@ -986,16 +986,16 @@ func a37(a *arena) {
 		a.shelf.mu.Unlock()
 		a.unopened(fmt.Sprintf("%d bytes", len(b)))
 		if i < 5 || i%53 == 0 {
-			a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 		}
 	}
-	a.resumed(a.visit(host, visit{name: "a.test", cert: cast.cliA,
-		session: a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA})).session}))
+	a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA,
+		session: a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA})).session}))
 }
 
 func a38(a *arena) {
 	host := a.host("a.test", a.sharing())
-	o := a.full(a.visit(host, visit{name: "a.test"}))
+	o := a.full(a.visit(host, guest{name: "a.test"}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
 	der := a.shelf.copy()[id]
 	long := octets(a, make([]byte, 33))
@@ -1016,7 +1016,7 @@ func a38(a *arena) {
 		a.shelf.mu.Lock()
 		a.shelf.get = func(context.Context, []byte) ([]byte, error) { return b, nil }
 		a.shelf.mu.Unlock()
-		a.full(a.visit(host, visit{name: "a.test", session: o.session}))
+		a.full(a.visit(host, guest{name: "a.test", session: o.session}))
 	}
 }
 
@@ -1035,13 +1035,13 @@ func a39(a *arena) {
 		bad["not at all"] = func(context.Context, []byte) ([]byte, error) { <-forever; return nil, nil }
 	}
 	good := a.host("a.test", a.sharing())
-	o := a.full(a.visit(good, visit{name: "a.test"}))
+	o := a.full(a.visit(good, guest{name: "a.test"}))
 	for what, get := range bad {
 		host := a.host("a.test", a.sharing()) // a store that failed is left alone for a while
 		a.shelf.mu.Lock()
 		a.shelf.get = get
 		a.shelf.mu.Unlock()
-		next := a.visit(host, visit{name: "a.test", session: o.session})
+		next := a.visit(host, guest{name: "a.test", session: o.session})
 		if next.clientErr != nil || next.serverErr != nil || next.server.DidResume {
 			a.Errorf("%s: resumed %v, client %v, server %v", what, next.server.DidResume, next.clientErr, next.serverErr)
 		}
@@ -1049,17 +1049,17 @@ func a39(a *arena) {
 	a.shelf.mu.Lock()
 	a.shelf.get = nil
 	a.shelf.mu.Unlock()
-	a.resumed(a.visit(good, visit{name: "a.test", session: o.session}))
+	a.resumed(a.visit(good, guest{name: "a.test", session: o.session}))
 }
 
 func a40(a *arena) {
 	host := a.host("a.test", a.sealing())
-	o := a.full(a.visit(host, visit{name: "a.test"}))
+	o := a.full(a.visit(host, guest{name: "a.test"}))
 	old := a.shelf.copy()
 	a.shelf.mu.Lock()
 	a.shelf.blobs = make(map[string][]byte)
 	a.shelf.mu.Unlock()
-	a.full(a.visit(host, visit{name: "a.test", session: o.session}))
+	a.full(a.visit(host, guest{name: "a.test", session: o.session}))
 	_, err := host.Revoke()
 	must(a, err)
 	// Whatever the store keeps or brings back is of a generation that is gone.
@@ -1070,39 +1070,39 @@ func a40(a *arena) {
 		a.shelf.blobs[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))] = blob
 	}
 	a.shelf.mu.Unlock()
-	a.full(a.visit(host, visit{name: "a.test", session: o.session}))
+	a.full(a.visit(host, guest{name: "a.test", session: o.session}))
 }
 
 func a41(a *arena) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
-	o := a.full(a.visit(listener, visit{name: "a.test"}))
+	o := a.full(a.visit(listener, guest{name: "a.test"}))
 	for range 5 {
-		a.resumed(a.visit(listener, visit{name: "a.test", session: o.session})) // not promised otherwise, see SECURITY.md
-		a.full(a.visit(listener, visit{name: "b.test", session: o.session}))
+		a.resumed(a.visit(listener, guest{name: "a.test", session: o.session})) // not promised otherwise, see SECURITY.md
+		a.full(a.visit(listener, guest{name: "b.test", session: o.session}))
 	}
 }
 
 func a44(a *arena) {
 	host := a.host("a.test", requires(cast.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
-	o := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
 	must(a, listener.FlushSessions(time.Now().Add(240*time.Hour)))
-	next := a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session})
+	next := a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session})
 	if next.server.DidResume == a.m.stateful { // a ticket outlives a cache
 		a.Fatalf("after a flush resumed: %v", next.server.DidResume)
 	}
-	o = a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
+	o = a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
 	generation, err := host.Revoke()
 	must(a, err)
 	if generation != 1 {
 		a.Fatalf("generation %d", generation)
 	}
 	for range 3 {
-		a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 	}
-	o = a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
-	a.resumed(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+	o = a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
+	a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 }
 
 // trusting requires certificates of a CA and does not send its name.
@@ -1134,18 +1134,18 @@ func a47(a *arena) {
 		"rules": withPolicy(openssl.SessionPolicy{Label: "app", Extra: [][]byte{[]byte("rules 2")}}),
 	} {
 		now := a.host("a.test", requires(cast.caA), change, a.sharing())
-		o := a.full(a.visit(was, visit{name: "a.test", cert: cast.cliA}))
-		next := a.full(a.visit(now, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+		o := a.full(a.visit(was, guest{name: "a.test", cert: cast.cliA}))
+		next := a.full(a.visit(now, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 		if what == "CRL" {
 			continue
 		}
-		a.resumed(a.visit(now, visit{name: "a.test", cert: cast.cliA, session: next.session}))
+		a.resumed(a.visit(now, guest{name: "a.test", cert: cast.cliA, session: next.session}))
 	}
 	revoked := a.host("a.test", requires(cast.caA), a.sharing(), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetCRLs(revocationList(t, cast.caA, 2, leaf.SerialNumber)))
 	})
-	o := a.full(a.visit(was, visit{name: "a.test", cert: cast.cliA}))
-	a.refused(a.visit(revoked, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+	o := a.full(a.visit(was, guest{name: "a.test", cert: cast.cliA}))
+	a.refused(a.visit(revoked, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 }
 
 func parsePEM(t testing.TB, p []byte) *x509.Certificate {
@@ -1173,8 +1173,8 @@ func a48(a *arena) {
 	host := a.host("a.test", requires(cast.caA), a.sharing())
 	ends := time.Now().Truncate(time.Second).Add(4 * time.Second)
 	short := member(a, cast.caA, "short-lived", func(c *x509.Certificate) { c.NotAfter = ends })
-	o := a.full(a.visit(host, visit{name: "a.test", cert: short}))
-	next := a.resumed(a.visit(host, visit{name: "a.test", cert: short, session: o.session}))
+	o := a.full(a.visit(host, guest{name: "a.test", cert: short}))
+	next := a.resumed(a.visit(host, guest{name: "a.test", cert: short, session: o.session}))
 	if next.session != nil {
 		o.session = next.session
 	}
@@ -1182,8 +1182,8 @@ func a48(a *arena) {
 		o.session = editSession(a, o.session, fieldLifetime, integer(a, 7200))
 	}
 	a.until(10*time.Second, "the certificate's end", func() bool { return time.Now().After(ends) })
-	a.refused(a.visit(host, visit{name: "a.test", cert: short, session: o.session}))
-	a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+	a.refused(a.visit(host, guest{name: "a.test", cert: short, session: o.session}))
+	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 }
 
 func a49(a *arena) {
@@ -1191,10 +1191,10 @@ func a49(a *arena) {
 	host := a.host("a.test", requires(cast.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(most)) })
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host}) // its own lifetime is two hours
 	began := time.Now()
-	o := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
 	session, resumed := o.session, 0
 	a.until(10*time.Second, "the chain's end", func() bool {
-		next := a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: session})
+		next := a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: session})
 		if next.clientErr != nil || next.serverErr != nil {
 			a.Fatalf("%v: client %v, server %v", time.Since(began), next.clientErr, next.serverErr)
 		}
@@ -1214,13 +1214,13 @@ func a49(a *arena) {
 
 func a50(a *arena) {
 	host := a.host("a.test", requires(cast.caA), a.sharing())
-	o := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	if !a.m.stateful {
 		// Sealed by a machine whose clock is wrong.
 		for _, at := range []int64{time.Now().Add(time.Hour).Unix(), 0, 1 << 40} {
 			bad := editSession(a, o.session, fieldTime, integer(a, at))
 			bad = withTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
-			a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: bad}))
+			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: bad}))
 		}
 		for _, timeout := range []int64{0, -1, 1 << 31} {
 			bad := editSession(a, o.session, fieldTimeout, integer(a, timeout))
@@ -1230,7 +1230,7 @@ func a50(a *arena) {
 			}
 			must(a, sess.Close())
 			bad = withTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
-			a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: bad}))
+			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: bad}))
 		}
 		return
 	}
@@ -1247,7 +1247,7 @@ func a50(a *arena) {
 		a.shelf.mu.Lock()
 		a.shelf.get = func(context.Context, []byte) ([]byte, error) { return bad, nil }
 		a.shelf.mu.Unlock()
-		next := a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session})
+		next := a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session})
 		if next.clientErr != nil || next.serverErr != nil || next.server.DidResume {
 			a.Errorf("%s: resumed %v, client %v, server %v", what, next.server.DidResume, next.clientErr, next.serverErr)
 		}
@@ -1308,13 +1308,13 @@ func a51(a *arena) {
 	// wire's end is called b.test next.
 	host := a.host("a.test")
 	client := a.caching(a.jar())
-	a.full(a.visit(host, visit{name: "a.test", client: client, wrap: samePlace}))
-	o := a.visit(host, visit{name: "b.test", client: client, wrap: samePlace})
+	a.full(a.visit(host, guest{name: "a.test", client: client, wrap: samePlace}))
+	o := a.visit(host, guest{name: "b.test", client: client, wrap: samePlace})
 	var failed *openssl.VerifyError
 	if !errors.As(o.clientErr, &failed) || o.client.DidResume {
 		a.Fatalf("b.test was taken for a.test: resumed %v, %v", o.client.DidResume, o.clientErr)
 	}
-	a.resumed(a.visit(host, visit{name: "a.test", client: client, wrap: samePlace}))
+	a.resumed(a.visit(host, guest{name: "a.test", client: client, wrap: samePlace}))
 }
 
 func a52(a *arena) {
@@ -1322,7 +1322,7 @@ func a52(a *arena) {
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetALPN("h2", "http/1.1")) })
 	cache := a.jar()
 	plain := a.caching(cache)
-	a.full(a.visit(host, visit{name: "a.test", client: plain, wrap: samePlace}))
+	a.full(a.visit(host, guest{name: "a.test", client: plain, wrap: samePlace}))
 	extra := newAuthority(a, "another root", nil)
 	for what, s := range map[string]setting{
 		"other roots": func(t testing.TB, c *openssl.Ctx) {
@@ -1334,21 +1334,21 @@ func a52(a *arena) {
 		"another depth":    func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerifyDepth(5)) },
 		"another security": func(t testing.TB, c *openssl.Ctx) { must(t, c.Conf("SignatureAlgorithms", "ECDSA+SHA256:RSA+SHA256")) },
 	} {
-		o := a.visit(host, visit{name: "a.test", client: a.caching(cache, s), cert: cast.cliA, wrap: samePlace})
+		o := a.visit(host, guest{name: "a.test", client: a.caching(cache, s), cert: cast.cliA, wrap: samePlace})
 		if o.clientErr != nil || o.serverErr != nil {
 			a.Fatalf("%s: client %v, server %v", what, o.clientErr, o.serverErr)
 		}
 		a.notOffered(o)
 	}
-	a.resumed(a.visit(host, visit{name: "a.test", client: plain, wrap: samePlace}))
+	a.resumed(a.visit(host, guest{name: "a.test", client: plain, wrap: samePlace}))
 	// Another port of the same host.
 	other := func(w net.Conn) net.Conn { return placeWire{w, "192.0.2.1:444"} }
-	a.notOffered(a.visit(host, visit{name: "a.test", client: plain, wrap: other}))
+	a.notOffered(a.visit(host, guest{name: "a.test", client: plain, wrap: other}))
 }
 
 func a53(a *arena) {
 	host := a.host("a.test")
-	o := a.full(a.visit(host, visit{name: "a.test"}))
+	o := a.full(a.visit(host, guest{name: "a.test"}))
 	sess, err := openssl.ParseSession(o.session)
 	must(a, err)
 	defer sess.Close()
@@ -1374,13 +1374,13 @@ func a54(a *arena) {
 	client := a.caching(cache)
 	before := openssl.LiveHandles()
 	for range 4 {
-		a.visit(host, visit{name: "a.test", client: client})
+		a.visit(host, guest{name: "a.test", client: client})
 	}
 	if more := openssl.LiveHandles() - before; testing.Short() && more > 1000 {
 		a.Errorf("%d more objects", more) // others run at the same time
 	}
 	small := openssl.NewLRUClientSessionCache(2)
-	o := a.full(a.visit(host, visit{name: "a.test"}))
+	o := a.full(a.visit(host, guest{name: "a.test"}))
 	parse := func(der []byte) *openssl.Session {
 		sess, err := openssl.ParseSession(der)
 		must(a, err)
@@ -1418,8 +1418,8 @@ func a55(a *arena) {
 		}
 	}
 	strict := a.host("a.test", requires(cast.caB))
-	a.refused(a.visit(strict, visit{name: "a.test", cert: cast.cliA}))
-	a.refused(a.visit(strict, visit{name: "a.test"}))
+	a.refused(a.visit(strict, guest{name: "a.test", cert: cast.cliA}))
+	a.refused(a.visit(strict, guest{name: "a.test"}))
 	kept("a refused certificate", strict)
 
 	no := errors.New("not you")
@@ -1429,7 +1429,7 @@ func a55(a *arena) {
 		must(t, c.SetNumTickets(1))
 		must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { return no }))
 	})
-	o := a.refused(a.visit(deciding, visit{name: "a.test", cert: cast.cliA}))
+	o := a.refused(a.visit(deciding, guest{name: "a.test", cert: cast.cliA}))
 	if !errors.Is(o.serverErr, no) {
 		a.Errorf("the error is %v", o.serverErr)
 	}
@@ -1444,7 +1444,7 @@ func a55(a *arena) {
 
 	// A client keeps nothing of a server that it does not believe.
 	cache := a.jar()
-	o = a.visit(a.host("b.test"), visit{name: "a.test", client: a.caching(cache)})
+	o = a.visit(a.host("b.test"), guest{name: "a.test", client: a.caching(cache)})
 	if o.clientErr == nil || cache.puts != 0 && cache.keys == nil {
 		a.Errorf("the wrong server: %v, %d sessions", o.clientErr, cache.puts)
 	}
@@ -1468,7 +1468,7 @@ func a56(a *arena) {
 		c.SetOptions(0)
 	}
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": a.host("a.test")})
-	a.visit(listener, visit{name: "a.test", look: func(s *openssl.Conn) {
+	a.visit(listener, guest{name: "a.test", look: func(s *openssl.Conn) {
 		if s.Ctx().Options()&openssl.OptionNoRenegotiation == 0 {
 			a.Error("renegotiation is possible after a switch")
 		}
@@ -1477,7 +1477,7 @@ func a56(a *arena) {
 
 func a59(a *arena) {
 	host := a.host("a.test", within("mine"))
-	o := a.full(a.visit(host, visit{name: "a.test", look: func(s *openssl.Conn) {
+	o := a.full(a.visit(host, guest{name: "a.test", look: func(s *openssl.Conn) {
 		if err := s.SetSessionIDContext([]byte("other")); !errors.Is(err, openssl.ErrTooLate) {
 			a.Errorf("after the handshake: %v", err)
 		}
@@ -1485,7 +1485,7 @@ func a59(a *arena) {
 	if string(o.server.SessionIDContext) != "mine" {
 		a.Errorf("the context is %q", o.server.SessionIDContext)
 	}
-	a.resumed(a.visit(host, visit{name: "a.test", session: o.session}))
+	a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
 }
 
 func a60(a *arena) {
@@ -1494,10 +1494,10 @@ func a60(a *arena) {
 	}
 	host := a.host("a.test", within("mine"))
 	without := a.caching(nil, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetOptions(openssl.OptionNoExtendedMasterSecret)) })
-	secure := a.full(a.visit(host, visit{name: "a.test"}))
-	plain := a.full(a.visit(host, visit{name: "a.test", client: without}))
-	down := a.visit(host, visit{name: "a.test", client: without, session: secure.session})
-	up := a.visit(host, visit{name: "a.test", session: plain.session})
+	secure := a.full(a.visit(host, guest{name: "a.test"}))
+	plain := a.full(a.visit(host, guest{name: "a.test", client: without}))
+	down := a.visit(host, guest{name: "a.test", client: without, session: secure.session})
+	up := a.visit(host, guest{name: "a.test", session: plain.session})
 	if a.m.version == tls.VersionTLS13 { // which always has what it adds
 		a.resumed(down)
 		a.resumed(up)
@@ -1565,7 +1565,7 @@ func setters(t testing.TB, c *openssl.Ctx) map[string]func() error {
 
 func a61(a *arena) {
 	host := a.host("a.test", within("one"), requires(cast.caA))
-	a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	calls := setters(a, host)
 	if len(calls) < 25 {
 		a.Fatalf("only %d setters", len(calls))
@@ -1608,7 +1608,7 @@ func a61(a *arena) {
 	wg.Wait()
 	close(stop)
 	<-done
-	o := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	if string(o.server.SessionIDContext) != "one" {
 		a.Errorf("the context is %x", o.server.SessionIDContext)
 	}
@@ -1702,11 +1702,11 @@ func a64(a *arena) {
 func a65(a *arena) {
 	strict, open := a.host("a.test", requires(cast.caB)), a.host("b.test")
 	for range 5 {
-		a.refused(a.visit(strict, visit{name: "a.test", cert: cast.cliA}))
-		o := a.full(a.visit(open, visit{name: "b.test"}))
-		a.resumed(a.visit(open, visit{name: "b.test", session: o.session}))
+		a.refused(a.visit(strict, guest{name: "a.test", cert: cast.cliA}))
+		o := a.full(a.visit(open, guest{name: "b.test"}))
+		a.resumed(a.visit(open, guest{name: "b.test", session: o.session}))
 		// Its own error, and nothing else.
-		o = a.visit(open, visit{name: "a.test"})
+		o = a.visit(open, guest{name: "a.test"})
 		var failed *openssl.VerifyError
 		if !errors.As(o.clientErr, &failed) || !strings.Contains(failed.Reason, "ostname mismatch") {
 			a.Fatalf("the client's error is %v", o.clientErr)

@@ -20,12 +20,12 @@ import (
 // eachMechanism runs f in an arena per mechanism.
 func eachMechanism(t *testing.T, f func(a *arena)) {
 	t.Helper()
-	for _, m := range mechanisms {
+	for _, m := range attackMechanisms {
 		t.Run(m.name, func(t *testing.T) { f(newArena(t, m, memoryWire)) })
 	}
 }
 
-func anArena(t *testing.T) *arena { return newArena(t, mechanisms[2], memoryWire) }
+func anArena(t *testing.T) *arena { return newArena(t, attackMechanisms[2], memoryWire) }
 
 func TestNormalizeHost(t *testing.T) {
 	for name, want := range map[string]string{
@@ -113,12 +113,12 @@ func TestSwitchRefuses(t *testing.T) {
 	a := anArena(t)
 	host := a.host("a.test")
 	must(t, host.SetSessionTimeout(time.Hour))
-	o := a.refused(a.visit(a.listener(map[string]*openssl.Ctx{"a.test": host}), visit{name: "a.test"}))
+	o := a.refused(a.visit(a.listener(map[string]*openssl.Ctx{"a.test": host}), guest{name: "a.test"}))
 	if !strings.Contains(o.serverErr.Error(), "SetSessionTimeout") {
 		t.Fatal(o.serverErr)
 	}
 	routed := a.host("b.test")
-	a.full(a.visit(a.listener(map[string]*openssl.Ctx{"b.test": routed}), visit{name: "b.test"}))
+	a.full(a.visit(a.listener(map[string]*openssl.Ctx{"b.test": routed}), guest{name: "b.test"}))
 	if err := routed.SetTicketKeys(ticketKey(1)); err == nil {
 		t.Fatal("a routed Ctx takes ticket keys")
 	}
@@ -196,7 +196,7 @@ func TestClientHelloFuncSees(t *testing.T) {
 			return nil, nil
 		}))
 		client := a.caching(nil, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetALPN("spdy", "h2")) })
-		o := a.full(a.visit(host, visit{name: "A.test", client: client}))
+		o := a.full(a.visit(host, guest{name: "A.test", client: client}))
 		if seen.ServerName != "a.test" || fmt.Sprint(seen.ALPNProtocols) != "[spdy h2]" || len(seen.SupportedVersions) == 0 ||
 			seen.SupportedVersions[0] != v.id || len(seen.CipherSuites) == 0 || seen.Conn == nil {
 			t.Errorf("%s: %+v", v.name, seen)
@@ -255,7 +255,7 @@ func TestClientHelloFuncFails(t *testing.T) {
 			s.Close()
 			client.Close()
 			fail.Store(false)
-			a.full(a.visit(listener, visit{name: "a.test"}))
+			a.full(a.visit(listener, guest{name: "a.test"}))
 		})
 	}
 }
@@ -318,29 +318,29 @@ func TestSwitchTakesAllWithIt(t *testing.T) {
 			must(a, err)
 		}
 		for range 2 {
-			a.refused(a.visit(listener, visit{name: "a.test"}))             // the mode
-			a.refused(a.visit(listener, visit{name: "a.test", cert: deep})) // the depth
-			a.full(a.visit(listener, visit{name: "b.test", cert: deep}))    // not another's
-			o := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
+			a.refused(a.visit(listener, guest{name: "a.test"}))             // the mode
+			a.refused(a.visit(listener, guest{name: "a.test", cert: deep})) // the depth
+			a.full(a.visit(listener, guest{name: "b.test", cert: deep}))    // not another's
+			o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
 			if string(o.server.SessionIDContext) != string(strict.SessionIDContext()) {
 				a.Errorf("the session is of %x", o.server.SessionIDContext)
 			}
-			a.resumed(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+			a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 			generation()
 		}
 	})
 	// Versions and options.
-	a := newArena(t, mechanisms[0], memoryWire)
+	a := newArena(t, attackMechanisms[0], memoryWire)
 	old := a.host("old.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetOptions(openssl.OptionNoTicket)) })
 	listener, err := openssl.NewServerCtx()
 	must(t, err)
 	defer listener.Close()
 	must(t, listener.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return old, nil }))
-	o := a.full(a.visit(listener, visit{name: "old.test", client: a.both()}))
+	o := a.full(a.visit(listener, guest{name: "old.test", client: a.both()}))
 	if o.server.Version != tls.VersionTLS12 {
 		t.Errorf("version %x", o.server.Version)
 	}
-	for _, f := range sessionFields(t, o.session) {
+	for _, f := range fieldsOf(t, o.session) {
 		if f.Class == 2 && f.Tag == fieldTicket {
 			t.Error("a ticket in spite of OptionNoTicket")
 		}

@@ -224,17 +224,17 @@ func TestRenewedCertificateKeepsSessions(t *testing.T) {
 		now := renewed(a.host("a.test", requires(cast.caA)))
 		newest := was
 		listener := a.routing(func(*openssl.ClientHello) (*openssl.Ctx, error) { return newest, nil })
-		o := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
+		o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
 		newest = now
-		a.resumed(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session}))
-		next := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA}))
+		a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		next := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
 		if bytes.Equal(next.client.PeerCertificates[0].Raw, o.client.PeerCertificates[0].Raw) {
 			a.Error("the certificate is the old one")
 		}
 		hosts := openssl.NewHosts()
 		must(a, hosts.Add("a.test", now))
 		newest = was
-		a.visit(listener, visit{name: "a.test", cert: cast.cliA, look: func(s *openssl.Conn) {
+		a.visit(listener, guest{name: "a.test", cert: cast.cliA, look: func(s *openssl.Conn) {
 			if !hosts.Serves(s, "a.test") {
 				a.Error("a connection from before the renewal is misdirected")
 			}

@@ -61,10 +61,10 @@ func TestRemainingLife(t *testing.T) {
 			for try := 0; ; try++ {
 				at := time.Now()
 				member := member(a, cast.caA, "ending", func(c *x509.Certificate) { c.NotAfter = time.Unix(at.Unix()+left, 0) })
-				o := a.passed(a.visit(host, visit{name: "a.test", cert: member}))
+				o := a.passed(a.visit(host, guest{name: "a.test", cert: member}))
 				next := o
 				if o.session != nil {
-					next = a.passed(a.visit(host, visit{name: "a.test", cert: member, session: o.session}))
+					next = a.passed(a.visit(host, guest{name: "a.test", cert: member, session: o.session}))
 				}
 				if time.Now().Unix() != at.Unix() && try < 20 {
 					continue // a second has turned on the way: less was left
@@ -88,12 +88,12 @@ func TestCapShowsInTheTicket(t *testing.T) {
 		open := a.host("b.test")
 		listener := a.listener(map[string]*openssl.Ctx{"a.test": capped, "b.test": open})
 		for name, most := range map[string]time.Duration{"a.test": 10 * time.Second, "b.test": 2 * time.Hour} {
-			o := a.full(a.visit(listener, visit{name: name}))
-			a.resumed(a.visit(listener, visit{name: name, session: o.session}))
+			o := a.full(a.visit(listener, guest{name: name}))
+			a.resumed(a.visit(listener, guest{name: name, session: o.session}))
 			if a.m.version != tls.VersionTLS13 {
 				continue // a session by id has no promise
 			}
-			for _, f := range sessionFields(a, o.session) {
+			for _, f := range fieldsOf(a, o.session) {
 				if f.Class == 2 && f.Tag == fieldLifetime {
 					var promised int64
 					for _, b := range f.Bytes[2:] {
@@ -115,10 +115,10 @@ func TestRequiredCertificate(t *testing.T) {
 	eachMechanism(t, func(a *arena) {
 		optional := a.host("a.test", asks(cast.caA), within("same"), a.sharing())
 		required := a.host("a.test", requires(cast.caA), within("same"), a.sharing())
-		o := a.full(a.visit(optional, visit{name: "a.test"}))
-		a.resumed(a.visit(optional, visit{name: "a.test", session: o.session})) // nobody is missed here
+		o := a.full(a.visit(optional, guest{name: "a.test"}))
+		a.resumed(a.visit(optional, guest{name: "a.test", session: o.session})) // nobody is missed here
 		if a.m.stateful {
-			refused := a.refusedResumption(a.visit(required, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+			refused := a.refusedResumption(a.visit(required, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 			if !refused.server.DidResume && refused.server.Version == 0 {
 				a.Error("the state of a refused connection cannot be read")
 			}
@@ -127,8 +127,8 @@ func TestRequiredCertificate(t *testing.T) {
 			}
 			return
 		}
-		a.refused(a.visit(required, visit{name: "a.test", session: o.session}))
-		a.full(a.visit(required, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.refused(a.visit(required, guest{name: "a.test", session: o.session}))
+		a.full(a.visit(required, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 	})
 }
 
@@ -151,10 +151,10 @@ func TestRefusedSessionIsForgotten(t *testing.T) {
 		strict := a.host("a.test", requires(cast.caA), within("same"))
 		next := routed
 		listener := a.routing(func(*openssl.ClientHello) (*openssl.Ctx, error) { return next, nil })
-		o := a.full(a.visit(listener, visit{name: "a.test"}))
+		o := a.full(a.visit(listener, guest{name: "a.test"}))
 		next = strict
-		a.refusedResumption(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session}))
-		a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.refusedResumption(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 	})
 }
 
@@ -167,10 +167,10 @@ func TestUnverifiedCertificate(t *testing.T) {
 		next := deferred
 		listener := a.routing(func(*openssl.ClientHello) (*openssl.Ctx, error) { return next, nil })
 		stranger := selfSigned(a, "stranger")
-		o := a.full(a.visit(listener, visit{name: "a.test", cert: stranger}))
-		a.resumed(a.visit(listener, visit{name: "a.test", cert: stranger, session: o.session}))
+		o := a.full(a.visit(listener, guest{name: "a.test", cert: stranger}))
+		a.resumed(a.visit(listener, guest{name: "a.test", cert: stranger, session: o.session}))
 		next = strict
-		a.refusedResumption(a.visit(listener, visit{name: "a.test", cert: stranger, session: o.session}))
+		a.refusedResumption(a.visit(listener, guest{name: "a.test", cert: stranger, session: o.session}))
 	})
 }
 
@@ -195,15 +195,15 @@ func TestVerifyConnection(t *testing.T) {
 		}
 		watched := func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerifyConnection(look)) }
 		host := a.host("a.test", watched, requires(cast.caA))
-		o := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
-		a.resumed(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+		o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+		a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 		if runs.Load() != 2 || resumed.Load() != 1 {
 			a.Fatalf("%d runs, %d of them resumed", runs.Load(), resumed.Load())
 		}
 		no := errors.New("off the list")
 		verdict.Store(&no)
 		for _, session := range [][]byte{nil, o.session} {
-			next := a.visit(host, visit{name: "a.test", cert: cast.cliA, session: session})
+			next := a.visit(host, guest{name: "a.test", cert: cast.cliA, session: session})
 			if !errors.Is(next.serverErr, no) || next.heard || next.session != nil && session == nil {
 				a.Errorf("resuming %v: heard %v, a session %v, server %v", session != nil, next.heard, next.session != nil, next.serverErr)
 			}
@@ -215,19 +215,19 @@ func TestVerifyConnection(t *testing.T) {
 		client := a.caching(a.jar(), watched)
 		runs.Store(0)
 		plain := a.host("a.test")
-		a.full(a.visit(plain, visit{name: "a.test", client: client}))
-		a.resumed(a.visit(plain, visit{name: "a.test", client: client}))
+		a.full(a.visit(plain, guest{name: "a.test", client: client}))
+		a.resumed(a.visit(plain, guest{name: "a.test", client: client}))
 		if runs.Load() != 2 {
 			a.Errorf("on a client %d runs", runs.Load())
 		}
 		verdict.Store(&no)
-		if next := a.visit(plain, visit{name: "a.test", client: client}); !errors.Is(next.clientErr, no) {
+		if next := a.visit(plain, guest{name: "a.test", client: client}); !errors.Is(next.clientErr, no) {
 			a.Errorf("the client's error is %v", next.clientErr)
 		}
 		panics := a.host("a.test", func(t testing.TB, c *openssl.Ctx) {
 			must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { panic("nil map") }))
 		})
-		if next := a.visit(panics, visit{name: "a.test"}); next.serverErr == nil || next.heard {
+		if next := a.visit(panics, guest{name: "a.test"}); next.serverErr == nil || next.heard {
 			a.Errorf("a panic lets in: %v", next.serverErr)
 		}
 	})
@@ -289,19 +289,19 @@ func TestRevocationLists(t *testing.T) {
 			}
 		}
 		listed := a.host("a.test", requires(cast.caA), lists(revocationList(a, cast.caA, 1, serial)))
-		a.full(a.visit(listed, visit{name: "a.test", cert: good}))
-		says(a.refused(a.visit(listed, visit{name: "a.test", cert: bad})), "certificate revoked")
+		a.full(a.visit(listed, guest{name: "a.test", cert: good}))
+		says(a.refused(a.visit(listed, guest{name: "a.test", cert: bad})), "certificate revoked")
 
 		missing := a.host("a.test", requires(cast.caA), lists(revocationList(a, cast.caB, 1)))
-		says(a.refused(a.visit(missing, visit{name: "a.test", cert: good})), "unable to get certificate CRL")
+		says(a.refused(a.visit(missing, guest{name: "a.test", cert: good})), "unable to get certificate CRL")
 
 		newer := a.host("a.test", lists(revocationList(a, cast.caA, 1), revocationList(a, cast.caA, 2, serial)), requires(cast.caA))
-		says(a.refused(a.visit(newer, visit{name: "a.test", cert: bad})), "certificate revoked")
-		a.full(a.visit(newer, visit{name: "a.test", cert: good}))
+		says(a.refused(a.visit(newer, guest{name: "a.test", cert: bad})), "certificate revoked")
+		a.full(a.visit(newer, guest{name: "a.test", cert: good}))
 
 		// A host's lists count on a listener that has none.
 		listener := a.listener(map[string]*openssl.Ctx{"a.test": listed})
-		says(a.refused(a.visit(listener, visit{name: "a.test", cert: bad})), "certificate revoked")
+		says(a.refused(a.visit(listener, guest{name: "a.test", cert: bad})), "certificate revoked")
 	})
 	c := newServer(t)
 	for _, broken := range [][]byte{nil, []byte("no list"), cast.caA.pem} {
@@ -324,16 +324,16 @@ func TestVerifyDefer(t *testing.T) {
 			}
 			return nil
 		}))
-		o := a.full(a.visit(host, visit{name: "a.test", cert: pinned}))
+		o := a.full(a.visit(host, guest{name: "a.test", cert: pinned}))
 		if o.server.VerifyError == nil {
 			a.Error("a self-signed certificate has no VerifyError")
 		}
-		a.resumed(a.visit(host, visit{name: "a.test", cert: pinned, session: o.session}))
-		if o := a.visit(host, visit{name: "a.test", cert: stranger}); o.serverErr == nil || o.heard {
+		a.resumed(a.visit(host, guest{name: "a.test", cert: pinned, session: o.session}))
+		if o := a.visit(host, guest{name: "a.test", cert: stranger}); o.serverErr == nil || o.heard {
 			a.Error("a stranger is let in")
 		}
-		a.refused(a.visit(host, visit{name: "a.test"})) // one is required all the same
-		a.full(a.visit(host, visit{name: "a.test", cert: pinned}))
+		a.refused(a.visit(host, guest{name: "a.test"})) // one is required all the same
+		a.full(a.visit(host, guest{name: "a.test", cert: pinned}))
 	})
 }
 
@@ -354,10 +354,10 @@ func TestChecksAreOffWhereNobodyIsAsked(t *testing.T) {
 			{"checks alone", a.host("a.test", asks(cast.caA), a.sharing(), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(0)) }), true},
 			{"age alone", a.host("a.test", a.sharing(), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(time.Hour)) }), true},
 		} {
-			o := a.full(a.visit(c.host, visit{name: "a.test", cert: cast.cliA}))
+			o := a.full(a.visit(c.host, guest{name: "a.test", cert: cast.cliA}))
 			der := a.shelf.copy()[string(storeKey(o.server.SessionIDContext, a.lookup(o.session)))]
 			marked := false
-			for _, f := range sessionFields(a, der) {
+			for _, f := range fieldsOf(a, der) {
 				marked = marked || f.Class == 2 && f.Tag == 18
 			}
 			if a.m.version == tls.VersionTLS13 && marked != c.marked {
@@ -379,8 +379,8 @@ func TestChecksOffIsOpenSSL(t *testing.T) {
 	eachMechanism(t, func(a *arena) {
 		optional := a.host("a.test", asks(cast.caA), within("same"), unchecked, a.sharing())
 		required := a.host("a.test", requires(cast.caA), within("same"), unchecked, a.sharing())
-		o := a.full(a.visit(optional, visit{name: "a.test"}))
-		next := a.resumed(a.visit(required, visit{name: "a.test", session: o.session}))
+		o := a.full(a.visit(optional, guest{name: "a.test"}))
+		next := a.resumed(a.visit(required, guest{name: "a.test", session: o.session}))
 		if len(next.server.PeerCertificates) != 0 || next.server.VerifyError != nil {
 			a.Errorf("the state is %+v", next.server)
 		}
@@ -395,8 +395,8 @@ func TestRequiredWithoutAsking(t *testing.T) {
 			must(t, c.SetVerify(openssl.VerifyFailIfNoPeerCert))
 			must(t, c.SetResumptionChecks(true))
 		})
-		o := a.full(a.visit(host, visit{name: "a.test"}))
-		a.resumed(a.visit(host, visit{name: "a.test", session: o.session}))
+		o := a.full(a.visit(host, guest{name: "a.test"}))
+		a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
 	})
 }
 
@@ -412,7 +412,7 @@ func TestMaxAuthAgeRefuses(t *testing.T) {
 // TestMaxAuthAgeOfSessionsByID: libssl itself declines at the cap, so that the
 // client gets a full handshake rather than an error.
 func TestMaxAuthAgeOfSessionsByID(t *testing.T) {
-	for _, m := range mechanisms {
+	for _, m := range attackMechanisms {
 		for _, stored := range []bool{false, true} {
 			t.Run(fmt.Sprint(m.name, "/stored ", stored), func(t *testing.T) {
 				t.Parallel()
@@ -423,12 +423,12 @@ func TestMaxAuthAgeOfSessionsByID(t *testing.T) {
 				}
 				host := a.host("a.test", settings...)
 				began := time.Now()
-				o := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+				o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 				if m.version == tls.VersionTLS13 {
 					o.session = editSession(a, o.session, fieldLifetime, integer(a, 7200))
 				}
 				a.until(10*time.Second, "the cap", func() bool {
-					next := a.passed(a.visit(host, visit{name: "a.test", cert: cast.cliA, session: o.session}))
+					next := a.passed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
 					if next.server.DidResume && time.Since(began) > 3*time.Second {
 						a.Fatalf("resumed after %v", time.Since(began))
 					}

@@ -27,8 +27,8 @@ func TestRevoke(t *testing.T) {
 					listener = a.host("a.test", requires(cast.caA), a.sharing())
 					host = listener
 				}
-				stale := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA})).session
-				a.resumed(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: stale}))
+				stale := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
+				a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: stale}))
 				before := string(host.SessionIDContext())
 				for want := range uint64(2) {
 					generation, err := host.Revoke()
@@ -45,11 +45,11 @@ func TestRevoke(t *testing.T) {
 					a.Error("the context is the old one")
 				}
 				for range 3 {
-					a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: stale}))
+					a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: stale}))
 				}
-				a.refused(a.visit(listener, visit{name: "a.test", session: stale}))
-				fresh := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA})).session
-				a.resumed(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: fresh}))
+				a.refused(a.visit(listener, guest{name: "a.test", session: stale}))
+				fresh := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
+				a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: fresh}))
 			})
 		})
 	}
@@ -60,10 +60,10 @@ func TestRevokeOfTheListenerAlone(t *testing.T) {
 	eachMechanism(t, func(a *arena) {
 		host := a.host("a.test", requires(cast.caA))
 		listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
-		session := a.full(a.visit(listener, visit{name: "a.test", cert: cast.cliA})).session
+		session := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
 		_, err := listener.Revoke()
 		must(a, err)
-		a.resumed(a.visit(listener, visit{name: "a.test", cert: cast.cliA, session: session}))
+		a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: session}))
 	})
 }
 
@@ -72,18 +72,18 @@ func TestRevokeOfTheListenerAlone(t *testing.T) {
 func TestRevokeIsCarriedOver(t *testing.T) {
 	eachMechanism(t, func(a *arena) {
 		one := a.host("a.test", requires(cast.caA), a.sharing())
-		stale := a.full(a.visit(one, visit{name: "a.test", cert: cast.cliA})).session
+		stale := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA})).session
 		generation, err := one.Revoke()
 		must(a, err)
-		session := a.full(a.visit(one, visit{name: "a.test", cert: cast.cliA})).session
+		session := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA})).session
 		two := a.host("a.test", requires(cast.caA), a.sharing(),
 			withPolicy(openssl.SessionPolicy{Label: "app", Generation: generation}))
 		three := a.host("a.test", requires(cast.caA), a.sharing())
 		_, err = three.Revoke()
 		must(a, err)
 		for _, c := range []*openssl.Ctx{two, three} {
-			a.full(a.visit(c, visit{name: "a.test", cert: cast.cliA, session: stale}))
-			a.resumed(a.visit(c, visit{name: "a.test", cert: cast.cliA, session: session}))
+			a.full(a.visit(c, guest{name: "a.test", cert: cast.cliA, session: stale}))
+			a.resumed(a.visit(c, guest{name: "a.test", cert: cast.cliA, session: session}))
 		}
 	})
 }
@@ -93,7 +93,7 @@ func TestRevokeIsCarriedOver(t *testing.T) {
 func TestRevokeReachesWaitingConnections(t *testing.T) {
 	eachMechanism(t, func(a *arena) {
 		host := a.host("a.test", requires(cast.caA))
-		session := a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA})).session
+		session := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA})).session
 		near, far := a.wire(a)
 		s, err := openssl.Server(far, host)
 		must(a, err)
@@ -177,7 +177,7 @@ func TestRevokeAtAnyTime(t *testing.T) {
 	host := a.host("a.test", asks(cast.caA), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.LoadVerifyLocations("", t.TempDir()))
 	})
-	a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	stop, done := make(chan struct{}), make(chan error)
 	go func() {
 		for {
@@ -194,7 +194,7 @@ func TestRevokeAtAnyTime(t *testing.T) {
 		}
 	}()
 	for range 20 {
-		a.full(a.visit(host, visit{name: "a.test", cert: cast.cliA}))
+		a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
 	}
 	close(stop)
 	must(t, <-done)
