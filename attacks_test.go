@@ -1037,7 +1037,8 @@ func a39(a *arena) {
 	good := a.host("a.test", a.sharing())
 	o := a.full(a.visit(good, guest{name: "a.test"}))
 	for what, get := range bad {
-		host := a.host("a.test", a.sharing()) // a store that failed is left alone for a while
+		host := a.host("a.test", a.sharing()) // a store that failed is left alone for a while,
+		delete(a.sharers, host)               // and may not be told of new sessions
 		a.shelf.mu.Lock()
 		a.shelf.get = get
 		a.shelf.mu.Unlock()
