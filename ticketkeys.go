@@ -85,7 +85,7 @@ func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at tim
 		return nil, fmt.Errorf(op+": %v is before their time", at)
 	}
 	slots := []int64{now, now + 1}
-	for past := now - 1; past >= now-int64((lifetime+slot-1)/slot); past-- {
+	for past := now - 1; past >= now-max(1, int64((lifetime+slot-1)/slot)); past-- {
 		slots = append(slots, past)
 	}
 	keys := make([]TicketKey, len(slots))
