@@ -190,7 +190,7 @@ func TestStoreTroublesUnderLoad(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			e := newEngine(t, "redis-server")
-			o := order{Version: v.id, SIDContext: "fleet", Redis: []string{e.addr()}}
+			o := order{Version: v.id, SIDContext: "fleet", Redis: []string{e.addr()}, Hurried: true}
 			servers := []*server{start(t, o), start(t, o)}
 			l := newLoad(t, 4, servers[0].addr, servers[1].addr)
 			comesBack := func(after string) {
@@ -367,6 +367,7 @@ func TestRollingRestart(t *testing.T) {
 							case again:
 								resumed.Add(1)
 							}
+							<-time.After(5 * time.Millisecond) // nobody comes back faster than a session is put
 						}
 					})
 				}
