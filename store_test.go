@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -809,6 +810,7 @@ func TestStoreManyAtOnce(t *testing.T) {
 		return
 	}
 	const many, late, allowed, pairs = 2000, 200 * time.Millisecond, 300 * time.Millisecond, 6
+	goroutines := runtime.NumGoroutine()
 	var best time.Duration
 	for pair := range pairs {
 		at := manyAtOnce(t, many, 0)
@@ -824,6 +826,12 @@ func TestStoreManyAtOnce(t *testing.T) {
 	if best > allowed {
 		t.Errorf("a store that takes %v costs %d handshakes at once %v, want %v at most", late, many, best, allowed)
 	}
+	for began := time.Now(); runtime.NumGoroutine() > goroutines; <-time.After(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
+		}
+	}
+	t.Logf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Skip("threads are counted in /proc, which is not here")
