@@ -30,6 +30,10 @@ func (c *Ctx) SetSessionCacheMode(m SessionCacheMode) error {
 		return fmt.Errorf("openssl: SSL_CTX_set_session_cache_mode: %#x is no session cache mode", int(m))
 	}
 	return c.change(func(p ctxPtr) error {
+		if outside := SessionCacheServer | SessionCacheNoInternal; c.store != nil && m&outside != outside {
+			return errors.New("openssl: SSL_CTX_set_session_cache_mode: sessions are kept in a store alone: " +
+				"give SessionCacheServer|SessionCacheNoInternal, or end the store with SetSessionStore(nil)")
+		}
 		p.setCacheMode(m)
 		c.listenOnly = append(c.listenOnly, "SetSessionCacheMode")
 		return nil

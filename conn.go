@@ -286,7 +286,6 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	case err == nil:
 		c.shaken.Store(true)
 		c.keepFresh()
-		c.storeMade()
 	case !isTimeout(err):
 		c.shakeErr = err
 		c.dropCached()
@@ -299,6 +298,9 @@ func (c *Conn) shake(ctx context.Context) error {
 	c.offerCached()
 	for {
 		w, err := c.ssl.Handshake()
+		if w == WantNothing && err == nil {
+			c.storeMade() // before the client hears of them and comes back
+		}
 		sent := c.flush()
 		switch {
 		case err != nil:

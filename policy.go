@@ -90,9 +90,6 @@ func (c *Ctx) Revoke() (generation uint64, err error) {
 		}
 		c.derived, c.present = &next, next.sidContext(parts)
 		generation = next.Generation
-		if c.fleet != nil {
-			c.fleet.until = time.Time{} // its keys are of the context
-		}
 		return nil
 	})
 	return generation, err

@@ -206,8 +206,9 @@ func (s sslPtr) offeredIDs() (ids [][]byte) {
 	return ids
 }
 
-func (s sslPtr) answer(der []byte) error {
-	return takeError("d2i_SSL_SESSION", C.osl_ssl_answer(s.p, lend(der), C.size_t(len(der))))
+// answer takes a session in DER, of that id unless it is nil.
+func (s sslPtr) answer(der, id []byte) error {
+	return takeError("d2i_SSL_SESSION", C.osl_ssl_answer(s.p, lend(der), C.size_t(len(der)), lend(id), C.size_t(len(id))))
 }
 
 // madeSession is a new session on its way to a store.

@@ -586,15 +586,23 @@ static size_t osl_ssl_offered(osl_ssl *t, unsigned char *p, size_t *id_n) {
 	return n;
 }
 
-/* osl_ssl_answer is what the store has found: a session that may be resumed. */
-static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n) {
+/* osl_ssl_answer is what the store has found: a session that may be resumed, with
+ * that id if one is given. */
+static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n, const unsigned char *id, size_t id_n) {
 	osl_session_made made = osl_session_parse(der, n);
+	const unsigned char *p;
+	unsigned int has;
 
 	if (made.fail)
 		return made.fail;
 	if (osl_from_the_future(osl_session_time(made.session), (int64_t)time(NULL))) {
 		SSL_SESSION_free(made.session);
 		return NULL;
+	}
+	p = SSL_SESSION_get_id(made.session, &has);
+	if (id_n && (id_n != has || memcmp(p, id, has) != 0)) {
+		SSL_SESSION_free(made.session);
+		return osl_take(0);
 	}
 	if (t->answers_n == OSL_MAX_IDS)
 		SSL_SESSION_free(t->answers[--t->answers_n]);

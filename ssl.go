@@ -47,6 +47,7 @@ type SSL struct {
 	accepted  bool // SetVerifyConnection has had its say
 	mute      bool // the connection is refused: nothing more is sent
 	fresh     bool // a client has a session that nobody has taken for a cache
+	stored    bool // a server's session is, or is going to be, in a store
 
 	resumption Resumption // of a finished handshake
 
@@ -795,7 +796,7 @@ func (s *SSL) AnswerSession(der []byte) error {
 	if !s.suspended {
 		return errNotAsked
 	}
-	return s.h.p.answer(der)
+	return s.h.p.answer(der, nil)
 }
 
 // ExportKeyingMaterial derives length bytes that both ends agree on; TLS 1.2

@@ -83,8 +83,8 @@ type StoreStats struct {
 const (
 	storeTimeout   = 250 * time.Millisecond
 	storeRest      = time.Second // a store that failed is left alone
-	storeShards    = 8           // calls to put and delete at once; those of one id keep their order
-	storeQueue     = 256         // that wait, for each shard
+	storeShards    = 64          // calls to put and delete at once; those of one id keep their order
+	storeQueue     = 64          // that wait, for each shard
 	storeAbandoned = 256         // lookups beyond their time that have not come back
 )
 
@@ -134,7 +134,7 @@ func (s *storeClient) resting() bool { return time.Now().UnixNano() < s.restUnti
 
 // failed counts a failure of the store and leaves it alone for a while.
 func (s *storeClient) failed(err error) {
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 		s.timeouts.Add(1)
 	} else {
 		s.errors.Add(1)
@@ -142,34 +142,39 @@ func (s *storeClient) failed(err error) {
 	s.restUntil.Store(time.Now().Add(storeRest).UnixNano())
 }
 
-// get asks the store and comes back in time, also if the store does not.
-func (s *storeClient) get(ctx context.Context, id []byte) (session []byte, ok bool) {
+// get asks the store and comes back when limited ends, also if the store does
+// not. A lookup goes on by itself from then on; too many of them, and the store
+// is not asked.
+func (s *storeClient) get(ctx, limited context.Context, id []byte) (session []byte, ok bool) {
 	if s.resting() || s.abandoned.Load() >= storeAbandoned {
 		s.skipped.Add(1)
 		return nil, false
 	}
-	limited, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
 	type answer struct {
 		session []byte
 		err     error
 	}
 	answers := make(chan answer, 1)
-	s.abandoned.Add(1) // until it comes back
+	var parted atomic.Bool // one of the two is done with the other
 	go func() {
-		defer s.abandoned.Add(-1)
 		var a answer
 		a.err = contained("SessionStore.Get", func() (err error) {
 			a.session, err = s.store.Get(limited, id)
 			return err
 		})
 		answers <- a
+		if parted.Swap(true) {
+			s.abandoned.Add(-1)
+		}
 	}()
 	var a answer
 	select {
 	case a = <-answers:
 	case <-limited.Done():
 		a.err = limited.Err()
+		if !parted.Swap(true) {
+			s.abandoned.Add(1)
+		}
 	}
 	switch {
 	case a.err == nil:
@@ -231,25 +236,45 @@ func (s *storeClient) work(shard *storeShard) {
 	}
 }
 
-// askStore looks for what the client wants to resume, once per handshake.
-// Whatever goes wrong, the handshake goes on without.
+// askStore looks for what the client wants to resume, once per handshake and
+// within one timeout. Whatever goes wrong, the handshake goes on without.
 func (c *Conn) askStore(ctx context.Context) {
 	store := c.ssl.first.store
 	if store == nil || c.storeAsked {
 		return
 	}
 	c.storeAsked = true
+	ids := c.ssl.OfferedSessionIDs()
+	if len(ids) == 0 {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, store.timeout)
+	defer cancel()
 	sidCtx := c.ssl.SessionIDContext()
-	for _, id := range c.ssl.OfferedSessionIDs() {
-		session, ok := store.get(ctx, storeID(sidCtx, id))
+	for _, id := range ids {
+		session, ok := store.get(ctx, limited, storeID(sidCtx, id))
 		switch {
 		case !ok:
-		case c.ssl.AnswerSession(session) != nil:
+		case c.ssl.answerStored(session, id) != nil:
 			store.refused.Add(1)
 		default:
 			store.hits.Add(1)
 		}
 	}
+}
+
+// answerStored is AnswerSession for a session that must have a certain id.
+func (s *SSL) answerStored(der, id []byte) error {
+	if err := s.lock(); err != nil {
+		return err
+	}
+	defer s.h.mu.Unlock()
+	if !s.suspended {
+		return errNotAsked
+	}
+	err := s.h.p.answer(der, id)
+	s.stored = s.stored || err == nil
+	return err
 }
 
 // storeMade puts the sessions of a handshake into the store.
@@ -269,13 +294,15 @@ func (s *SSL) takeMade() []madeSession {
 	}
 	defer s.h.mu.Unlock()
 	made, _ := s.h.p.madeSessions() // without memory for them they are not kept
+	s.stored = s.stored || len(made) > 0
 	return made
 }
 
 // storeForget deletes the session that this connection has spoilt, with the
-// machine's lock held, before it is freed.
+// machine's lock held, before it is freed. One that never was in the store, of a
+// handshake that failed, is not worth a call.
 func (s *SSL) storeForget() {
-	if s.first.store == nil {
+	if !s.stored {
 		return
 	}
 	if id := s.h.p.spoiltID(); len(id) > 0 {

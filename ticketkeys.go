@@ -85,7 +85,7 @@ func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at tim
 		return nil, fmt.Errorf(op+": %v is before their time", at)
 	}
 	slots := []int64{now, now + 1}
-	for past := now - 1; past >= now-int64((lifetime+slot-1)/slot); past-- {
+	for past := now - 1; past >= now-max(1, int64((lifetime+slot-1)/slot)); past-- {
 		slots = append(slots, past)
 	}
 	keys := make([]TicketKey, len(slots))
@@ -111,11 +111,15 @@ func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at tim
 type fleetKeys struct {
 	secret []byte
 	slot   time.Duration
-	until  time.Time // the keys in force are for the time before
+
+	// What the keys in force were made for.
+	sidCtx  sidContext
+	settled bool      // of a frozen Ctx: its context and its timeout were final
+	until   time.Time // and the time before
 }
 
-// SetFleetTicketKeys has c use [FleetTicketKeys] of its present session id
-// context, and move on by itself from slot to slot, for as long as sessions
+// SetFleetTicketKeys has c use [FleetTicketKeys] of its session id context,
+// whenever that is set, and move on by itself from slot to slot, for as long as sessions
 // live ([Ctx.SetSessionTimeout]). Rotation happens when a connection is made,
 // also on a Ctx that is in use. The secret is copied.
 //
@@ -139,10 +143,11 @@ func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
 	})
 }
 
-// turnFleetKeys moves to the slot of now, if it is another. It is called by use.
+// turnFleetKeys makes the keys of now and of the present context, if those in
+// force are for others. It is called by use.
 func (c *Ctx) turnFleetKeys(p ctxPtr, now time.Time) error {
 	f := c.fleet
-	if f == nil || now.Before(f.until) {
+	if f == nil || now.Before(f.until) && f.sidCtx == c.present && f.settled == c.frozen {
 		return nil
 	}
 	keys, err := FleetTicketKeys(f.secret, c.present.bytes(), f.slot, p.timeout(), now)
@@ -151,6 +156,9 @@ func (c *Ctx) turnFleetKeys(p ctxPtr, now time.Time) error {
 	}
 	defer clear(keys)
 	seconds := int64(f.slot / time.Second)
-	f.until = time.Unix((now.Unix()/seconds+1)*seconds, 0)
-	return p.setTicketKeys(keys)
+	if err := p.setTicketKeys(keys); err != nil {
+		return err
+	}
+	f.sidCtx, f.settled, f.until = c.present, c.frozen, time.Unix((now.Unix()/seconds+1)*seconds, 0)
+	return nil
 }

@@ -2,8 +2,70 @@
 // share them. It is an [openssl.SessionStore] over any client of go-redis:
 // single, Sentinel or Cluster.
 //
-// What it keeps can be resumed by whoever reads it. Put [openssl.SealStore]
-// around it unless the engine and the way to it are trusted as the servers are.
+//	engine := redis.NewUniversalClient(&redis.UniversalOptions{
+//		Addrs:                 []string{"redis.internal:6379"},
+//		ContextTimeoutEnabled: true, // else go-redis waits by its own timeouts
+//	})
+//	store, err := openssl.SealStore(redisstore.New(engine, redisstore.Options{}), key)
+//	…
+//	err = ctx.SetSessionIDContext([]byte("shop")) // what keeps it apart from other services
+//	err = ctx.SetOptions(openssl.OptionNoTicket)  // else TLS clients keep their sessions themselves
+//	err = ctx.SetSessionStore(store)
+//
+// What it keeps can be resumed by whoever reads it, and whoever writes it decides
+// what is resumed. Put [openssl.SealStore] around it unless the engine and the way
+// to it are trusted as the servers are.
+//
+// # The way of a session
+//
+//	client                    server A                    Redis, Valkey
+//	  │ ClientHello ─────────────►│                             │
+//	  │ ◄──── full handshake ────►│                             │
+//	  │ ◄──────────── session id ─│ SET hash session EX left ──►│  behind the handshake, from a
+//	  │                           │                             │  bounded queue
+//	  │                       server B, of the same context     │
+//	  │ ClientHello, session id ─►│                             │
+//	  │                           ║ GET hash ──────────────────►│  while the ClientHello is
+//	  │                           ║ ◄────────────────── session │  suspended; 250 ms at most
+//	  │ ◄─── short handshake ────►│                             │
+//	  │ ◄────────── TLS 1.3: new ─│ SET hash session EX left ──►│
+//	  │                       server C, of another context      │
+//	  │ ClientHello, session id ─►│                             │
+//	  │                           ║ GET another hash ──────────►│  the hash is of context and id
+//	  │                           ║ ◄────────────────── nothing │
+//	  │ ◄──── full handshake ────►│                             │
+//
+// The engine is never needed: without an answer, or with a wrong one, the
+// handshake is a full one, and an engine that has failed is left alone for a
+// second.
+//
+// # Sizing
+//
+// With f full and r resumed handshakes a second, a lifetime of t seconds
+// ([openssl.Ctx.SetSessionTimeout]), n session tickets after a full handshake
+// ([openssl.Ctx.SetNumTickets], 2) and b bytes a session:
+//
+//	            TLS 1.2      TLS 1.3
+//	lookups/s   r            r            and one for each client that offers what is gone
+//	puts/s      f            n·f + r
+//	sessions    f·t          (n·f + r)·t
+//	memory      sessions · b
+//
+// b is what the engine needs (MEMORY USAGE): 264 bytes for a session of 150, the size of
+// one without a client certificate and without a seal. A certificate adds its own
+// length, a seal 29 bytes. In TLS 1.3 every resumption brings a session of its
+// own, which is why there n = 1 and a short lifetime save most.
+//
+// A lookup is one round trip to the engine. Over loopback, with client, server and
+// Redis 7.0 on two cores that had other work, a resumed handshake took
+//
+//	            libssl's cache        this store            added
+//	            p50       p99         p50       p99         p50      p99
+//	TLS 1.2     279 µs    0.8 ms      413 µs    1.6 ms      134 µs   0.8 ms
+//	TLS 1.3     594 µs    1.2 ms      715 µs    3.0 ms      121 µs   1.8 ms
+//
+// which BenchmarkResumption measures anew. Over a network its round trip comes on
+// top, once for each resumed handshake.
 package redisstore
 
 import (
@@ -35,8 +97,11 @@ type store struct {
 }
 
 // New is a store over client, which stays the caller's to close. Sessions go by
-// themselves when they expire. Every call obeys its context; go-redis adds its
-// own timeouts and retries, see its options.
+// themselves when they expire. Every call passes its context on, whose deadline
+// go-redis obeys throughout if its ContextTimeoutEnabled is set; otherwise an
+// engine that has stopped holds a lookup, though no handshake, for as long as
+// go-redis's own timeouts and retries add up to. The methods of what New returns
+// may be called from any goroutine.
 func New(client redis.UniversalClient, o Options) openssl.SessionStore {
 	if o.Prefix == "" {
 		o.Prefix = defaultPrefix
