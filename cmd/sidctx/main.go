@@ -1,6 +1,8 @@
 // Command sidctx shows what a session id context does, with real connections:
 //
 //	sidctx demo [-break]
+//	sidctx probe host:port -host a -host b
+//	sidctx serve
 //
 // Every subcommand has a file of its own.
 package main
@@ -24,6 +26,8 @@ type command struct {
 
 var commands = []command{
 	{"demo", "try to resume sessions within and across two tenants, and compare with what must happen", demo},
+	{"probe", "offer sessions of each virtual host of a server at its others", probe},
+	{"serve", "serve two virtual hosts, to point probe, curl or openssl s_client at", serve},
 }
 
 // errUsage is for a command line that cannot be understood; help has been printed.

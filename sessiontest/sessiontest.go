@@ -1,0 +1,344 @@
+//go:build cgo
+
+// Package sessiontest shows whether a TLS server lets sessions cross from one
+// virtual host to another. It connects as an ordinary client, takes a session at
+// each host, and offers it wherever else it might be taken: under the other
+// hosts' names, under none, under one that nobody serves, under odd spellings.
+// The server may be any, in any language.
+//
+//	func TestSessionsStayHome(t *testing.T) {
+//		sessiontest.Test(t, sessiontest.Target{
+//			Addr:  server.Addr().String(),
+//			Hosts: []sessiontest.Host{{Name: "a.example"}, {Name: "b.example", CertPEM: cert, KeyPEM: key}},
+//		})
+//	}
+package sessiontest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// Target is a server and the hosts that must be kept apart on it.
+type Target struct {
+	Network string // "tcp" if empty
+	Addr    string // host:port
+	Hosts   []Host // two or more, of which each has a policy of its own
+
+	// Greeting is what to send for the server to answer: TLS 1.3 sends tickets
+	// only then. nil is an HTTP request for the host; its answer does not matter.
+	Greeting func(host string) []byte
+	// Timeout bounds each connection; 10 s if zero.
+	Timeout time.Duration
+}
+
+// Host is one virtual host.
+type Host struct {
+	Name string // as it is sent in server_name
+	// CertPEM and KeyPEM are a client certificate that the host accepts, nil if
+	// it asks for none.
+	CertPEM, KeyPEM []byte
+}
+
+// Row is one offer of a session.
+type Row struct {
+	Version   string `json:"version"`   // "TLS 1.2"
+	Mechanism string `json:"mechanism"` // "ticket", "id", "psk"
+	From      string `json:"from"`      // the host at which the session was made
+	To        string `json:"to"`        // the name under which it was offered, "" for none
+	Kind      string `json:"kind"`      // "same", "other", "absent", "unknown", "odd"
+	Outcome   string `json:"outcome"`   // "resumed", "full", "refused: ..."
+	Crossing  bool   `json:"crossing"`
+	Why       string `json:"why,omitempty"` // what a crossing means here
+}
+
+// Report is what a probe has seen.
+type Report struct {
+	Rows []Row `json:"rows"`
+	// Resumes is whether the server resumes sessions at all, where it should:
+	// if not, that nothing has crossed says nothing.
+	Resumes bool `json:"resumes"`
+}
+
+// Crossings are the rows in which a session was resumed away from home.
+func (r *Report) Crossings() (rows []Row) {
+	for _, row := range r.Rows {
+		if row.Crossing {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// String is the row in words.
+func (r Row) String() string {
+	to := fmt.Sprintf("%q", r.To)
+	if r.To == "" {
+		to = "no server name"
+	}
+	s := fmt.Sprintf("%s %s: a session of %q offered under %s: %s", r.Version, r.Mechanism, r.From, to, r.Outcome)
+	if r.Why != "" {
+		s += ": " + r.Why
+	}
+	return s
+}
+
+// Test reports every crossing as a failure, and a server that resumes nothing as
+// one, too: it proves nothing.
+func Test(t testing.TB, target Target) {
+	t.Helper()
+	report, err := Probe(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range report.Crossings() {
+		t.Errorf("crossing: %v", row)
+	}
+	if !report.Resumes {
+		t.Error("sessiontest: the server has resumed no session at all, not even at home: that none has crossed proves nothing")
+	}
+}
+
+// way is a protocol and a means of resuming in it.
+type way struct {
+	version   uint16
+	mechanism string
+	options   openssl.Options
+}
+
+var ways = []way{
+	{tls.VersionTLS12, "ticket", 0},
+	{tls.VersionTLS12, "id", openssl.OptionNoTicket},
+	{tls.VersionTLS13, "psk", 0}, // whether it is a ticket or an id is for the server to know
+}
+
+// Probe offers sessions of each host at the others. An error is about the probe,
+// not about what the server does: a server that does not speak a version has no
+// rows for it.
+func Probe(ctx context.Context, target Target) (*Report, error) {
+	if target.Network == "" {
+		target.Network = "tcp"
+	}
+	if target.Timeout == 0 {
+		target.Timeout = 10 * time.Second
+	}
+	if target.Greeting == nil {
+		target.Greeting = func(host string) []byte {
+			return []byte("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
+		}
+	}
+	switch {
+	case target.Addr == "":
+		return nil, errors.New("sessiontest: no address: give host:port")
+	case len(target.Hosts) < 2:
+		return nil, errors.New("sessiontest: fewer than two hosts: give the names that must be kept apart")
+	}
+	p := &probe{Target: target, report: &Report{}}
+	for _, w := range ways {
+		if err := p.try(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.report.Rows) == 0 {
+		return nil, fmt.Errorf("sessiontest: no host of %s could be visited: %w", target.Addr, p.last)
+	}
+	return p.report, nil
+}
+
+type probe struct {
+	Target
+	report *Report
+	last   error // why the last first visit failed
+}
+
+// offer is a name to offer a session under.
+type offer struct{ kind, name string }
+
+func (p *probe) offers(home Host) []offer {
+	offers := []offer{{"same", home.Name}}
+	for _, h := range p.Hosts {
+		if h.Name != home.Name {
+			offers = append(offers, offer{"other", h.Name})
+		}
+	}
+	return append(offers,
+		offer{"absent", ""},
+		offer{"unknown", "nobody." + home.Name},
+		offer{"odd", strings.ToUpper(home.Name)},
+	)
+}
+
+// try probes one way of resuming.
+func (p *probe) try(ctx context.Context, w way) error {
+	for _, home := range p.Hosts {
+		for _, o := range p.offers(home) {
+			first := p.visit(ctx, w, home.Name, &home, nil)
+			if first.err != nil {
+				p.last = first.err
+				break // the host does not speak this version, or refuses us
+			}
+			if first.session == nil {
+				break // no session, nothing to cross
+			}
+			row, err := p.offer(ctx, w, home, o, first)
+			first.session.Close()
+			if err != nil {
+				return err
+			}
+			p.report.Rows = append(p.report.Rows, row)
+			p.report.Resumes = p.report.Resumes || o.kind == "same" && row.Outcome == "resumed"
+		}
+	}
+	return ctx.Err()
+}
+
+// offer comes back with the session, without a certificate: whoever has stolen
+// a session has no key.
+func (p *probe) offer(ctx context.Context, w way, home Host, o offer, first visited) (Row, error) {
+	second := p.visit(ctx, w, o.name, nil, first.session)
+	if second.session != nil {
+		second.session.Close()
+	}
+	row := Row{
+		Version: tls.VersionName(w.version), Mechanism: w.mechanism,
+		From: home.Name, To: o.name, Kind: o.kind, Outcome: second.outcome(),
+	}
+	if !second.resumed || o.kind == "same" {
+		return row, ctx.Err()
+	}
+	// Where does that name lead without a session? To another host as anybody;
+	// to home, for a spelling that means home, as who has made the session.
+	as := &home
+	if o.kind == "other" {
+		as = nil
+	}
+	fresh := p.visit(ctx, w, o.name, as, nil)
+	if fresh.session != nil {
+		fresh.session.Close()
+	}
+	switch {
+	case o.kind == "other" && fresh.err != nil:
+		row.Crossing, row.Why = true, "that host refuses a client without a certificate, and has been entered by one"
+	case o.kind == "other":
+		row.Crossing, row.Why = true, "that is another host"
+	case fresh.err != nil:
+		row.Crossing, row.Why = true, "without a session that name is refused"
+	case !bytes.Equal(fresh.leaf, first.leaf):
+		row.Crossing, row.Why = true, "without a session that name leads to another certificate"
+	}
+	return row, ctx.Err()
+}
+
+// visited is what one connection came to.
+type visited struct {
+	resumed bool
+	session *openssl.Session // nil without one
+	leaf    []byte
+	err     error
+}
+
+func (v visited) outcome() string {
+	switch {
+	case v.err != nil:
+		if alert, ok := errors.AsType[tls.AlertError](v.err); ok {
+			return "refused: " + strings.TrimPrefix(alert.Error(), "tls: ")
+		}
+		return "refused: " + v.err.Error()
+	case v.resumed:
+		return "resumed"
+	}
+	return "full"
+}
+
+// visit connects under a name, says the greeting, and reads until it has a session.
+func (p *probe) visit(ctx context.Context, w way, name string, as *Host, offered *openssl.Session) (v visited) {
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	client, err := openssl.NewClientCtx()
+	if err != nil {
+		return visited{err: err}
+	}
+	defer client.Close()
+	if v.err = p.configure(client, w, as); v.err != nil {
+		return v
+	}
+	wire, err := (&net.Dialer{}).DialContext(ctx, p.Network, p.Addr)
+	if err != nil {
+		return visited{err: err}
+	}
+	conn, err := openssl.Client(wire, client)
+	if err != nil {
+		wire.Close()
+		return visited{err: err}
+	}
+	defer conn.Close()
+	if name != "" {
+		v.err = conn.SetServerName(name)
+	}
+	if v.err == nil && offered != nil {
+		v.err = conn.SetSession(offered)
+	}
+	if v.err == nil {
+		v.err = conn.HandshakeContext(ctx)
+	}
+	if v.err != nil {
+		return v
+	}
+	state := conn.ConnectionState()
+	v.resumed = state.DidResume
+	if len(state.PeerCertificates) > 0 {
+		v.leaf = state.PeerCertificates[0].Raw
+	}
+	v.err = p.converse(ctx, conn, name)
+	if s, err := conn.Session(); err == nil {
+		v.session = s
+	}
+	return v
+}
+
+func (p *probe) configure(client *openssl.Ctx, w way, as *Host) error {
+	// Whom the server is does not matter here: only what it resumes.
+	err := errors.Join(
+		client.SetVerify(openssl.VerifyNone),
+		client.SetMinVersion(w.version),
+		client.SetMaxVersion(w.version),
+		client.SetOptions(w.options),
+	)
+	if err == nil && as != nil && as.CertPEM != nil {
+		err = client.UseCertificate(as.CertPEM, as.KeyPEM)
+	}
+	return err
+}
+
+// converse has the server say something: only then does a TLS 1.3 client learn
+// whether it was refused, and get its tickets. That the server ends the
+// connection is fine.
+func (p *probe) converse(ctx context.Context, conn *openssl.Conn, name string) error {
+	deadline, _ := ctx.Deadline()
+	conn.SetDeadline(deadline)
+	if name == "" {
+		name = p.Hosts[0].Name
+	}
+	if _, err := conn.Write(p.Greeting(name)); err != nil {
+		return refusal(err)
+	}
+	_, err := conn.Read(make([]byte, 1))
+	return refusal(err)
+}
+
+// refusal is an alert; a wire that ends in another way has not refused us.
+func refusal(err error) error {
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return err
+	}
+	return nil
+}
