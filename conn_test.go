@@ -288,6 +288,26 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 				t.Errorf("the Read ended after %v", r.took)
 			}
 
+			// It counts for what is at hand already, too.
+			must(t, end.near.SetReadDeadline(time.Time{}))
+			if _, err := end.far.Write([]byte("two")); err != nil {
+				t.Fatal(err)
+			}
+			p := make([]byte, 3)
+			if n, err := end.near.Read(p[:1]); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			must(t, end.near.SetReadDeadline(time.Unix(1, 0)))
+			n, err := end.near.Read(p[1:])
+			wantTimeout(t, "Read", err)
+			if n != 0 {
+				t.Errorf("a Read past its deadline has read %d bytes", n)
+			}
+			must(t, end.near.SetReadDeadline(time.Time{}))
+			if n, err = io.ReadFull(end.near, p[1:]); err != nil || string(p) != "two" {
+				t.Errorf("%q, %v", p[:1+n], err)
+			}
+
 			// Writing is not affected; and then reading goes on.
 			must(t, end.near.SetReadDeadline(time.Time{}))
 			if err := roundTripOver(end.near, end.far, pattern(100_000)); err != nil {
@@ -657,6 +677,19 @@ func TestConnCloseIsBounded(t *testing.T) {
 			t.Errorf("Close with unread tickets: %v after %v, want %v", got.err, got.took, want)
 		}
 
+		// The wire's half is closed behind close_notify: to a peer that knows no
+		// close_notify the connection has ended, too, and it may end it.
+		c, s, _, far = wireConns(t, client, server, 200_000)
+		mustHandshake(t, c, s)
+		done := start(func() (int, error) { return 0, c.Close() })
+		if _, err := io.ReadAll(far); err != nil {
+			t.Error(err)
+		}
+		far.Close()
+		if got := <-done; got.err != nil || got.took != 0 {
+			t.Errorf("Close: %v after %v", got.err, got.took)
+		}
+
 		// One that goes on sending is heard for 64 KiB.
 		c, s, _, far = wireConns(t, client, server, 200_000)
 		mustHandshake(t, c, s)
@@ -687,6 +720,30 @@ func TestConnCloseIsBounded(t *testing.T) {
 		}
 		if got := <-serve; got.err != nil {
 			t.Error(got.err)
+		}
+	})
+}
+
+// A ClientHello function that does not heed its context costs no more either.
+func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		release := make(chan struct{})
+		must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+			<-release
+			return server, nil
+		}))
+		c, s, _, _ := wireConns(t, client, server, 64<<10)
+		shake, serve := start(shaking(c)), start(shaking(s))
+		synctest.Wait()
+		if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 5*time.Second {
+			t.Errorf("Close: %v after %v", got.err, got.took)
+		}
+		close(release)
+		if got := <-serve; !errors.Is(got.err, net.ErrClosed) {
+			t.Errorf("the server's handshake: %v", got.err)
+		}
+		if got := <-shake; got.err == nil {
+			t.Error("the client has shaken hands with nobody")
 		}
 	})
 }

@@ -98,6 +98,9 @@ func Dial(network, addr string, c *Ctx) (*Conn, error) {
 }
 
 func (d *Dialer) dial(ctx context.Context, network, addr string) (*Conn, error) {
+	if d == nil {
+		return nil, errors.New("openssl: DialContext was called on a nil Dialer")
+	}
 	dialer := d.NetDialer
 	if dialer == nil {
 		dialer = new(net.Dialer)

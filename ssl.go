@@ -859,13 +859,14 @@ type ConnectionState struct {
 // stay empty.
 func (cs ConnectionState) TLS() tls.ConnectionState {
 	return tls.ConnectionState{
-		Version:            cs.Version,
-		HandshakeComplete:  cs.HandshakeComplete,
-		DidResume:          cs.DidResume,
-		CipherSuite:        cs.CipherSuite,
-		NegotiatedProtocol: cs.NegotiatedProtocol,
-		ServerName:         cs.ServerName,
-		PeerCertificates:   cs.PeerCertificates,
+		Version:                    cs.Version,
+		HandshakeComplete:          cs.HandshakeComplete,
+		DidResume:                  cs.DidResume,
+		CipherSuite:                cs.CipherSuite,
+		NegotiatedProtocol:         cs.NegotiatedProtocol,
+		NegotiatedProtocolIsMutual: true, // always, says crypto/tls; some ask
+		ServerName:                 cs.ServerName,
+		PeerCertificates:           cs.PeerCertificates,
 	}
 }
 

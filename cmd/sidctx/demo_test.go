@@ -196,7 +196,7 @@ func TestParseExpected(t *testing.T) {
 	}
 }
 
-// What s_client says, cut from real runs of 1.1.1w, 3.0.19 and 3.6.
+// What s_client says of a handshake, in the same words since 1.1.1.
 func TestSClientResumed(t *testing.T) {
 	for _, tt := range []struct {
 		name, said string

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"strings"
+	"testing"
+)
+
+// Every case runs once with every peer, none of them missing, and what comes
+// out is a table and a drawing.
+func TestEveryCaseWithEveryPeer(t *testing.T) {
+	l, err := newLab(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &report{GOMAXPROCS: 2}
+	for i := range cases {
+		c := &cases[i]
+		t.Run(c.id, func(t *testing.T) {
+			rounds, err := l.measure(t.Context(), c, quickScale, func(string) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			one, err := newCaseReport(c, rounds) // refuses what is not positive
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := len(one.Median), len(peers)-len(c.without); got != want {
+				t.Errorf("%d peers in the report, not %d", got, want)
+			}
+			r.Cases = append(r.Cases, one)
+		})
+	}
+	var text, drawing bytes.Buffer
+	r.tables(&text)
+	r.plot(&drawing)
+	for _, c := range cases {
+		if !strings.Contains(text.String(), "| "+c.name+" ") {
+			t.Errorf("no line for %s", c.id)
+		}
+	}
+	for d := xml.NewDecoder(&drawing); ; {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("the drawing is no XML: %v", err)
+		}
+	}
+}
+
+// A peer that is missing from the rounds is an error, not an empty column.
+func TestMissingPeerIsAnError(t *testing.T) {
+	one := sample{CPU: 1000, Ops: 1}
+	c := &benchCase{id: "x"}
+	all := series{}
+	for _, p := range peers {
+		all[p] = []sample{one}
+	}
+	if _, err := newCaseReport(c, all); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range peers[1:] {
+		less := series{}
+		for q := range all {
+			if q != p {
+				less[q] = all[q]
+			}
+		}
+		if _, err := newCaseReport(c, less); err == nil || !strings.Contains(err.Error(), p) {
+			t.Errorf("without %s: %v", p, err)
+		}
+	}
+}
+
+// A ratio is that of the same round: a machine that slows down in one round
+// slows both.
+func TestRatiosArePaired(t *testing.T) {
+	rounds := series{}
+	for _, p := range peers {
+		for _, slow := range []int64{1, 5, 2} {
+			cost := int64(1000)
+			if p == plainC {
+				cost = 800
+			}
+			rounds[p] = append(rounds[p], sample{CPU: cost * slow, Ops: 1})
+		}
+	}
+	c := &benchCase{id: "x", targets: []target{{plainC, 0.8, 0.9}, {goTLS, 1.01, 2}}}
+	r, err := newCaseReport(c, rounds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		median float64
+		met    string
+	}{{0.8, "target"}, {1, "missed"}, {1, ""}} {
+		q := r.Ratios[i]
+		if q.Median != want.median || q.Low != want.median || q.High != want.median || q.Met != want.met {
+			t.Errorf("%s: %v, %q, not %v, %q", q.Against, q, q.Met, want.median, want.met)
+		}
+	}
+}
+
+func TestLessMemoryMeetsTheTarget(t *testing.T) {
+	for v, want := range map[float64]string{1.05: "stretch", 1.1: "stretch", 1.2: "target", 1.25: "target", 1.3: "missed"} {
+		if got := met(v, target{plainC, 1.25, 1.1}, true); got != want {
+			t.Errorf("%v is %s, not %s", v, got, want)
+		}
+	}
+}

@@ -1,0 +1,447 @@
+package httpx_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/httpx"
+)
+
+func TestConfigureServerMisuse(t *testing.T) {
+	if err := httpx.ConfigureServer(nil); err == nil || !strings.HasPrefix(err.Error(), "openssl: ") {
+		t.Errorf("no Server: %v", err)
+	}
+	s := &http.Server{}
+	must(t, httpx.ConfigureServer(s))
+	if err := httpx.ConfigureServer(s); err == nil || !strings.Contains(err.Error(), "once") {
+		t.Errorf("twice: %v", err)
+	}
+	if httpx.FromRequest(nil) != nil {
+		t.Error("a connection of no request")
+	}
+	r, err := http.NewRequest("GET", "https://localhost/", nil)
+	must(t, err)
+	if httpx.FromRequest(r) != nil {
+		t.Error("a connection of a request that came over none")
+	}
+}
+
+// What a handler sees, for both protocols and versions: the same Conn in every
+// request of a connection, its state in r.TLS, and a resumed session on the next.
+func TestServerHandlerSeesConnection(t *testing.T) {
+	for _, p := range protocols {
+		for _, v := range versions {
+			t.Run(p.name+"/"+v.name, func(t *testing.T) {
+				type seen struct {
+					conn  *openssl.Conn
+					state openssl.ConnectionState
+					tls   *tls.ConnectionState
+					proto int
+				}
+				requests := make(chan seen, 3)
+				s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					conn := httpx.FromRequest(r)
+					requests <- seen{conn, conn.ConnectionState(), r.TLS, r.ProtoMajor}
+				}), nil)
+				ctx := clientCtx(t, p.alpn)
+				setVersion(t, ctx, v.id)
+				check := func(got seen, resumed bool) {
+					t.Helper()
+					switch {
+					case got.proto != p.major:
+						t.Errorf("HTTP/%d", got.proto)
+					case got.tls == nil:
+						t.Error("r.TLS is nil")
+					case got.tls.Version != v.id || got.tls.NegotiatedProtocol != p.alpn || !got.tls.HandshakeComplete:
+						t.Errorf("r.TLS: %+v", got.tls)
+					case len(got.tls.PeerCertificates) != 1 || got.tls.PeerCertificates[0].Subject.CommonName != "client.test":
+						t.Errorf("r.TLS.PeerCertificates: %v", got.tls.PeerCertificates)
+					case got.tls.DidResume != resumed || got.state.DidResume != resumed:
+						t.Errorf("resumed: %v and %v, not %v", got.tls.DidResume, got.state.DidResume, resumed)
+					case string(got.state.SessionIDContext) != sidCtx:
+						t.Errorf("session id context %q", got.state.SessionIDContext)
+					}
+				}
+
+				c := client(t, &openssl.Dialer{Ctx: ctx})
+				_, _, conn := get(t, c, s.url)
+				get(t, c, s.url)
+				first, second := <-requests, <-requests
+				check(first, false)
+				check(second, false)
+				if first.conn == nil || first.conn != second.conn {
+					t.Error("not the same Conn in two requests of a connection")
+				}
+				session, err := conn.(*openssl.Conn).Session()
+				must(t, err)
+				defer session.Close()
+				c.CloseIdleConnections()
+
+				get(t, client(t, &openssl.Dialer{Ctx: ctx, Session: session}), s.url)
+				third := <-requests
+				check(third, true)
+				if third.conn == first.conn {
+					t.Error("the same Conn in two connections")
+				}
+			})
+		}
+	}
+}
+
+// Where ALPN says nothing, HTTP/1.1 is served, with r.TLS.
+func TestServerWithoutALPN(t *testing.T) {
+	s := serve(t, serverCtx(t), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %v", r.Proto, r.TLS.HandshakeComplete)
+	}), nil)
+	if _, body, _ := get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t)}), s.url); body != "HTTP/1.1 true" {
+		t.Errorf("%s", body)
+	}
+}
+
+// The Protocols that were set are kept to.
+func TestServerProtocols(t *testing.T) {
+	for _, p := range protocols {
+		t.Run("only"+p.name, func(t *testing.T) {
+			var only http.Protocols
+			only.SetHTTP1(p.major == 1)
+			only.SetHTTP2(p.major == 2)
+			s := serve(t, serverCtx(t, p.alpn), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, r.Proto)
+			}), func(s *http.Server) { s.Protocols = &only })
+			if only.UnencryptedHTTP2() {
+				t.Error("the caller's Protocols were changed")
+			}
+			if resp, _, _ := get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2", "http/1.1")}), s.url); resp.ProtoMajor != p.major {
+				t.Errorf("HTTP/%d", resp.ProtoMajor)
+			}
+		})
+	}
+}
+
+// A Handler and a ConnContext that are there go on working.
+func TestServerChains(t *testing.T) {
+	type key struct{}
+	const pattern = "/httpx-chains"
+	mux := http.DefaultServeMux
+	defer func() { http.DefaultServeMux = mux }()
+	http.DefaultServeMux = http.NewServeMux()
+	http.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Context().Value(key{}), " ", httpx.FromRequest(r) != nil)
+	})
+	s := serve(t, serverCtx(t, "h2", "http/1.1"), nil, func(s *http.Server) {
+		s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			if _, ok := c.(*openssl.Conn); !ok {
+				t.Errorf("ConnContext was given a %T", c)
+			}
+			return context.WithValue(ctx, key{}, "kept")
+		}
+	})
+	for _, p := range protocols {
+		if _, body, _ := get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, p.alpn)}), s.url+pattern); body != "kept true" {
+			t.Errorf("%s: %s", p.name, body)
+		}
+	}
+}
+
+// A configured server on a listener that is not openssl's serves as before.
+func TestServerOtherListener(t *testing.T) {
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, httpx.FromRequest(r) == nil, r.TLS == nil)
+	})}
+	must(t, httpx.ConfigureServer(server))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s := run(t, server, l, nil)
+	c := &http.Client{Transport: &http.Transport{}}
+	defer c.CloseIdleConnections()
+	if _, body, _ := get(t, c, "http://"+s.addr); body != "true true" {
+		t.Errorf("%s", body)
+	}
+}
+
+// net/http's own client, on crypto/tls.
+func TestServerStockClient(t *testing.T) {
+	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s %s", r.Proto, r.TLS.NegotiatedProtocol, r.TLS.PeerCertificates[0].Subject.CommonName)
+	}), nil)
+	for _, test := range []struct {
+		h2   bool
+		want string
+	}{{true, "HTTP/2.0 h2 client.test"}, {false, "HTTP/1.1  client.test"}} {
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: stockConfig(t), ForceAttemptHTTP2: test.h2}}
+		_, body, _ := get(t, c, s.url)
+		c.CloseIdleConnections()
+		if body != test.want {
+			t.Errorf("%q, not %q", body, test.want)
+		}
+	}
+}
+
+func TestServerCurl(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		if os.Getenv("REQUIRE_PEERS") == "1" {
+			t.Fatal("curl is missing and REQUIRE_PEERS is set")
+		}
+		t.Skip("curl is not on PATH, so that nothing can be said about it")
+	}
+	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, r.Proto, " ", r.TLS.NegotiatedProtocol, " ", n, " ", err)
+	}), nil)
+	dir, p := t.TempDir(), testPKI()
+	for name, content := range map[string][]byte{
+		"ca": p.ca, "cert": p.clientCert, "key": p.clientKey, "body": make([]byte, 1<<20),
+	} {
+		must(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
+	}
+	for flag, want := range map[string]string{
+		"--http2":   "HTTP/2.0 h2 1048576 <nil>",
+		"--http1.1": "HTTP/1.1 http/1.1 1048576 <nil>",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, curl, "-sS", flag, "--noproxy", "*", "--cacert", "ca", "--cert", "cert", "--key", "key",
+			"--data-binary", "@body", s.url)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Errorf("curl %s: %q, %v", flag, out, err)
+		}
+	}
+}
+
+// preface is how HTTP/2 begins, with empty SETTINGS, and a GET of / on stream 1:
+// the static table's :method GET, :path /, :scheme https, and :authority x.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+	"\x00\x00\x06\x01\x05\x00\x00\x00\x01" + "\x82\x84\x87\x41\x01x"
+
+// status421 is 421 in HPACK's Huffman code, behind its length.
+const status421 = "\x82\x68\x41"
+
+// What a connection speaks must be what ALPN has chosen: nothing else reaches the handler.
+func TestServerDisagreement(t *testing.T) {
+	for _, test := range []struct {
+		name, alpn string
+		send       string
+		want       string
+	}{
+		{"HTTP2 after http/1.1", "http/1.1", preface, status421},
+		{"HTTP2 without ALPN", "", preface, status421},
+		{"HTTP1 after h2", "h2", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 421 "},
+		{"HTTP1 after another protocol", "other", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 421 "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t, serverCtx(t, "h2", "http/1.1", "other"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				t.Error("the handler was reached")
+			}), nil)
+			var offer []string
+			if test.alpn != "" {
+				offer = []string{test.alpn}
+			}
+			conn, err := openssl.Dial("tcp", s.addr, clientCtx(t, offer...))
+			must(t, err)
+			defer conn.Close()
+			must(t, conn.SetDeadline(time.Now().Add(patience)))
+			_, err = io.WriteString(conn, test.send)
+			must(t, err)
+			got, err := io.ReadAll(conn) // until the server ends the connection
+			must(t, err)
+			if !bytes.Contains(got, []byte(test.want)) {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+// The two that agree, by the same raw bytes: what is refused above is refused for disagreeing.
+func TestServerAgreement(t *testing.T) {
+	reached := make(chan string, 1)
+	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached <- r.Proto
+	}), nil)
+	for alpn, send := range map[string]string{"h2": preface, "http/1.1": "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		conn, err := openssl.Dial("tcp", s.addr, clientCtx(t, alpn))
+		must(t, err)
+		_, err = io.WriteString(conn, send)
+		must(t, err)
+		wait(t, reached, alpn)
+		must(t, conn.Close())
+	}
+}
+
+// Shutdown lets what is running end, and nothing new begin.
+func TestServerShutdown(t *testing.T) {
+	for _, p := range protocols {
+		t.Run(p.name, func(t *testing.T) {
+			const streams = 3
+			running, goOn := make(chan struct{}, streams), make(chan struct{})
+			s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, "begin ")
+				if err := http.NewResponseController(w).Flush(); err != nil {
+					t.Error(err)
+				}
+				running <- struct{}{}
+				<-goOn
+				io.WriteString(w, "end")
+			}), nil)
+			c := client(t, &openssl.Dialer{Ctx: clientCtx(t, p.alpn)})
+			bodies := make(chan string, streams)
+			var begun sync.WaitGroup
+			for range streams {
+				begun.Add(1)
+				go func() {
+					resp, err := c.Get(s.url)
+					begun.Done()
+					if err != nil {
+						bodies <- err.Error()
+						return
+					}
+					defer resp.Body.Close()
+					body, err := io.ReadAll(resp.Body)
+					if err != nil {
+						body = fmt.Append(body, err)
+					}
+					bodies <- string(body)
+				}()
+			}
+			for range streams {
+				wait(t, running, "handlers")
+			}
+			begun.Wait()
+			shut := make(chan error, 1)
+			stopped := make(chan struct{})
+			s.server.RegisterOnShutdown(func() { close(stopped) })
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			go func() { shut <- s.server.Shutdown(ctx) }()
+			wait(t, stopped, "Shutdown to begin")
+			if err := wait(t, s.done, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("Serve: %v", err)
+			}
+			select {
+			case err := <-shut:
+				t.Fatalf("Shutdown did not wait for the handlers: %v", err)
+			default:
+			}
+			close(goOn)
+			for range streams {
+				if body := wait(t, bodies, "bodies"); body != "begin end" {
+					t.Errorf("body %q", body)
+				}
+			}
+			must(t, wait(t, shut, "Shutdown"))
+		})
+	}
+}
+
+// A client that does not go on with its handshake is cut off by
+// ReadHeaderTimeout, and the others do not notice it.
+func TestServerSlowHandshake(t *testing.T) {
+	states := make(chan http.ConnState, 16)
+	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}),
+		func(s *http.Server) {
+			s.ReadHeaderTimeout = 300 * time.Millisecond
+			s.ConnState = func(_ net.Conn, state http.ConnState) { states <- state }
+		})
+	wire, err := net.Dial("tcp", s.addr)
+	must(t, err)
+	defer wire.Close()
+	if state := wait(t, states, "a new connection"); state != http.StateNew {
+		t.Fatal(state)
+	}
+	_, err = wire.Write([]byte{22, 3, 1}) // the beginning of a record
+	must(t, err)
+	must(t, wire.SetReadDeadline(time.Now().Add(patience)))
+	begin := time.Now()
+	if n, err := wire.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("read %d, %v", n, err)
+	}
+	t.Logf("cut off after %v", time.Since(begin))
+	if state := wait(t, states, "its end"); state != http.StateClosed {
+		t.Error(state)
+	}
+	get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2")}), s.url)
+}
+
+// A client that fails the handshake costs its connection and nothing else.
+func TestServerFailedHandshake(t *testing.T) {
+	var lines bytes.Buffer
+	closed := make(chan struct{}, 1)
+	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Error("the handler was reached")
+	}), func(s *http.Server) {
+		s.ErrorLog = log.New(&lines, "", 0)
+		s.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				closed <- struct{}{}
+			}
+		}
+	})
+	for _, send := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", preface} {
+		wire, err := net.Dial("tcp", s.addr)
+		must(t, err)
+		_, err = io.WriteString(wire, send)
+		must(t, err)
+		wait(t, closed, "the end of a connection that is not TLS")
+		must(t, wire.Close())
+	}
+	must(t, s.server.Close())
+	wait(t, s.done, "Serve to return")
+	if strings.Contains(lines.String(), "panic") {
+		t.Error(lines.String())
+	}
+}
+
+// A handler may take an HTTP/1.1 connection over.
+func TestServerHijack(t *testing.T) {
+	s := serve(t, serverCtx(t, "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		if conn != net.Conn(httpx.FromRequest(r)) {
+			t.Errorf("hijacked a %T", conn)
+		}
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		line, err := buf.ReadString('\n')
+		if err != nil {
+			t.Error(err)
+		}
+		io.WriteString(conn, line)
+	}), nil)
+	r, err := http.NewRequest("GET", s.url, nil)
+	must(t, err)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "echo")
+	resp, err := client(t, &openssl.Dialer{Ctx: clientCtx(t, "http/1.1")}).Do(r)
+	must(t, err)
+	defer resp.Body.Close()
+	both, ok := resp.Body.(io.ReadWriter)
+	if resp.StatusCode != http.StatusSwitchingProtocols || !ok {
+		t.Fatalf("%s, %T", resp.Status, resp.Body)
+	}
+	_, err = io.WriteString(both, "hello\n")
+	must(t, err)
+	if line, err := bufio.NewReader(both).ReadString('\n'); line != "hello\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+}
