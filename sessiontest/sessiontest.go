@@ -67,6 +67,20 @@ type Report struct {
 	// Resumes is whether the server resumes sessions at all, where it should:
 	// if not, that nothing has crossed says nothing.
 	Resumes bool `json:"resumes"`
+	// Refused are the hosts that have let us in by no protocol, so that no
+	// session of theirs was offered anywhere.
+	Refused []Refusal `json:"refused,omitempty"`
+}
+
+// Refusal is a host that has refused every visit.
+type Refusal struct {
+	Host string `json:"host"`
+	Why  string `json:"why"` // the last time
+}
+
+// String is the refusal in words.
+func (r Refusal) String() string {
+	return fmt.Sprintf("host %q has refused every visit (%s): no session of it could be made; give a client certificate that it accepts", r.Host, r.Why)
 }
 
 // Crossings are the rows in which a session was resumed away from home.
@@ -92,8 +106,8 @@ func (r Row) String() string {
 	return s
 }
 
-// Test reports every crossing as a failure, and a server that resumes nothing as
-// one, too: it proves nothing.
+// Test reports every crossing as a failure; and so a host that refuses every
+// visit, and a server that resumes nothing: they prove nothing.
 func Test(t testing.TB, target Target) {
 	t.Helper()
 	report, err := Probe(t.Context(), target)
@@ -102,6 +116,9 @@ func Test(t testing.TB, target Target) {
 	}
 	for _, row := range report.Crossings() {
 		t.Errorf("crossing: %v", row)
+	}
+	for _, refusal := range report.Refused {
+		t.Errorf("sessiontest: %v", refusal)
 	}
 	if !report.Resumes {
 		t.Error("sessiontest: the server has resumed no session at all, not even at home: that none has crossed proves nothing")
@@ -136,28 +153,77 @@ func Probe(ctx context.Context, target Target) (*Report, error) {
 			return []byte("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
 		}
 	}
-	switch {
-	case target.Addr == "":
-		return nil, errors.New("sessiontest: no address: give host:port")
-	case len(target.Hosts) < 2:
-		return nil, errors.New("sessiontest: fewer than two hosts: give the names that must be kept apart")
+	if err := target.check(); err != nil {
+		return nil, err
 	}
-	p := &probe{Target: target, report: &Report{}}
+	p := &probe{Target: target, report: &Report{}, in: make(map[string]bool), out: make(map[string]visited)}
 	for _, w := range ways {
 		if err := p.try(ctx, w); err != nil {
 			return nil, err
 		}
 	}
-	if len(p.report.Rows) == 0 {
-		return nil, fmt.Errorf("sessiontest: no host of %s could be visited: %w", target.Addr, p.last)
+	for _, h := range target.Hosts {
+		if !p.in[h.Name] {
+			p.report.Refused = append(p.report.Refused, Refusal{h.Name, p.out[h.Name].outcome()})
+		}
+	}
+	if len(p.in) == 0 {
+		return nil, fmt.Errorf("sessiontest: no host of %s could be visited: "+
+			"give the address of a TLS server, names that it serves, and client certificates that they accept: %w",
+			target.Addr, p.out[target.Hosts[0].Name].err)
 	}
 	return p.report, nil
+}
+
+// check says what is missing or cannot be meant.
+func (t *Target) check() error {
+	if t.Addr == "" {
+		return errors.New("sessiontest: no address: give host:port")
+	}
+	if t.Timeout < 0 {
+		return fmt.Errorf("sessiontest: a timeout of %v: give 0 for 10 s, or more than that", t.Timeout)
+	}
+	if len(t.Hosts) < 2 {
+		return errors.New("sessiontest: fewer than two hosts: give the names that must be kept apart")
+	}
+	seen := make(map[string]bool)
+	for _, h := range t.Hosts {
+		name, err := openssl.NormalizeHost(h.Name)
+		switch {
+		case net.ParseIP(h.Name) != nil:
+			return fmt.Errorf("sessiontest: host %q: addresses are never sent as server names: give a name", h.Name)
+		case strings.Contains(h.Name, ":"):
+			return fmt.Errorf("sessiontest: host %q: a port is no part of a name: give it in the address", h.Name)
+		case err != nil:
+			return fmt.Errorf("sessiontest: host %q: give a name as clients ask for it: %w", h.Name, err)
+		case seen[name]:
+			return fmt.Errorf("sessiontest: host %q is named twice: give each once", h.Name)
+		}
+		seen[name] = true
+		if err := h.checkCertificate(); err != nil {
+			return fmt.Errorf("sessiontest: host %q: give a certificate and its key in PEM: %w", h.Name, err)
+		}
+	}
+	return nil
+}
+
+func (h *Host) checkCertificate() error {
+	if h.CertPEM == nil && h.KeyPEM == nil {
+		return nil
+	}
+	c, err := openssl.NewClientCtx()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.UseCertificate(h.CertPEM, h.KeyPEM)
 }
 
 type probe struct {
 	Target
 	report *Report
-	last   error // why the last first visit failed
+	in     map[string]bool    // hosts that have let us in
+	out    map[string]visited // how the others have refused, the last time
 }
 
 // offer is a name to offer a session under.
@@ -170,11 +236,13 @@ func (p *probe) offers(home Host) []offer {
 			offers = append(offers, offer{"other", h.Name})
 		}
 	}
-	return append(offers,
-		offer{"absent", ""},
-		offer{"unknown", "nobody." + home.Name},
-		offer{"odd", strings.ToUpper(home.Name)},
-	)
+	offers = append(offers, offer{"absent", ""}, offer{"unknown", "nobody." + home.Name})
+	for _, odd := range []string{strings.ToUpper(home.Name), strings.ToLower(home.Name)} {
+		if odd != home.Name {
+			offers = append(offers, offer{"odd", odd})
+		}
+	}
+	return offers
 }
 
 // try probes one way of resuming.
@@ -182,10 +250,16 @@ func (p *probe) try(ctx context.Context, w way) error {
 	for _, home := range p.Hosts {
 		for _, o := range p.offers(home) {
 			first := p.visit(ctx, w, home.Name, &home, nil)
+			if err := ctx.Err(); err != nil {
+				first.session.Close()
+				return err
+			}
 			if first.err != nil {
-				p.last = first.err
+				first.session.Close()
+				p.out[home.Name] = first
 				break // the host does not speak this version, or refuses us
 			}
+			p.in[home.Name] = true
 			if first.session == nil {
 				break // no session, nothing to cross
 			}
@@ -205,9 +279,7 @@ func (p *probe) try(ctx context.Context, w way) error {
 // a session has no key.
 func (p *probe) offer(ctx context.Context, w way, home Host, o offer, first visited) (Row, error) {
 	second := p.visit(ctx, w, o.name, nil, first.session)
-	if second.session != nil {
-		second.session.Close()
-	}
+	second.session.Close()
 	row := Row{
 		Version: tls.VersionName(w.version), Mechanism: w.mechanism,
 		From: home.Name, To: o.name, Kind: o.kind, Outcome: second.outcome(),
@@ -222,9 +294,7 @@ func (p *probe) offer(ctx context.Context, w way, home Host, o offer, first visi
 		as = nil
 	}
 	fresh := p.visit(ctx, w, o.name, as, nil)
-	if fresh.session != nil {
-		fresh.session.Close()
-	}
+	fresh.session.Close()
 	switch {
 	case o.kind == "other" && fresh.err != nil:
 		row.Crossing, row.Why = true, "that host refuses a client without a certificate, and has been entered by one"
