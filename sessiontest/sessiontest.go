@@ -18,6 +18,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net"
@@ -153,10 +154,10 @@ func Probe(ctx context.Context, target Target) (*Report, error) {
 			return []byte("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n")
 		}
 	}
-	if err := target.check(); err != nil {
+	if err := target.Check(); err != nil {
 		return nil, err
 	}
-	p := &probe{Target: target, report: &Report{}, in: make(map[string]bool), out: make(map[string]visited)}
+	p := &probe{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[string]visited)}
 	for _, w := range ways {
 		if err := p.try(ctx, w); err != nil {
 			return nil, err
@@ -175,8 +176,9 @@ func Probe(ctx context.Context, target Target) (*Report, error) {
 	return p.report, nil
 }
 
-// check says what is missing or cannot be meant.
-func (t *Target) check() error {
+// Check says what is missing or cannot be meant, nil if nothing. [Probe] begins
+// with it; it connects to nobody.
+func (t Target) Check() error {
 	if t.Addr == "" {
 		return errors.New("sessiontest: no address: give host:port")
 	}
@@ -260,8 +262,9 @@ func (p *probe) try(ctx context.Context, w way) error {
 				break // the host does not speak this version, or refuses us
 			}
 			p.in[home.Name] = true
-			if first.session == nil {
-				break // no session, nothing to cross
+			if first.session == nil || w.mechanism == "ticket" && !hasTicket(first.session) {
+				first.session.Close()
+				break // no session of this kind, nothing to cross
 			}
 			row, err := p.offer(ctx, w, home, o, first)
 			first.session.Close()
@@ -273,6 +276,24 @@ func (p *probe) try(ctx context.Context, w way) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// hasTicket tells a session with a ticket from one that the server keeps: it is
+// field 10 of OpenSSL's form.
+func hasTicket(s *openssl.Session) bool {
+	der, err := s.MarshalBinary()
+	var fields asn1.RawValue
+	if err == nil {
+		_, err = asn1.Unmarshal(der, &fields)
+	}
+	for rest := fields.Bytes; err == nil && len(rest) > 0; {
+		var field asn1.RawValue
+		rest, err = asn1.Unmarshal(rest, &field)
+		if err == nil && field.Class == asn1.ClassContextSpecific && field.Tag == 10 {
+			return true
+		}
+	}
+	return false
 }
 
 // offer comes back with the session, without a certificate: whoever has stolen

@@ -44,13 +44,12 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err
 	}
-	target, err := probeTarget(addr, hosts, certs)
+	target, err := probeTarget(addr, hosts, certs, *timeout)
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		flags.Usage()
 		return errUsage
 	}
-	target.Timeout = *timeout
 	report, err := sessiontest.Probe(ctx, target)
 	if err != nil {
 		return err
@@ -68,13 +67,16 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	if crossings := report.Crossings(); len(crossings) > 0 {
 		return fmt.Errorf("%d of %d offers crossed from one host to another", len(crossings), len(report.Rows))
 	}
+	for _, refusal := range report.Refused {
+		fmt.Fprintf(errOut, "note: %v: -cert %s=cert.pem,key.pem\n", refusal, refusal.Host)
+	}
 	if !report.Resumes {
 		fmt.Fprintln(errOut, "note: the server has resumed no session at all, not even at home: that none has crossed proves nothing")
 	}
 	return nil
 }
 
-func probeTarget(addr string, hosts, certs []string) (target sessiontest.Target, err error) {
+func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (target sessiontest.Target, err error) {
 	if addr == "" {
 		return target, errors.New("sidctx probe: no address: give host:port first")
 	}
@@ -84,7 +86,10 @@ func probeTarget(addr string, hosts, certs []string) (target sessiontest.Target,
 	if len(hosts) < 2 {
 		return target, errors.New("sidctx probe: give -host for two names or more")
 	}
-	target.Addr = addr
+	if timeout <= 0 {
+		return target, fmt.Errorf("sidctx probe: -timeout %v is no time", timeout)
+	}
+	target.Addr, target.Timeout = addr, timeout
 	for _, name := range hosts {
 		target.Hosts = append(target.Hosts, sessiontest.Host{Name: name})
 	}
@@ -112,7 +117,7 @@ func probeTarget(addr string, hosts, certs []string) (target sessiontest.Target,
 			return target, fmt.Errorf("sidctx probe: -cert for %q, which is no -host", name)
 		}
 	}
-	return target, nil
+	return target, target.Check()
 }
 
 func printProbe(out io.Writer, report *sessiontest.Report) error {

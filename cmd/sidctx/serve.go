@@ -31,6 +31,11 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 	if len(hosts) == 0 {
 		hosts = repeated{"a.test", "b.test:cert"}
 	}
+	specs, err := parseHosts(hosts)
+	if err != nil {
+		fmt.Fprintln(errOut, err)
+		return errUsage
+	}
 	if *dir == "" {
 		made, err := os.MkdirTemp("", "sidctx-serve-")
 		if err != nil {
@@ -41,12 +46,36 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 	}
 	s := &site{dir: *dir, sameContext: *same, noTicket: *noTicket}
 	defer s.close()
-	listener, err := s.listen(*addr, hosts)
+	listener, err := s.listen(*addr, specs)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "listening on %s, certificates in %s\n", listener.Addr(), *dir)
 	return s.serve(ctx, listener)
+}
+
+// hostSpec is a virtual host as -host names it.
+type hostSpec struct {
+	name string
+	asks bool // for a client certificate
+}
+
+// parseHosts reads what -host was given. Names become names of files.
+func parseHosts(args []string) (specs []hostSpec, err error) {
+	taken := map[string]string{"ca": "the authority's", "client": "the client's"}
+	for _, arg := range args {
+		name, asks := strings.CutSuffix(arg, ":cert")
+		normal, err := openssl.NormalizeHost(name)
+		switch {
+		case err != nil || normal != strings.ToLower(name):
+			return nil, fmt.Errorf("sidctx serve: -host %q is not a name, nor name:cert", arg)
+		case taken[normal] != "":
+			return nil, fmt.Errorf("sidctx serve: -host %q: %s.crt is %s", arg, normal, taken[normal])
+		}
+		taken[normal] = "another host's"
+		specs = append(specs, hostSpec{normal, asks})
+	}
+	return specs, nil
 }
 
 // site is the hosts of serve.
@@ -71,7 +100,7 @@ func (s *site) newCtx() (*openssl.Ctx, error) {
 }
 
 // listen makes the certificates, a Ctx for each host, and a listener that routes.
-func (s *site) listen(addr string, specs []string) (net.Listener, error) {
+func (s *site) listen(addr string, specs []hostSpec) (net.Listener, error) {
 	certs, err := newPKI(s.dir)
 	if err != nil {
 		return nil, err
@@ -82,16 +111,15 @@ func (s *site) listen(addr string, specs []string) (net.Listener, error) {
 	byName := make(map[string]*openssl.Ctx)
 	hosts := openssl.NewHosts()
 	for _, spec := range specs {
-		name, asks := strings.CutSuffix(spec, ":cert")
-		c, err := s.newHost(certs, name, asks)
+		c, err := s.newHost(certs, spec.name, spec.asks)
 		if err != nil {
 			return nil, err
 		}
-		byName[name] = c
+		byName[spec.name] = c
 		if s.sameContext {
 			continue // Hosts would not have it
 		}
-		if err := hosts.Add(name, c); err != nil {
+		if err := hosts.Add(spec.name, c); err != nil {
 			return nil, err
 		}
 	}
@@ -176,6 +204,7 @@ func answer(ctx context.Context, conn *openssl.Conn) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return
 	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	request := bufio.NewReader(conn)
 	for {
 		line, err := request.ReadString('\n')
