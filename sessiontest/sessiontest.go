@@ -57,7 +57,7 @@ type Row struct {
 	From      string `json:"from"`      // the host at which the session was made
 	To        string `json:"to"`        // the name under which it was offered, "" for none
 	Kind      string `json:"kind"`      // "same", "other", "absent", "unknown", "odd"
-	Outcome   string `json:"outcome"`   // "resumed", "full", "refused: ..."
+	Outcome   string `json:"outcome"`   // "resumed", "full", "refused: ...", "resumed, then 421"
 	Crossing  bool   `json:"crossing"`
 	Why       string `json:"why,omitempty"` // what a crossing means here
 }
@@ -305,7 +305,7 @@ func (p *probe) offer(ctx context.Context, w way, home Host, o offer, first visi
 		Version: tls.VersionName(w.version), Mechanism: w.mechanism,
 		From: home.Name, To: o.name, Kind: o.kind, Outcome: second.outcome(),
 	}
-	if !second.resumed || o.kind == "same" {
+	if second.err != nil || !second.resumed || second.misdirected() || o.kind == "same" {
 		return row, ctx.Err()
 	}
 	// Where does that name lead without a session? To another host as anybody;
@@ -334,7 +334,15 @@ type visited struct {
 	resumed bool
 	session *openssl.Session // nil without one
 	leaf    []byte
+	answer  string // of HTTP: its status line
 	err     error
+}
+
+// misdirected is whether HTTP has refused what TLS has not: the server knows
+// that the connection is another host's.
+func (v visited) misdirected() bool {
+	status, ok := strings.CutPrefix(v.answer, "HTTP/1.1 421")
+	return ok && (status == "" || status[0] == ' ')
 }
 
 func (v visited) outcome() string {
@@ -344,6 +352,8 @@ func (v visited) outcome() string {
 			return "refused: " + strings.TrimPrefix(alert.Error(), "tls: ")
 		}
 		return "refused: " + v.err.Error()
+	case v.resumed && v.misdirected():
+		return "resumed, then 421"
 	case v.resumed:
 		return "resumed"
 	}
@@ -389,7 +399,7 @@ func (p *probe) visit(ctx context.Context, w way, name string, as *Host, offered
 	if len(state.PeerCertificates) > 0 {
 		v.leaf = state.PeerCertificates[0].Raw
 	}
-	v.err = p.converse(ctx, conn, name)
+	v.answer, v.err = p.converse(ctx, conn, name)
 	if s, err := conn.Session(); err == nil {
 		v.session = s
 	}
@@ -412,18 +422,20 @@ func (p *probe) configure(client *openssl.Ctx, w way, as *Host) error {
 
 // converse has the server say something: only then does a TLS 1.3 client learn
 // whether it was refused, and get its tickets. That the server ends the
-// connection is fine.
-func (p *probe) converse(ctx context.Context, conn *openssl.Conn, name string) error {
+// connection is fine. The answer is the first line of what it has said.
+func (p *probe) converse(ctx context.Context, conn *openssl.Conn, name string) (answer string, err error) {
 	deadline, _ := ctx.Deadline()
 	conn.SetDeadline(deadline)
 	if name == "" {
 		name = p.Hosts[0].Name
 	}
 	if _, err := conn.Write(p.Greeting(name)); err != nil {
-		return refusal(err)
+		return "", refusal(err)
 	}
-	_, err := conn.Read(make([]byte, 1))
-	return refusal(err)
+	b := make([]byte, 512)
+	n, err := conn.Read(b)
+	answer, _, _ = strings.Cut(string(b[:n]), "\r\n")
+	return answer, refusal(err)
 }
 
 // refusal is an alert; a wire that ends in another way has not refused us.

@@ -154,6 +154,12 @@ func front(t testing.TB, route func(context.Context, *openssl.ClientHello) (*ope
 // the test ends.
 func serve(t testing.TB, c *openssl.Ctx) (addr string) {
 	t.Helper()
+	return serveSaying(t, c, func(openssl.ConnectionState) string { return "204 No Content" })
+}
+
+// serveSaying is serve with another status.
+func serveSaying(t testing.TB, c *openssl.Ctx, status func(openssl.ConnectionState) string) (addr string) {
+	t.Helper()
 	l, err := openssl.Listen("tcp", "127.0.0.1:0", c)
 	must(t, err)
 	var conns sync.WaitGroup
@@ -175,7 +181,7 @@ func serve(t testing.TB, c *openssl.Ctx) (addr string) {
 						break
 					}
 				}
-				io.WriteString(conn, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+				fmt.Fprintf(conn, "HTTP/1.1 %s\r\nConnection: close\r\n\r\n", status(conn.(*openssl.Conn).ConnectionState()))
 			})
 		}
 	})
@@ -291,6 +297,39 @@ func TestTogether(t *testing.T) {
 	}
 	if !slices.Equal(r.errors, want) {
 		t.Errorf("failures:\n%s\ninstead of\n%s", strings.Join(r.errors, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A server whose HTTP turns away with 421 what TLS has resumed has let nobody
+// in; any other answer is one.
+func TestMisdirected(t *testing.T) {
+	for _, tt := range []struct {
+		status, outcome string
+		crosses         bool
+	}{
+		{"421 Misdirected Request", "resumed, then 421", false},
+		{"421", "resumed, then 421", false},
+		{"404 Not Found", "resumed", true},
+		{"4210 Much", "resumed", true},
+	} {
+		t.Run(tt.status, func(t *testing.T) {
+			addr := serveSaying(t, together(t), func(state openssl.ConnectionState) string {
+				if state.DidResume {
+					return tt.status
+				}
+				return "204 No Content"
+			})
+			report, err := sessiontest.Probe(t.Context(), sessiontest.Target{Addr: addr, Hosts: hosts()})
+			must(t, err)
+			for _, row := range report.Rows {
+				if row.Outcome != tt.outcome || row.Kind == "other" && row.Crossing != tt.crosses {
+					t.Errorf("%v, not %s", row, tt.outcome)
+				}
+			}
+			if tt.crosses != (len(report.Crossings()) > 0) {
+				t.Errorf("%d crossings", len(report.Crossings()))
+			}
+		})
 	}
 }
 
