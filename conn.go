@@ -22,14 +22,14 @@ type Conn struct {
 	wire net.Conn
 	ssl  *SSL // its lock is held for the length of an act, never across a wait
 
-	// One-slot locks, which may be held across a wait. Whoever wants both takes
-	// reading first.
-	reading chan struct{} // the wire's reading side, and what feeds the machine
-	writing chan struct{} // the wire's writing side, unsent and writeErr
+	// These may be held across a wait. Whoever wants both takes reading first.
+	reading slot // the wire's reading side, and what feeds the machine
+	writing slot // the wire's writing side, unsent and writeErr
 
 	unsent   buffer // sealed, and goes out before anything later
 	writeErr error  // the wire's writing side is broken for good
 	bulk     bool   // under reading: the last read was large, so the next buffer is
+	dry      bool   // under reading: the machine has nothing to read from
 
 	shaken     atomic.Bool
 	shakeErr   error        // under both locks: why there will be no handshake any more
@@ -80,20 +80,20 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	return &Conn{
 		wire:    wire,
 		ssl:     s,
-		reading: make(chan struct{}, 1),
-		writing: make(chan struct{}, 1),
+		reading: slot{wake: make(chan struct{}, 1)},
+		writing: slot{wake: make(chan struct{}, 1)},
 	}, nil
 }
 
-// made says whether c is neither nil nor a zero Conn.
-func (c *Conn) made() bool { return c != nil && c.ssl != nil }
+// missing says whether c is nil, or no constructor has made it.
+func (c *Conn) missing() bool { return c == nil || c.ssl == nil }
 
 // SetSessionIDContext gives this connection a session id context of its own,
 // before the handshake. See [SSL.SetSessionIDContext].
 //
 // It is SSL_set_session_id_context.
 func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetSessionIDContext(sidCtx)
@@ -103,7 +103,7 @@ func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
 //
 // It is SSL_set_session.
 func (c *Conn) SetSession(sess *Session) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetSession(sess)
@@ -113,7 +113,7 @@ func (c *Conn) SetSession(sess *Session) error {
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (c *Conn) SetServerName(name string) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	return c.ssl.SetServerName(name)
@@ -122,7 +122,7 @@ func (c *Conn) SetServerName(name string) error {
 // ConnectionState says what the connection has come to; it does not shake
 // hands. That of a closed Conn is empty.
 func (c *Conn) ConnectionState() ConnectionState {
-	if !c.made() {
+	if c.missing() {
 		return ConnectionState{}
 	}
 	return c.ssl.ConnectionState()
@@ -132,7 +132,7 @@ func (c *Conn) ConnectionState() ConnectionState {
 //
 // It is SSL_get1_session.
 func (c *Conn) Session() (*Session, error) {
-	if !c.made() {
+	if c.missing() {
 		return nil, errNilConn
 	}
 	return c.ssl.Session()
@@ -143,7 +143,7 @@ func (c *Conn) Session() (*Session, error) {
 //
 // It is SSL_export_keying_material.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
-	if !c.made() {
+	if c.missing() {
 		return nil, errNilConn
 	}
 	return c.ssl.ExportKeyingMaterial(label, context, length)
@@ -151,7 +151,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([
 
 // NetConn is the wire. Reading from it or writing to it breaks the connection.
 func (c *Conn) NetConn() net.Conn {
-	if !c.made() {
+	if c.missing() {
 		return nil
 	}
 	return c.wire
@@ -159,7 +159,7 @@ func (c *Conn) NetConn() net.Conn {
 
 // LocalAddr is the wire's.
 func (c *Conn) LocalAddr() net.Addr {
-	if !c.made() {
+	if c.missing() {
 		return nil
 	}
 	return c.wire.LocalAddr()
@@ -167,7 +167,7 @@ func (c *Conn) LocalAddr() net.Addr {
 
 // RemoteAddr is the wire's.
 func (c *Conn) RemoteAddr() net.Addr {
-	if !c.made() {
+	if c.missing() {
 		return nil
 	}
 	return c.wire.RemoteAddr()
@@ -190,7 +190,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, read, write bool) error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	c.mu.Lock()
@@ -241,30 +241,28 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
-	if c.closing.Load() {
+	switch {
+	case ctx == nil:
+		return errNilContext
+	case c.closing.Load():
 		return net.ErrClosed
-	}
-	if c.shaken.Load() {
+	case c.shaken.Load():
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	select {
-	case c.reading <- struct{}{}:
-		defer func() { <-c.reading }()
-	case <-ctx.Done():
+	if !lockUnless(&c.reading, ctx.Done()) {
 		return ctx.Err()
 	}
-	select {
-	case c.writing <- struct{}{}:
-		defer c.unlockWriting()
-	case <-ctx.Done():
+	defer c.reading.unlock()
+	if !lockUnless(&c.writing, ctx.Done()) {
 		return ctx.Err()
 	}
+	defer c.unlockWriting()
 	switch {
 	case c.shaken.Load():
 		return nil
@@ -400,31 +398,43 @@ func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err
 	return next, err
 }
 
-// fill waits for ciphertext, with reading held. It is called when the machine
-// has taken all that it had.
-func (c *Conn) fill() error {
-	b := newBuffer(c.bulk)
-	n, err := c.wire.Read(b.b)
+// receive waits for ciphertext, with reading held, or for the end of the wire.
+func (c *Conn) receive() (got buffer, eof bool, err error) {
+	got = newBuffer(c.bulk)
+	n, err := c.wire.Read(got.b)
 	c.bulk = n >= smallBuffer
+	got.w = n
 	if n > 0 {
-		err = nil // it comes again
+		return got, false, nil // an error comes again
 	}
-	s := c.ssl
-	if closed := s.lock(); closed != nil {
-		b.release()
+	got.release()
+	if err == io.EOF {
+		return got, true, nil // what that means is for the machine to say
+	}
+	return got, false, err
+}
+
+// fill feeds the machine, which has taken all that it had.
+func (c *Conn) fill() error {
+	got, eof, err := c.receive()
+	if err != nil {
+		return err
+	}
+	if c.ssl.lock() != nil {
+		got.release()
 		return net.ErrClosed
 	}
-	defer s.h.mu.Unlock()
-	if n == 0 {
-		b.release()
-	} else {
-		b.w = n
-		s.in = b
+	defer c.ssl.h.mu.Unlock()
+	c.ssl.feed(got, eof)
+	return nil
+}
+
+// feed takes a buffer over, with the machine's lock held.
+func (s *SSL) feed(got buffer, eof bool) {
+	if !got.empty() {
+		s.in = got
 	}
-	if err == io.EOF {
-		s.eof, err = true, nil // what that means is for the machine to say
-	}
-	return err
+	s.eof = s.eof || eof
 }
 
 // flush sends what the machine has made, with writing held. What the wire did
@@ -433,7 +443,7 @@ func (c *Conn) flush() error {
 	if c.writeErr != nil {
 		return c.writeErr
 	}
-	for !c.unsent.empty() || c.ssl.takeOutput(&c.unsent) {
+	for !c.unsent.empty() || c.ssl.outgoing.Load() && c.ssl.takeOutput(&c.unsent) {
 		n, err := c.wire.Write(c.unsent.bytes())
 		c.unsent.take(n)
 		if err != nil {
@@ -453,6 +463,11 @@ func (s *SSL) takeOutput(b *buffer) bool {
 		return false
 	}
 	defer s.h.mu.Unlock()
+	return s.moveOutput(b)
+}
+
+// moveOutput is takeOutput with the machine's lock held.
+func (s *SSL) moveOutput(b *buffer) bool {
 	switch {
 	case !s.out.empty():
 		*b, s.out = s.out, buffer{}
@@ -460,25 +475,17 @@ func (s *SSL) takeOutput(b *buffer) bool {
 		*b = newBuffer(true)
 		b.w = s.h.p.drain(b.b)
 		s.spilled -= b.w
-	default:
-		return false
 	}
-	return true
+	s.noteOutput()
+	return !b.empty()
 }
-
-func (s *SSL) hasOutput() bool { return !s.out.empty() || s.spilled > 0 }
 
 // answer sends what reading made, the reply to a KeyUpdate for one, unless a
 // writer is there: then that one looks again when it has done.
 func (c *Conn) answer() {
-	for c.ssl.Pending() > 0 {
-		select {
-		case c.writing <- struct{}{}:
-		default:
-			return
-		}
+	for c.ssl.outgoing.Load() && c.writing.tryLock() {
 		err := c.flush()
-		<-c.writing
+		c.writing.unlock()
 		if err != nil {
 			return
 		}
@@ -486,7 +493,7 @@ func (c *Conn) answer() {
 }
 
 func (c *Conn) unlockWriting() {
-	<-c.writing
+	c.writing.unlock()
 	if !c.closing.Load() {
 		c.answer()
 	}
@@ -501,39 +508,50 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	c.reading <- struct{}{}
-	defer func() { <-c.reading }()
+	c.reading.lock()
+	defer c.reading.unlock()
 	for {
 		if err := c.may(&c.readUntil); err != nil {
 			return 0, err
 		}
-		n, w, answer, err := c.ssl.readForConn(p)
-		if answer {
-			c.answer()
+		var got buffer
+		var eof bool
+		if c.dry && len(p) > 0 {
+			var err error
+			if got, eof, err = c.receive(); err != nil {
+				return 0, c.verdict(err)
+			}
+			if c.closing.Load() { // it is Close that has made the wire end
+				got.release()
+				return 0, net.ErrClosed
+			}
 		}
+		n, w, dry, err := c.ssl.readForConn(p, got, eof)
+		c.dry = dry
+		c.answer()
 		c.keepFresh()
 		if n > 0 || w == WantNothing {
 			return n, err
 		}
-		if err := c.fill(); err != nil {
-			return 0, c.verdict(err)
-		}
 	}
 }
 
-// readForConn is Read that says, too, whether there is something to send.
-func (s *SSL) readForConn(p []byte) (n int, w Want, answer bool, err error) {
+// readForConn is Read behind a feed, and says whether the next one needs
+// another: one lock, one crossing.
+func (s *SSL) readForConn(p []byte, got buffer, eof bool) (n int, w Want, dry bool, err error) {
 	if s.lock() != nil {
+		got.release()
 		return 0, WantNothing, false, net.ErrClosed
 	}
 	defer s.h.mu.Unlock()
+	s.feed(got, eof)
 	n, w, err = s.read(p)
 	if n > 0 {
 		s.heard = true
 	} else if err != nil {
 		err = s.refusedLate(err)
 	}
-	return n, w, s.hasOutput(), err
+	return n, w, s.in.empty() && !s.pending && !s.eof && s.readErr == nil, err
 }
 
 // refusedLate explains an alert that a TLS 1.3 client meets at its first Read:
@@ -562,7 +580,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	c.writing <- struct{}{}
+	c.writing.lock()
 	defer c.unlockWriting()
 	for n < len(p) {
 		if err := c.may(&c.writeUntil); err != nil {
@@ -573,7 +591,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 				return n, c.verdict(err)
 			}
 		}
-		k, err := c.ssl.sealForConn(p[n:])
+		k, err := c.ssl.sealForConn(p[n:], &c.unsent)
 		n += k
 		sent := c.flush()
 		if err != nil {
@@ -586,12 +604,15 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-func (s *SSL) sealForConn(p []byte) (int, error) {
+// sealForConn is one act of writing, and takes what it made: one lock, one crossing.
+func (s *SSL) sealForConn(p []byte, made *buffer) (int, error) {
 	if s.lock() != nil {
 		return 0, net.ErrClosed
 	}
 	defer s.h.mu.Unlock()
-	return s.seal(p)
+	n, err := s.seal(p)
+	s.moveOutput(made)
+	return n, err
 }
 
 // CloseWrite says close_notify: the peer reads [io.EOF], and this end can read
@@ -599,7 +620,7 @@ func (s *SSL) sealForConn(p []byte) (int, error) {
 //
 // It is SSL_shutdown.
 func (c *Conn) CloseWrite() error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	if c.closing.Load() {
@@ -608,7 +629,7 @@ func (c *Conn) CloseWrite() error {
 	if !c.shaken.Load() {
 		return errors.New("openssl: SSL_shutdown: CloseWrite before the handshake is done")
 	}
-	c.writing <- struct{}{}
+	c.writing.lock()
 	defer c.unlockWriting()
 	if err := c.may(&c.writeUntil); err != nil {
 		return err
@@ -641,7 +662,7 @@ func (s *SSL) sayGoodbye() error {
 //
 // It is SSL_shutdown and SSL_free.
 func (c *Conn) Close() error {
-	if !c.made() {
+	if c.missing() {
 		return errNilConn
 	}
 	c.mu.Lock()
@@ -657,30 +678,23 @@ func (c *Conn) Close() error {
 	c.wire.SetDeadline(time.Unix(1, 0)) // wakes whoever waits; they see closing
 	c.mu.Unlock()
 
-	if lockUntil(c.writing, until) {
+	if lockUntil(&c.writing, until) {
 		c.goodbye(until)
-		<-c.writing
+		c.writing.unlock()
 	}
 	err := c.wire.Close()
 	c.ssl.closeKept()
 	return err
 }
 
-// lockUntil takes a one-slot lock, or gives up.
-func lockUntil(lock chan struct{}, until time.Time) bool {
-	select {
-	case lock <- struct{}{}:
+// lockUntil takes a lock, or gives up at a time.
+func lockUntil(l *slot, until time.Time) bool {
+	if l.tryLock() {
 		return true
-	default:
 	}
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
-	select {
-	case lock <- struct{}{}:
-		return true
-	case <-timer.C:
-		return false
-	}
+	return lockUnless(l, timer.C)
 }
 
 // goodbye says what is left to say, with writing held.
@@ -696,10 +710,10 @@ func (c *Conn) goodbye(until time.Time) {
 	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
-	if c.ssl.mayHaveUnreadTickets() && lockUntil(c.reading, until) {
+	if c.ssl.mayHaveUnreadTickets() && lockUntil(&c.reading, until) {
 		c.wire.SetReadDeadline(until)
 		io.CopyN(io.Discard, c.wire, lingerBytes)
-		<-c.reading
+		c.reading.unlock()
 	}
 }
 

@@ -32,7 +32,9 @@ type ErrorEntry struct {
 	Data     string // what libssl adds, a file's name for one
 }
 
-// Error is one line: the call and its first reason. The rest is in Stack.
+// Error is one line: the call and libssl's first reason, else the first at all;
+// libcrypto's stand before it where a cipher or a file was to blame. The rest is
+// in Stack.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("openssl: ")
@@ -43,6 +45,12 @@ func (e *Error) Error() string {
 		return b.String()
 	}
 	first := e.Stack[0]
+	for _, entry := range e.Stack {
+		if lib, _ := splitCode(entry.Code); lib == libSSL {
+			first = entry
+			break
+		}
+	}
 	if first.Reason != "" {
 		b.WriteString(first.Reason)
 	} else {
@@ -160,11 +168,14 @@ var (
 
 	errNilCtx     = errors.New("openssl: the Ctx is nil: make one with NewServerCtx or NewClientCtx")
 	errNilSSL     = errors.New("openssl: the SSL is nil: make one with NewSSL")
-	errNilConn    = errors.New("openssl: there is no Conn: make one with Client, Server or Dial")
+	errNilConn    = errors.New("openssl: the Conn is nil: make one with Client, Server or Dial")
 	errNilSession = errors.New("openssl: the Session is nil: take one from Conn.Session or ParseSession")
 	errNilWire    = errors.New("openssl: the wire is nil: a Conn needs a net.Conn to speak over")
 
-	errSealBroken = fmt.Errorf("openssl: a stored session does not open: %w", ErrSessionNotFound)
+	errSealBroken  = fmt.Errorf("openssl: a stored session does not open: %w", ErrSessionNotFound)
+	errNilContext  = errors.New("openssl: the context is nil: pass context.Background()")
+	errNilListener = errors.New("openssl: NewListener was given no listener")
+	errNoHello     = errors.New("openssl: this ClientHello came from no connection")
 
 	errShutdown = errors.New("openssl: write after close_notify")
 )

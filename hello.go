@@ -26,6 +26,9 @@ type ClientHello struct {
 // time for the decision whether a session is resumed. It outlasts a change of
 // Ctx. See [SSL.SetSessionIDContext].
 func (h *ClientHello) SetSessionIDContext(sidCtx []byte) error {
+	if h == nil || h.ssl == nil {
+		return errNoHello
+	}
 	return h.ssl.SetSessionIDContext(sidCtx)
 }
 

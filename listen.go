@@ -12,10 +12,17 @@ import (
 // from then on. Say [Conn.SetServerName] before the handshake. On an error wire
 // is the caller's still.
 func Client(wire net.Conn, c *Ctx) (*Conn, error) {
-	if c != nil && c.server {
-		return nil, errors.New("openssl: Client needs a Ctx made by NewClientCtx, this one was made by NewServerCtx")
+	if err := c.mustCall(); err != nil {
+		return nil, err
 	}
 	return newConn(wire, c)
+}
+
+func (c *Ctx) mustCall() error {
+	if c != nil && c.server {
+		return errors.New("openssl: a client needs a Ctx made by NewClientCtx, this one was made by NewServerCtx")
+	}
+	return nil
 }
 
 // Server makes the server's end of a TLS connection over wire, which it owns
@@ -45,7 +52,7 @@ type listener struct {
 
 func (l *listener) Accept() (net.Conn, error) {
 	if l.Listener == nil {
-		return nil, errors.New("openssl: NewListener was given no listener")
+		return nil, errNilListener
 	}
 	wire, err := l.Listener.Accept()
 	if err != nil {
@@ -57,6 +64,20 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+func (l *listener) Close() error {
+	if l.Listener == nil {
+		return errNilListener
+	}
+	return l.Listener.Close()
+}
+
+func (l *listener) Addr() net.Addr {
+	if l.Listener == nil {
+		return nil
+	}
+	return l.Listener.Addr()
 }
 
 // Listen is [net.Listen] with TLS. A Ctx that cannot serve is an error here.
@@ -98,8 +119,16 @@ func Dial(network, addr string, c *Ctx) (*Conn, error) {
 }
 
 func (d *Dialer) dial(ctx context.Context, network, addr string) (*Conn, error) {
-	if d == nil {
+	switch {
+	case d == nil:
 		return nil, errors.New("openssl: DialContext was called on a nil Dialer")
+	case d.Ctx == nil: // nothing is worth a connection then
+		return nil, errNilCtx
+	case ctx == nil:
+		return nil, errNilContext
+	}
+	if err := d.Ctx.mustCall(); err != nil {
+		return nil, err
 	}
 	dialer := d.NetDialer
 	if dialer == nil {

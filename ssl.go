@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,10 +30,11 @@ type SSL struct {
 	first  *Ctx // made from
 	ctx    *Ctx // in use, after a switch another one
 
-	in      buffer // ciphertext that was fed and not taken yet
-	out     buffer // ciphertext that is to be drained
-	spilled int    // more of it, in C
-	eof     bool   // the wire ended behind in
+	in       buffer      // ciphertext that was fed and not taken yet
+	out      buffer      // ciphertext that is to be drained
+	spilled  int         // more of it, in C
+	outgoing atomic.Bool // there is some of either; read without the lock
+	eof      bool        // the wire ended behind in
 
 	starved   bool // the last act wanted input
 	pending   bool // plaintext waits in libssl
@@ -196,6 +198,7 @@ func (s *SSL) settle(t turn) turn {
 	if s.spilled = t.spilled; s.mute {
 		s.spilled = 0
 	}
+	s.noteOutput()
 	s.pending = t.pending
 	s.decided = s.decided || t.decided
 	s.ticketed = t.ticketed
@@ -213,6 +216,13 @@ func (s *SSL) settle(t turn) turn {
 		s.readErr, s.fatal = t.err, t.err
 	}
 	return t
+}
+
+// noteOutput keeps outgoing true.
+func (s *SSL) noteOutput() {
+	if some := s.out.w != s.out.r || s.spilled > 0; some != s.outgoing.Load() {
+		s.outgoing.Store(some)
+	}
 }
 
 // writeKeyLog hands collected lines to the Ctx's writer, whose failure is no
@@ -455,6 +465,7 @@ func (s *SSL) refuse(err error) {
 	s.fatal, s.readErr, s.mute = err, err, true
 	s.out.release()
 	s.spilled = 0
+	s.noteOutput()
 }
 
 func (s *SSL) handshake() (Want, error) {
@@ -671,6 +682,7 @@ func (s *SSL) Drain(p []byte) (n int) {
 		s.spilled -= k
 		n += k
 	}
+	s.noteOutput()
 	return n
 }
 
@@ -900,5 +912,7 @@ func (s *SSL) Close() error {
 	s.h.close()
 	s.in.release()
 	s.out.release()
+	s.spilled = 0
+	s.noteOutput()
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -169,8 +168,7 @@ type served struct {
 	url, addr string
 	accepted  *atomic.Int64
 	server    *http.Server
-	log       *strings.Builder // of the server; read it when the server has ended
-	done      chan error       // what Serve returned
+	done      chan error // what Serve returned
 }
 
 // serve runs h on this library behind ConfigureServer; change, if not nil, edits the server first.

@@ -11,6 +11,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,23 +115,47 @@ func TestServerWithoutALPN(t *testing.T) {
 	}
 }
 
-// The Protocols that were set are kept to.
+// The Protocols that were set are kept to, whatever ALPN allows.
 func TestServerProtocols(t *testing.T) {
 	for _, p := range protocols {
 		t.Run("only"+p.name, func(t *testing.T) {
 			var only http.Protocols
 			only.SetHTTP1(p.major == 1)
 			only.SetHTTP2(p.major == 2)
-			s := serve(t, serverCtx(t, p.alpn), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				io.WriteString(w, r.Proto)
 			}), func(s *http.Server) { s.Protocols = &only })
 			if only.UnencryptedHTTP2() {
 				t.Error("the caller's Protocols were changed")
 			}
-			if resp, _, _ := get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2", "http/1.1")}), s.url); resp.ProtoMajor != p.major {
+			if resp, _, _ := get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, p.alpn)}), s.url); resp.ProtoMajor != p.major {
 				t.Errorf("HTTP/%d", resp.ProtoMajor)
 			}
+			other := protocols[p.major-1]
+			if resp, err := client(t, &openssl.Dialer{Ctx: clientCtx(t, other.alpn)}).Get(s.url); err == nil {
+				resp.Body.Close()
+				t.Errorf("%s: %s", resp.Proto, resp.Status)
+			}
 		})
+	}
+}
+
+// A connection that ended before its request was handled has no state to go by: refused.
+func TestServerEndedConnection(t *testing.T) {
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Error("the handler was reached")
+	})}
+	must(t, httpx.ConfigureServer(s))
+	near, far := net.Pipe()
+	defer far.Close()
+	conn, err := openssl.Server(near, serverCtx(t))
+	must(t, err)
+	must(t, conn.Close())
+	r := httptest.NewRequest("GET", "https://localhost/", nil)
+	w := httptest.NewRecorder()
+	s.Handler.ServeHTTP(w, r.WithContext(s.ConnContext(r.Context(), conn)))
+	if w.Code != http.StatusMisdirectedRequest {
+		t.Errorf("status %d", w.Code)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +61,41 @@ func TestTransportStockServer(t *testing.T) {
 	}
 }
 
+// A response belongs to the request that was made, not to what went through net/http for it.
+func TestTransportResponseRequest(t *testing.T) {
+	for _, p := range protocols {
+		s := serve(t, serverCtx(t, p.alpn), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil)
+		c := client(t, &openssl.Dialer{Ctx: clientCtx(t, p.alpn)})
+		r, err := http.NewRequest("POST", s.url, newOnceBody("hello"))
+		must(t, err)
+		resp, err := c.Transport.RoundTrip(r)
+		must(t, err)
+		resp.Body.Close()
+		if resp.Request != r {
+			t.Errorf("%s: another request", p.name)
+		}
+	}
+}
+
+// A dial is bounded though the request is not.
+func TestTransportDialIsBounded(t *testing.T) {
+	s := serve(t, serverCtx(t, "h2"), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil)
+	bounds := make(chan time.Duration, 1)
+	c := client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2"), NetDialer: &net.Dialer{
+		ControlContext: func(ctx context.Context, _, _ string, _ syscall.RawConn) error {
+			until, _ := ctx.Deadline()
+			bounds <- time.Until(until)
+			return nil
+		},
+	}})
+	resp, err := c.Get(s.url)
+	must(t, err)
+	resp.Body.Close()
+	if bound := <-bounds; bound <= 0 || bound > 30*time.Second {
+		t.Errorf("bounded by %v", bound)
+	}
+}
+
 // The first request to a host may have a body that can be read but once.
 func TestTransportFirstRequestHasBody(t *testing.T) {
 	for _, p := range protocols {
@@ -83,17 +119,26 @@ func TestTransportFirstRequestHasBody(t *testing.T) {
 	}
 }
 
-// onceBody is a body without GetBody; closed says when net/http has closed it.
+// onceBody is a body without GetBody, which nobody can read once it is closed.
 type onceBody struct {
-	io.Reader
+	text   io.Reader
 	closed chan struct{}
 	close  func()
 }
 
 func newOnceBody(text string) *onceBody {
-	b := &onceBody{Reader: strings.NewReader(text), closed: make(chan struct{})}
+	b := &onceBody{text: strings.NewReader(text), closed: make(chan struct{})}
 	b.close = sync.OnceFunc(func() { close(b.closed) })
 	return b
+}
+
+func (b *onceBody) Read(p []byte) (int, error) {
+	select {
+	case <-b.closed:
+		return 0, errors.New("the body was closed before it was read")
+	default:
+		return b.text.Read(p)
+	}
 }
 
 func (b *onceBody) Close() error {
@@ -112,6 +157,13 @@ func TestTransportMultiplexes(t *testing.T) {
 		fmt.Fprintf(w, "%d %p %s", r.ProtoMajor, httpx.FromRequest(r), r.URL.Path)
 	}), nil)
 	c := client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2", "http/1.1")})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // a first request that fails finds nothing out
+	r, err := http.NewRequestWithContext(ctx, "GET", s.url, nil)
+	must(t, err)
+	if _, err := c.Do(r); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	conns := make(chan string, requests)
 	for i := range requests {

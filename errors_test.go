@@ -1,0 +1,125 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/sidctx/openssl"
+)
+
+func TestErrorText(t *testing.T) {
+	entry := openssl.ErrorEntry{Reason: "first reason"}
+	for _, x := range []struct {
+		name string
+		err  *openssl.Error
+		want string
+	}{
+		{"no queue", &openssl.Error{Op: "SSL_x"}, "openssl: SSL_x: refused without a reason"},
+		{"one entry", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{entry}}, "openssl: SSL_x: first reason"},
+		{"the first of several", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{entry, {Reason: "second"}}}, "openssl: SSL_x: first reason"},
+		{"data", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{{Reason: "no such file", Data: "a.pem"}}}, "openssl: SSL_x: no such file (a.pem)"},
+		{"no text", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{{Code: 0x0a000fff}}}, "openssl: SSL_x: error 0xa000fff"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			if got := x.err.Error(); got != x.want {
+				t.Errorf("%q, want %q", got, x.want)
+			}
+			if x.err.Unwrap() != nil || errors.Is(x.err, openssl.ErrSessionContextMismatch) {
+				t.Error("it unwraps to something")
+			}
+		})
+	}
+}
+
+// The exact line that a user meets first.
+func TestErrorOneLine(t *testing.T) {
+	err := newServer(t).SetSessionIDContext(make([]byte, 33))
+	if want := "openssl: SSL_CTX_set_session_id_context: ssl session id context too long"; err.Error() != want {
+		t.Errorf("%q, want %q", err, want)
+	}
+	wrapped := fmt.Errorf("tenant 7: %w", err)
+	e, ok := errors.AsType[*openssl.Error](wrapped)
+	if !ok || e.Op != "SSL_CTX_set_session_id_context" || !errors.Is(wrapped, openssl.ErrSessionIDContextTooLong) {
+		t.Errorf("%#v", wrapped)
+	}
+}
+
+// libssl's reasons, met where they arise, are the sentinels; and no other.
+func TestSentinels(t *testing.T) {
+	sentinels := map[string]error{
+		"ErrSessionIDContextTooLong":       openssl.ErrSessionIDContextTooLong,
+		"ErrSessionIDContextUninitialized": openssl.ErrSessionIDContextUninitialized,
+		"ErrSessionContextMismatch":        openssl.ErrSessionContextMismatch,
+		"ErrCtxInUse":                      openssl.ErrCtxInUse,
+		"ErrTooLate":                       openssl.ErrTooLate,
+		"ErrSessionNotFound":               openssl.ErrSessionNotFound,
+	}
+	for name, a := range sentinels {
+		sentence(t, a)
+		for other, b := range sentinels {
+			if errors.Is(a, b) != (name == other) {
+				t.Errorf("%s is %s: %v", name, other, errors.Is(a, b))
+			}
+		}
+	}
+	// 3.x packs a library above 23 bits of reason; every version agrees on 20 and the reasons.
+	code := func(reason uint64) *openssl.Error {
+		return &openssl.Error{Op: "x", Stack: []openssl.ErrorEntry{{Code: 1}, {Code: packed(t)&^0xfff | reason}}}
+	}
+	for reason, want := range map[uint64]string{
+		273: "ErrSessionIDContextTooLong", 277: "ErrSessionIDContextUninitialized", 272: "ErrSessionContextMismatch", 100: "",
+	} {
+		for name, sentinel := range sentinels {
+			if errors.Is(code(reason), sentinel) != (name == want) {
+				t.Errorf("reason %d is %s: %v", reason, name, name != want)
+			}
+		}
+	}
+}
+
+// packed is a code of libssl as the linked version packs it.
+func packed(t *testing.T) uint64 {
+	t.Helper()
+	e, ok := errors.AsType[*openssl.Error](newServer(t).SetSessionIDContext(make([]byte, 33)))
+	if !ok {
+		t.Fatal("33 bytes were taken")
+	}
+	return e.Stack[0].Code
+}
+
+func TestErrorUnwraps(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			server := bareServer(t)
+			must(t, server.UseCertificate(newAuthority(t, "stranger", nil).leaf(t, "server.test", ecKey(t), nil)))
+			client := newClient(t)
+			setVersion(t, client, v.id)
+			e := overMemory(t, call{client: client, server: server})
+
+			// This end's verdict on the peer.
+			verify, ok := errors.AsType[*openssl.VerifyError](e.clientErr)
+			if !ok || verify.Code != 20 || verify.Reason != "unable to get local issuer certificate" {
+				t.Errorf("client: %#v", e.clientErr)
+			}
+			sentence(t, verify, verify.Reason)
+			if _, ok := errors.AsType[tls.AlertError](e.clientErr); ok {
+				t.Error("client: an alert that nobody sent")
+			}
+			if err, ok := errors.AsType[*openssl.Error](e.clientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
+				t.Errorf("client: %+v", err)
+			}
+			// The other end's verdict, as its alert.
+			if alert, ok := errors.AsType[tls.AlertError](e.serverErr); !ok || alert != 48 {
+				t.Errorf("server: %v", e.serverErr)
+			}
+			if _, ok := errors.AsType[*openssl.VerifyError](e.serverErr); ok {
+				t.Error("server: a verdict of its own")
+			}
+			sentence(t, e.serverErr, "SSL_do_handshake", "unknown ca")
+		})
+	}
+}

@@ -1,0 +1,302 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+
+	"github.com/sidctx/openssl"
+)
+
+// asking is a server whose connections ask f, and a connection to it.
+func asking(t *testing.T, v uint16, f func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error)) (c, s *openssl.Conn) {
+	t.Helper()
+	client, server := newClient(t), newServer(t)
+	must(t, client.SetMaxVersion(v))
+	must(t, client.SetALPN("one", "two"))
+	must(t, server.SetClientHelloFunc(f))
+	return conns(t, client, server)
+}
+
+func TestClientHelloFunc(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			type key struct{}
+			var seen *openssl.ClientHello
+			var inside context.Context
+			calls := 0
+			c, s := asking(t, v.id, func(ctx context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
+				calls++
+				seen, inside = hello, ctx
+				if ctx.Err() != nil || ctx.Value(key{}) != "value" {
+					t.Errorf("its context: %v, %v", ctx.Err(), ctx.Value(key{}))
+				}
+				return nil, nil
+			})
+			must(t, c.SetServerName("SERVER.test."))
+			clientErr, serverErr := both(c.Handshake, func() error {
+				return s.HandshakeContext(context.WithValue(t.Context(), key{}, "value"))
+			})
+			if clientErr != nil || serverErr != nil {
+				t.Fatal(clientErr, serverErr)
+			}
+			if seen.ServerName != "server.test" || len(seen.ALPNProtocols) != 2 || seen.Conn != s.NetConn() || calls != 1 {
+				t.Errorf("%+v, %d calls", seen, calls)
+			}
+			if inside.Err() == nil {
+				t.Error("its context goes on after it has answered")
+			}
+		})
+	}
+}
+
+func TestClientHelloFuncRefuses(t *testing.T) {
+	own := errors.New("no such tenant")
+	for _, x := range []struct {
+		name  string
+		f     func(t *testing.T) (*openssl.Ctx, error)
+		alert tls.AlertError
+		is    error
+		says  string
+	}{
+		{"an error", func(*testing.T) (*openssl.Ctx, error) { return nil, own }, 80, own, ""},
+		{"an alert", func(*testing.T) (*openssl.Ctx, error) { return nil, tls.AlertError(112) }, 112, tls.AlertError(112), ""},
+		{"an error with an alert", func(*testing.T) (*openssl.Ctx, error) {
+			return nil, fmt.Errorf("%w: %w", own, tls.AlertError(49))
+		}, 49, own, ""},
+		{"a Ctx and an error", func(t *testing.T) (*openssl.Ctx, error) { return newServer(t), own }, 80, own, ""},
+		{"a panic", func(*testing.T) (*openssl.Ctx, error) { panic("at the disco") }, 80, nil, "panicked: at the disco"},
+		{"a panic with an error", func(*testing.T) (*openssl.Ctx, error) { panic(own) }, 80, nil, "panicked: no such tenant"},
+		{"a nil map", func(*testing.T) (*openssl.Ctx, error) {
+			var m map[string]int
+			m["x"]++
+			return nil, nil
+		}, 80, nil, "nil map"},
+		{"a client's Ctx", func(t *testing.T) (*openssl.Ctx, error) { return newClient(t), nil }, 80, nil, "SSL_set_SSL_CTX"},
+		{"a closed Ctx", func(t *testing.T) (*openssl.Ctx, error) {
+			c := newServer(t)
+			return c, c.Close()
+		}, 80, net.ErrClosed, "closed Ctx"},
+		{"a Ctx without a certificate", func(t *testing.T) (*openssl.Ctx, error) { return bareServer(t), nil }, 80, nil, "UseCertificate"},
+		{"a Ctx without a context", func(t *testing.T) (*openssl.Ctx, error) {
+			c := newServer(t)
+			return c, c.SetVerify(openssl.VerifyPeer)
+		}, 80, openssl.ErrSessionIDContextUninitialized, "SetSessionIDContext"},
+		{"a context that is too long", func(t *testing.T) (*openssl.Ctx, error) {
+			return nil, newServer(t).SetSessionIDContext(sidBytes(33))
+		}, 80, openssl.ErrSessionIDContextTooLong, ""},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for _, v := range versions {
+				t.Run(v.name, func(t *testing.T) {
+					calls := 0
+					accounted(t)
+					c, s := asking(t, v.id, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+						calls++
+						return x.f(t)
+					})
+					clientErr, serverErr := both(c.Handshake, s.Handshake)
+					if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
+						t.Errorf("client: %v, want alert %d", clientErr, x.alert)
+					}
+					if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
+						t.Errorf("server: %v, want %v", serverErr, x.is)
+					}
+					if x.says != "" {
+						sentence(t, serverErr, x.says)
+					}
+					// It is final, and nobody is asked twice.
+					for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
+						if err != serverErr {
+							t.Errorf("%s afterwards: %v, want the same", name, err)
+						}
+					}
+					if calls != 1 {
+						t.Errorf("asked %d times", calls)
+					}
+					if s.ConnectionState().HandshakeComplete {
+						t.Error("complete all the same")
+					}
+				})
+			}
+		})
+	}
+}
+
+func readErr(r io.Reader) error  { _, err := r.Read(make([]byte, 1)); return err }
+func writeErr(w io.Writer) error { _, err := w.Write([]byte{1}); return err }
+
+// A goroutine that ends inside the function leaves a connection that can be closed.
+func TestClientHelloFuncGoexit(t *testing.T) {
+	c, s := asking(t, tls.VersionTLS13, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+		runtime.Goexit()
+		return nil, nil
+	})
+	clientErr, _ := both(c.Handshake, func() error {
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			s.Handshake()
+		}()
+		<-over
+		return s.Close()
+	})
+	if clientErr == nil {
+		t.Error("the client shook hands with nobody")
+	}
+}
+
+// The function's context ends with Close, and with the handshake's own.
+func TestClientHelloFuncIsCancelled(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		end  func(s *openssl.Conn, cancel func())
+		want error
+	}{
+		{"by Close", func(s *openssl.Conn, _ func()) { s.Close() }, net.ErrClosed},
+		{"by the handshake's context", func(_ *openssl.Conn, cancel func()) { cancel() }, context.Canceled},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			entered := make(chan struct{})
+			c, s := asking(t, tls.VersionTLS13, func(ctx context.Context, _ *openssl.ClientHello) (*openssl.Ctx, error) {
+				close(entered)
+				<-ctx.Done()
+				return nil, ctx.Err()
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				<-entered
+				x.end(s, cancel)
+			}()
+			clientErr, serverErr := both(c.Handshake, func() error { return s.HandshakeContext(ctx) })
+			<-ended
+			if !errors.Is(serverErr, x.want) {
+				t.Errorf("server: %v, want %v", serverErr, x.want)
+			}
+			if clientErr == nil {
+				t.Error("the client shook hands with nobody")
+			}
+		})
+	}
+}
+
+// The function may look at its own connection.
+func TestClientHelloFuncMayUseConn(t *testing.T) {
+	var s *openssl.Conn
+	var c *openssl.Conn
+	c, s = asking(t, tls.VersionTLS13, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+		if s.ConnectionState().HandshakeComplete {
+			return nil, errors.New("complete already")
+		}
+		return nil, s.SetSessionIDContext([]byte("by Conn"))
+	})
+	if clientErr, serverErr := both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+		t.Fatal(clientErr, serverErr)
+	}
+	if got := s.ConnectionState().SessionIDContext; string(got) != "by Conn" {
+		t.Errorf("%q", got)
+	}
+}
+
+// A listener without a certificate may go on with a Ctx that has one.
+func TestClientHelloFuncBringsCertificate(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			client, listener, host := newClient(t), bareServer(t), newMutualServer(t, "host")
+			setVersion(t, client, v.id)
+			must(t, listener.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return host, nil }))
+			first := overTCP(t, call{client: client, server: listener})
+			second := overTCP(t, call{client: client, server: listener, offer: first.session})
+			for _, e := range []ends{first, second} {
+				if e.clientErr != nil || e.serverErr != nil || string(e.server.SessionIDContext) != "host" || len(e.server.PeerCertificates) != 1 {
+					t.Errorf("%v, %v, %+v", e.clientErr, e.serverErr, e.server)
+				}
+			}
+			if !second.server.DidResume {
+				t.Error("not resumed")
+			}
+		})
+	}
+	t.Run("nobody brings one", func(t *testing.T) {
+		listener := bareServer(t)
+		must(t, listener.SetClientHelloFunc(stay))
+		e := overTCP(t, call{client: newClient(t), server: listener})
+		sentence(t, e.serverErr, "no suitable signature algorithm")
+	})
+}
+
+// clientHello is the first flight of a client, one record.
+func clientHello(t *testing.T) []byte {
+	t.Helper()
+	client := newClient(t)
+	must(t, client.SetALPN("one", "two"))
+	c, _ := machines(t, client, newServer(t))
+	if _, err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, c.Pending())
+	c.Drain(p)
+	return p
+}
+
+// A ClientHello that libssl lets through to the function, and that is malformed
+// all the same, is refused before the function sees it.
+func TestClientHelloMalformed(t *testing.T) {
+	replace := func(old, new string) func([]byte) []byte {
+		return func(p []byte) []byte { return bytes.Replace(p, []byte(old), []byte(new), 1) }
+	}
+	for _, x := range []struct {
+		name   string
+		change func([]byte) []byte
+		alert  byte
+	}{
+		{"a NUL in the name", replace("server.test", "server\x00test"), 47},
+		{"an unknown kind of name", replace("\x00\x00\x0bserver.test", "\x01\x00\x0bserver.test"), 47},
+		{"a name longer than its list", replace("\x00\x00\x0bserver.test", "\x00\x00\x0cserver.test"), 50},
+		{"a name shorter than its list", replace("\x00\x00\x0bserver.test", "\x00\x00\x0aserver.test"), 50},
+		{"a protocol longer than its list", replace("\x03one\x03two", "\x03one\x04two"), 50},
+		{"supported versions of odd length", replace("\x00\x2b\x00\x05\x04", "\x00\x2b\x00\x05\x05"), 50},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			hello := clientHello(t)
+			bad := x.change(bytes.Clone(hello))
+			if bytes.Equal(bad, hello) {
+				t.Fatal("there was nothing to change")
+			}
+			server := newServer(t)
+			must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+				t.Error("asked")
+				return nil, nil
+			}))
+			near, far := tcpPair(t)
+			defer near.Close()
+			s, err := openssl.Server(far, server)
+			must(t, err)
+			defer s.Close()
+			if _, err := near.Write(bad); err != nil {
+				t.Fatal(err)
+			}
+			err = s.Handshake()
+			if alert, ok := errors.AsType[tls.AlertError](err); !ok || byte(alert) != x.alert {
+				t.Errorf("server: %v, want alert %d", err, x.alert)
+			}
+			sentence(t, err, "ClientHello", "malformed")
+			must(t, s.Close())
+			answer, err := io.ReadAll(near)
+			if err != nil || len(answer) != 7 || answer[0] != 21 || answer[6] != x.alert {
+				t.Errorf("on the wire: %x, %v, want alert %d", answer, err, x.alert)
+			}
+		})
+	}
+}

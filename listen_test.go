@@ -1,0 +1,507 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// local is a server for localhost's address.
+func local(t *testing.T) *openssl.Ctx {
+	t.Helper()
+	c := bareServer(t)
+	must(t, c.UseCertificate(certs(t).leaf(t, "server.test", ecKey(t), func(c *x509.Certificate) {
+		c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	})))
+	return c
+}
+
+// echoes is a listener whose connections send back what they read. Its end waits for them.
+func echoes(t *testing.T, c *openssl.Ctx) net.Listener {
+	t.Helper()
+	accounted(t)
+	l, err := openssl.Listen("tcp", "127.0.0.1:0", c)
+	must(t, err)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			echo(conn)
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-over
+	})
+	return l
+}
+
+func TestWrongRole(t *testing.T) {
+	client, server := newClient(t), newServer(t)
+	near, far := tcpPair(t)
+	defer near.Close()
+	defer far.Close()
+	for _, x := range []struct {
+		name string
+		do   func() error
+		says string
+	}{
+		{"Client", func() error { _, err := openssl.Client(near, server); return err }, "NewClientCtx"},
+		{"Server", func() error { _, err := openssl.Server(far, client); return err }, "NewServerCtx"},
+		{"Listen", func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", client); return err }, "NewServerCtx"},
+		// Nobody is dialled: the address is one that never answers.
+		{"Dial", func() error { _, err := openssl.Dial("tcp", "192.0.2.1:443", server); return err }, "NewClientCtx"},
+		{"DialContext", func() error {
+			_, err := (&openssl.Dialer{Ctx: server}).DialContext(t.Context(), "tcp", "192.0.2.1:443")
+			return err
+		}, "NewClientCtx"},
+		{"Accept", func() error {
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			must(t, err)
+			l := openssl.NewListener(inner, client)
+			defer l.Close()
+			caller, err := net.Dial("tcp", l.Addr().String())
+			must(t, err)
+			defer caller.Close()
+			conn, err := l.Accept()
+			if conn != nil {
+				t.Error("a connection beside the error")
+			}
+			if n, rerr := caller.Read(make([]byte, 1)); n != 0 || rerr != io.EOF {
+				t.Errorf("the wire stays open: %d, %v", n, rerr)
+			}
+			return err
+		}, "NewServerCtx"},
+		{"SetServerName on a server", func() error {
+			_, s := conns(t, client, server)
+			return s.SetServerName("server.test")
+		}, "a server has no server name"},
+	} {
+		t.Run(x.name, func(t *testing.T) { sentence(t, x.do(), x.says) })
+	}
+	// After an error the wire is the caller's still.
+	if _, err := near.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDial(t *testing.T) {
+	l := echoes(t, local(t))
+	addr := l.Addr().String()
+	client := newClient(t)
+	use := func(t *testing.T, conn net.Conn) {
+		t.Helper()
+		must(t, roundTrip(conn, []byte("hello")))
+		must(t, conn.Close())
+	}
+	t.Run("the host of the address is verified", func(t *testing.T) {
+		c, err := openssl.Dial("tcp", addr, client)
+		must(t, err)
+		if !c.ConnectionState().HandshakeComplete {
+			t.Error("Dial returned before the handshake")
+		}
+		use(t, c)
+	})
+	t.Run("a name of its own", func(t *testing.T) {
+		conn, err := (&openssl.Dialer{Ctx: client, ServerName: "server.test"}).DialContext(t.Context(), "tcp", addr)
+		must(t, err)
+		c, ok := conn.(*openssl.Conn)
+		if !ok || c.ConnectionState().ServerName != "server.test" {
+			t.Errorf("%T", conn)
+		}
+		use(t, conn)
+	})
+	t.Run("a wrong name", func(t *testing.T) {
+		conn, err := (&openssl.Dialer{Ctx: client, ServerName: "other.test"}).DialContext(t.Context(), "tcp", addr)
+		if conn != nil {
+			t.Error("a connection beside the error")
+		}
+		sentence(t, err, "hostname mismatch")
+	})
+	t.Run("a session", func(t *testing.T) {
+		d := &openssl.Dialer{Ctx: client}
+		for _, want := range []bool{false, true} {
+			conn, err := d.DialContext(t.Context(), "tcp", addr)
+			must(t, err)
+			c := conn.(*openssl.Conn)
+			must(t, roundTrip(c, []byte("hello")))
+			if got := c.ConnectionState().DidResume; got != want {
+				t.Errorf("resumed: %v, want %v", got, want)
+			}
+			d.Session = keep(t, c)
+			must(t, c.Close())
+		}
+	})
+	t.Run("a session of another context", func(t *testing.T) {
+		other := newClient(t)
+		must(t, other.SetSessionIDContext([]byte("other")))
+		conn, err := openssl.Dial("tcp", addr, client)
+		must(t, err)
+		must(t, roundTrip(conn, []byte("hello")))
+		_, err = (&openssl.Dialer{Ctx: other, Session: keep(t, conn)}).DialContext(t.Context(), "tcp", addr)
+		must(t, conn.Close())
+		if !errors.Is(err, openssl.ErrSessionContextMismatch) {
+			t.Error(err)
+		}
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		gone, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		must(t, gone.Close())
+		if _, err := openssl.Dial("tcp", gone.Addr().String(), client); err == nil {
+			t.Error("somebody there")
+		}
+	})
+}
+
+// A server that accepts and says nothing cannot hold a caller for longer than it wants.
+func TestDialGivesUp(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer silent.Close()
+	addr, client := silent.Addr().String(), newClient(t)
+	t.Run("when its context is cancelled", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			wire, err := silent.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			wire.Read(make([]byte, 1)) // the ClientHello is here: the handshake waits
+			cancel()
+			io.Copy(io.Discard, wire)
+			wire.Close()
+		}()
+		conn, err := (&openssl.Dialer{Ctx: client}).DialContext(ctx, "tcp", addr)
+		if conn != nil || !errors.Is(err, context.Canceled) {
+			t.Error(conn, err)
+		}
+	})
+	for name, d := range map[string]*net.Dialer{
+		"after its Timeout":  {Timeout: 20 * time.Millisecond},
+		"after its Deadline": {Deadline: time.Now().Add(20 * time.Millisecond)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := (&openssl.Dialer{Ctx: client, NetDialer: d}).DialContext(t.Context(), "tcp", addr)
+			var timeout net.Error
+			if !errors.As(err, &timeout) || !timeout.Timeout() {
+				t.Errorf("%v is no timeout", err)
+			}
+		})
+	}
+	t.Run("before it begins", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := (&openssl.Dialer{Ctx: client}).DialContext(ctx, "tcp", addr); !errors.Is(err, context.Canceled) {
+			var op *net.OpError
+			if !errors.As(err, &op) {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestListener(t *testing.T) {
+	t.Run("Accept does not shake hands", func(t *testing.T) {
+		l, err := openssl.Listen("tcp", "127.0.0.1:0", newServer(t))
+		must(t, err)
+		defer l.Close()
+		silent, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		defer silent.Close()
+		conn, err := l.Accept() // would wait for ever
+		must(t, err)
+		c, ok := conn.(*openssl.Conn)
+		if !ok || c.ConnectionState().HandshakeComplete || c.RemoteAddr().String() != silent.LocalAddr().String() ||
+			c.LocalAddr().String() != l.Addr().String() {
+			t.Errorf("%T from %v at %v", conn, conn.RemoteAddr(), conn.LocalAddr())
+		}
+		must(t, conn.Close())
+	})
+	t.Run("closed", func(t *testing.T) {
+		l, err := openssl.Listen("tcp", "127.0.0.1:0", newServer(t))
+		must(t, err)
+		must(t, l.Close())
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	t.Run("an address that is no address", func(t *testing.T) {
+		if _, err := openssl.Listen("tcp", "127.0.0.1:no-such-port", newServer(t)); err == nil {
+			t.Error("taken")
+		}
+	})
+	t.Run("a Ctx that was closed", func(t *testing.T) {
+		server := newServer(t)
+		must(t, server.Close())
+		_, err := openssl.Listen("tcp", "127.0.0.1:0", server)
+		sentence(t, err, "closed Ctx")
+	})
+	t.Run("a Ctx in use still listens", func(t *testing.T) {
+		server := local(t)
+		for range 2 {
+			c, err := openssl.Dial("tcp", echoes(t, server).Addr().String(), newClient(t))
+			must(t, err)
+			must(t, roundTrip(c, []byte("hello")))
+			must(t, c.Close())
+		}
+	})
+}
+
+// net/http serves over a listener of this package and dials with its Dialer.
+func TestHTTP(t *testing.T) {
+	l, err := openssl.Listen("tcp", "127.0.0.1:0", local(t))
+	must(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.Path) })}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		server.Serve(l)
+	}()
+	transport := &http.Transport{DialTLSContext: (&openssl.Dialer{Ctx: newClient(t)}).DialContext}
+	for i := range 3 {
+		path := fmt.Sprintf("/%d", i)
+		response, err := (&http.Client{Transport: transport}).Get("https://" + l.Addr().String() + path)
+		must(t, err)
+		body, err := io.ReadAll(response.Body)
+		must(t, err)
+		must(t, response.Body.Close())
+		if string(body) != path {
+			t.Errorf("%q", body)
+		}
+	}
+	// The client hangs up first: Close of a server's connection does not wait for it.
+	transport.CloseIdleConnections()
+	must(t, server.Shutdown(t.Context()))
+	<-over
+}
+
+// A TLS 1.3 client learns only at its first Read that its certificate was refused.
+func TestCertificateRefusedLate(t *testing.T) {
+	ca := certs(t)
+	stranger := newAuthority(t, "stranger", nil)
+	for _, x := range []struct {
+		name  string
+		cert  func(t *testing.T, c *openssl.Ctx)
+		alert map[uint16]tls.AlertError
+	}{
+		{"none", func(*testing.T, *openssl.Ctx) {}, map[uint16]tls.AlertError{tls.VersionTLS12: 40, tls.VersionTLS13: 116}},
+		{"a stranger's", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.UseCertificate(stranger.leaf(t, "client.test", ecKey(t), nil)))
+		}, map[uint16]tls.AlertError{tls.VersionTLS12: 48, tls.VersionTLS13: 48}},
+		{"an expired one", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.UseCertificate(ca.leaf(t, "client.test", ecKey(t), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })))
+		}, map[uint16]tls.AlertError{tls.VersionTLS12: 45, tls.VersionTLS13: 45}},
+	} {
+		for _, v := range versions {
+			t.Run(x.name+"/"+v.name, func(t *testing.T) {
+				client := bareClient(t)
+				must(t, client.SetVerifyCAs(ca.pem))
+				x.cert(t, client)
+				setVersion(t, client, v.id)
+				c, s := conns(t, client, newMutualServer(t, "tenant"))
+				var shakeErr error
+				clientErr, serverErr := both(func() error {
+					if shakeErr = c.Handshake(); shakeErr != nil {
+						return shakeErr
+					}
+					return readErr(c)
+				}, s.Handshake)
+				if serverErr == nil {
+					t.Fatal("taken")
+				}
+				sentence(t, serverErr, "SSL_do_handshake")
+				if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.id] {
+					t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.id])
+				}
+				if v.id == tls.VersionTLS12 {
+					if shakeErr == nil {
+						t.Error("the client's handshake went well")
+					}
+					return
+				}
+				if shakeErr != nil {
+					t.Errorf("the client's handshake: %v", shakeErr)
+				}
+				sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
+			})
+		}
+	}
+	t.Run("an alert for another reason", func(t *testing.T) {
+		// ... is not blamed on the certificate.
+		c, s := conns(t, newClient(t), newServer(t))
+		clientErr, _ := both(func() error {
+			if err := c.Handshake(); err != nil {
+				return err
+			}
+			return readErr(c)
+		}, func() error {
+			if err := s.Handshake(); err != nil {
+				return err
+			}
+			// A record that does not decrypt: this end answers bad_record_mac.
+			if _, err := c.NetConn().Write(append([]byte{23, 3, 3, 0, 40}, make([]byte, 40)...)); err != nil {
+				return err
+			}
+			return readErr(s)
+		})
+		sentence(t, clientErr, "SSL_read_ex", "bad record mac")
+	})
+}
+
+// ---- crypto/tls as the other end ----
+
+func TestInterop(t *testing.T) {
+	for _, v := range versions {
+		for _, withCert := range []bool{false, true} {
+			name := v.name + "/without client certificate"
+			if withCert {
+				name = v.name + "/with client certificate"
+			}
+			seen := func(t *testing.T, round int, ours openssl.ConnectionState, theirs tls.ConnectionState) {
+				t.Helper()
+				if ours.DidResume != (round > 0) || theirs.DidResume != (round > 0) {
+					t.Errorf("round %d: this package says resumed: %v, crypto/tls: %v", round, ours.DidResume, theirs.DidResume)
+				}
+				if ours.Version != v.id || theirs.Version != v.id || ours.CipherSuite != theirs.CipherSuite ||
+					ours.NegotiatedProtocol != "proto" || theirs.NegotiatedProtocol != "proto" || ours.ServerName != "server.test" {
+					t.Errorf("round %d: %+v, crypto/tls: %#04x, %#04x, %q", round, ours, theirs.Version, theirs.CipherSuite, theirs.NegotiatedProtocol)
+				}
+			}
+			message := make([]byte, 100_000)
+			t.Run(name+"/crypto/tls client", func(t *testing.T) {
+				server := newServer(t)
+				must(t, server.SetALPN("proto"))
+				if withCert {
+					must(t, server.SetClientCAs(certs(t).pem))
+					must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+				}
+				must(t, server.SetSessionIDContext([]byte("tenant")))
+				config := goClient(t)
+				config.NextProtos = []string{"proto"}
+				config.MinVersion, config.MaxVersion = v.id, v.id
+				config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+				if withCert {
+					config.Certificates = []tls.Certificate{*goCertificate(t)}
+				}
+				for round := range 3 {
+					near, far := tcpPair(t)
+					s, err := openssl.Server(far, server)
+					must(t, err)
+					c := tls.Client(near, config)
+					var ours openssl.ConnectionState
+					clientErr, serverErr := both(func() error {
+						return errors.Join(roundTrip(c, message), c.Close())
+					}, func() error {
+						err := echo(s)
+						ours = s.ConnectionState()
+						return errors.Join(err, s.Close())
+					})
+					if clientErr != nil || serverErr != nil {
+						t.Fatal(clientErr, serverErr)
+					}
+					seen(t, round, ours, c.ConnectionState())
+					if got := len(ours.PeerCertificates); (got == 1) != withCert || string(ours.SessionIDContext) != "tenant" {
+						t.Errorf("round %d: %d certificates, within %q", round, got, ours.SessionIDContext)
+					}
+				}
+			})
+			t.Run(name+"/crypto/tls server", func(t *testing.T) {
+				client := newClient(t)
+				setVersion(t, client, v.id)
+				must(t, client.SetALPN("proto"))
+				config := goServer(t)
+				config.NextProtos = []string{"proto"}
+				if withCert {
+					config.ClientAuth = tls.RequireAndVerifyClientCert
+				}
+				var sess *openssl.Session
+				for round := range 3 {
+					near, far := tcpPair(t)
+					c, err := openssl.Client(near, client)
+					must(t, err)
+					must(t, c.SetServerName("server.test"))
+					if sess != nil {
+						must(t, c.SetSession(sess))
+					}
+					s := tls.Server(far, config)
+					var ours openssl.ConnectionState
+					clientErr, serverErr := both(func() error {
+						err := roundTrip(c, message)
+						ours = c.ConnectionState()
+						sess = keep(t, c)
+						return errors.Join(err, c.Close())
+					}, func() error {
+						return errors.Join(echo(s), s.Close())
+					})
+					if clientErr != nil || serverErr != nil {
+						t.Fatal(clientErr, serverErr)
+					}
+					seen(t, round, ours, s.ConnectionState())
+					if got := len(s.ConnectionState().PeerCertificates); (got == 1) != withCert {
+						t.Errorf("round %d: crypto/tls sees %d certificates", round, got)
+					}
+				}
+			})
+			t.Run(name+"/this package at both ends", func(t *testing.T) {
+				client, server := newClient(t), newServer(t)
+				setVersion(t, client, v.id)
+				if withCert {
+					server = newMutualServer(t, "tenant")
+				}
+				var e ends
+				for round := range 3 {
+					e = overTCP(t, call{client: client, server: server, offer: e.session})
+					if e.clientErr != nil || e.serverErr != nil || e.client.DidResume != (round > 0) || e.server.DidResume != (round > 0) {
+						t.Fatalf("round %d: %v, %v, %+v", round, e.clientErr, e.serverErr, e.server)
+					}
+				}
+			})
+		}
+	}
+	t.Run("crypto/tls refuses the certificate", func(t *testing.T) {
+		near, far := tcpPair(t)
+		s, err := openssl.Server(far, newServer(t))
+		must(t, err)
+		config := goClient(t)
+		config.ServerName = "other.test"
+		_, serverErr := both(tls.Client(near, config).Handshake, s.Handshake)
+		near.Close()
+		s.Close()
+		if alert, _ := errors.AsType[tls.AlertError](serverErr); alert != 42 {
+			t.Errorf("server: %v, want bad_certificate", serverErr)
+		}
+	})
+	t.Run("crypto/tls is refused", func(t *testing.T) {
+		near, far := tcpPair(t)
+		s, err := openssl.Server(far, newMutualServer(t, "tenant"))
+		must(t, err)
+		c := tls.Client(near, goClient(t))
+		clientErr, serverErr := both(func() error { return roundTrip(c, []byte("x")) }, s.Handshake)
+		near.Close()
+		s.Close()
+		sentence(t, serverErr, "peer did not return a certificate")
+		// crypto/tls keeps the type of a peer's alert to itself.
+		if clientErr == nil || !strings.Contains(clientErr.Error(), "certificate required") {
+			t.Errorf("client: %v, want certificate_required", clientErr)
+		}
+	})
+}

@@ -1,0 +1,47 @@
+//go:build cgo
+
+package openssl
+
+import "sync/atomic"
+
+// slot is a lock that may be held across a wait, and that whoever waits for it
+// can give up on. A mutex can do neither well; a channel of one can do both, and
+// costs more than sealing a small record does.
+type slot struct {
+	state atomic.Int32  // free, held, or held while somebody may be waiting
+	wake  chan struct{} // one token: somebody who waits should try again
+}
+
+const (
+	slotFree = iota
+	slotHeld
+	slotWaitedFor
+)
+
+func (l *slot) tryLock() bool { return l.state.CompareAndSwap(slotFree, slotHeld) }
+
+func (l *slot) lock() { lockUnless[struct{}](l, nil) }
+
+// lockUnless takes the lock, or gives up when stop has something to say.
+func lockUnless[T any](l *slot, stop <-chan T) bool {
+	if l.tryLock() {
+		return true
+	}
+	for l.state.Swap(slotWaitedFor) != slotFree {
+		select {
+		case <-l.wake:
+		case <-stop:
+			return false
+		}
+	}
+	return true
+}
+
+func (l *slot) unlock() {
+	if l.state.Swap(slotFree) == slotWaitedFor {
+		select {
+		case l.wake <- struct{}{}:
+		default: // there is a token, and whoever takes it tries again
+		}
+	}
+}
