@@ -18,7 +18,7 @@ import (
 	"github.com/sidctx/openssl/sessiontest"
 )
 
-// peer is a server that was not written here. Debian keeps servers in sbin,
+// peer is a program that was not written here. Debian keeps servers in sbin,
 // which is not on everybody's PATH.
 func peer(t *testing.T, name string) (path string) {
 	t.Helper()
@@ -30,7 +30,7 @@ func peer(t *testing.T, name string) (path string) {
 	if os.Getenv("REQUIRE_PEERS") == "1" {
 		t.Fatalf("%s is missing and REQUIRE_PEERS is set", name)
 	}
-	t.Skipf("%s is not on PATH: it is the server that this test probes (Debian and Ubuntu: make deps)", name)
+	t.Skipf("%s is not on PATH: it is the peer of this test (Debian and Ubuntu: make deps)", name)
 	return ""
 }
 

@@ -22,6 +22,7 @@ import (
 // serving is "sidctx serve" at work in this process.
 type serving struct {
 	addr, dir string
+	said      *said
 	stop      func() error // ends it, and gives what it returned
 }
 
@@ -30,7 +31,7 @@ func startServe(t *testing.T, args ...string) serving {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
-	out := &firstLine{line: make(chan string, 1)}
+	out := &said{line: make(chan string, 1)}
 	var errOut bytes.Buffer
 	done := make(chan error, 1)
 	go func() {
@@ -47,18 +48,30 @@ func startServe(t *testing.T, args ...string) serving {
 	if found == nil {
 		t.Fatalf("serve: %q, %v: %s", line, stop(), errOut.String())
 	}
-	return serving{found[1], found[2], stop}
+	return serving{found[1], found[2], out, stop}
 }
 
-// firstLine sends what is written first.
-type firstLine struct {
-	once sync.Once
+// said is what is written; it sends what was written first.
+type said struct {
 	line chan string
+	mu   sync.Mutex
+	all  []byte
 }
 
-func (f *firstLine) Write(p []byte) (int, error) {
-	f.once.Do(func() { f.line <- string(p) })
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.line <- string(p)
+	}
+	s.all = append(s.all, p...)
 	return len(p), nil
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.all)
 }
 
 // client is the flags that introduce the client of a serve to b.test.
@@ -299,9 +312,47 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// What serve suggests works as it stands: curl gets in at each host, and probe
+// finds nothing.
+func TestServeSuggests(t *testing.T) {
+	peer(t, "curl")
+	s := startServe(t)
+	// Its suggestions stand behind the line that startServe has read: a visit
+	// begins after they were written.
+	if _, _, err := s.probe(t); err != nil {
+		t.Fatal(err)
+	}
+	var ran []string
+	for line := range strings.Lines(s.said.String()) {
+		args := strings.Fields(line)
+		if !strings.HasPrefix(line, "  ") {
+			continue
+		}
+		ran = append(ran, args[0])
+		if args[0] == "sidctx" {
+			var out, errOut bytes.Buffer
+			if err := run(t.Context(), &out, &errOut, args[1:]); err != nil || errOut.Len() > 0 {
+				t.Errorf("%s%v\n%s%s", line, err, out.String(), errOut.String())
+			}
+			continue
+		}
+		out, err := exec.CommandContext(t.Context(), args[0], append([]string{"--silent", "--show-error", "--noproxy", "*"}, args[1:]...)...).CombinedOutput()
+		who := "client nobody"
+		if strings.Contains(line, "--cert ") {
+			who = "client client"
+		}
+		if err != nil || !strings.HasPrefix(string(out), "host ") || !strings.Contains(string(out), who) {
+			t.Errorf("%s%v\n%s", line, err, out)
+		}
+	}
+	if strings.Join(ran, " ") != "curl curl sidctx" {
+		t.Errorf("it suggests %v", ran)
+	}
+}
+
 // Hosts of one's own, and a folder of one's own, which stays.
 func TestServeHosts(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "made", "by it")
 	s := startServe(t, "-dir", dir, "-host", "One.test", "-host", "two.test:cert", "-host", "three.test")
 	client := "two.test=" + filepath.Join(dir, "client.crt") + "," + filepath.Join(dir, "client.key")
 	out, errOut, err := sidctx(t, "probe", s.addr, "-host", "one.test", "-host", "two.test", "-host", "three.test", "-cert", client)
@@ -324,6 +375,10 @@ func TestServeUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, says string
 		args       []string
@@ -337,7 +392,7 @@ func TestServeUsage(t *testing.T) {
 		{"the client's files", `client.crt is the client's`, []string{"-host", "client"}, true},
 		{"the authority's files", `ca.crt is the authority's`, []string{"-host", "ca"}, true},
 		{"argument", `"now" is no flag`, []string{"now"}, true},
-		{"no folder", "no such file", []string{"-dir", filepath.Join(t.TempDir(), "none")}, false},
+		{"no folder", "not a directory", []string{"-dir", filepath.Join(file, "below")}, false},
 		{"taken", "address already in use", []string{"-addr", l.Addr().String()}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,8 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 		}
 		defer os.RemoveAll(made)
 		*dir = made
+	} else if err := os.MkdirAll(*dir, 0o700); err != nil {
+		return err
 	}
 	s := &site{dir: *dir, sameContext: *same, noTicket: *noTicket}
 	defer s.close()
@@ -51,6 +54,7 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 		return err
 	}
 	fmt.Fprintf(out, "listening on %s, certificates in %s\n", listener.Addr(), *dir)
+	s.suggest(out, listener.Addr().String(), specs)
 	return s.serve(ctx, listener)
 }
 
@@ -145,6 +149,25 @@ func (s *site) listen(addr string, specs []hostSpec) (net.Listener, error) {
 		}
 	}
 	return openssl.Listen("tcp", addr, front)
+}
+
+// suggest prints commands to talk to the hosts with.
+func (s *site) suggest(out io.Writer, addr string, specs []hostSpec) {
+	in := func(file string) string { return filepath.Join(s.dir, file) }
+	probe := "sidctx probe " + addr
+	for _, spec := range specs {
+		probe += " -host " + spec.name
+	}
+	ip, port, _ := net.SplitHostPort(addr)
+	for _, spec := range specs {
+		curl := fmt.Sprintf("curl --resolve %s:%s:%s --cacert %s", spec.name, port, ip, in("ca.crt"))
+		if spec.asks {
+			curl += fmt.Sprintf(" --cert %s --key %s", in("client.crt"), in("client.key"))
+			probe += fmt.Sprintf(" -cert %s=%s,%s", spec.name, in("client.crt"), in("client.key"))
+		}
+		fmt.Fprintf(out, "  %s https://%s:%s/\n", curl, spec.name, port)
+	}
+	fmt.Fprintf(out, "  %s\n", probe)
 }
 
 // newHost is one virtual host: a certificate, a policy, a context derived from both.
