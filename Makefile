@@ -5,7 +5,7 @@ each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 # A test that needs a program, nginx for one, fails without it: peers has seen to that.
 export REQUIRE_PEERS = 1
 
-.PHONY: demo test queuecheck race asan cgocheck lint cover deps peers
+.PHONY: demo test queuecheck race asan cgocheck lint cover deps peers matrix matrix-here fuzz nettest bench
 
 # BREAK=1 gives both tenants one session id context: it must fail.
 demo: deps
@@ -43,3 +43,23 @@ deps:
 # The same, and the programs that tests talk to: clients, servers, Redis.
 peers:
 	@.ci/deps peers
+
+# The whole suite on OpenSSL 1.1.1, 3.0, 3.5, 3.6 and 4.0, in Debian roots; OPENSSL=3.5 for one.
+matrix:
+	sh internal/matrix/matrix.sh $(OPENSSL)
+
+# One line of it on this machine, a container: OPENSSL=3.0.
+matrix-here:
+	sh internal/matrix/matrix.sh here $(OPENSSL)
+
+# FUZZTIME for each fuzzer.
+fuzz: deps
+	@for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' *_test.go | cut -c6-); do go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) . || exit 1; done
+
+# net.Conn to the letter, a hundred times in a row.
+nettest: deps
+	go test -race -run TestNettest -count=100 -timeout 60m .
+
+# Side by side with plain C, crypto/tls and an older binding: about 6 minutes on a quiet machine.
+bench: deps
+	cd bench && go run . -json bench.json -plot bench.svg -table bench.md

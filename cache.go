@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -288,7 +289,7 @@ func (c *Conn) cacheKey() string {
 		host = c.wire.RemoteAddr().String()
 	}
 	if s.name != "" {
-		host = s.name
+		host = strings.ToLower(s.name)
 	}
 	who := s.ctx.fingerprint
 	who.add("session id context", string(s.sidCtx.bytes()))

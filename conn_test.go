@@ -1541,3 +1541,133 @@ func TestConnAlertBehindData(t *testing.T) {
 		}
 	})
 }
+
+// ---- the doors ----
+
+// Accept does not wait for a client that says nothing; what it returns is a
+// *Conn. Dial verifies the host that it was given and returns shaken hands.
+func TestDoors(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, _ *openssl.Ctx) {
+		server, err := openssl.NewServerCtx()
+		must(t, err)
+		defer server.Close()
+		must(t, server.UseCertificate(certs(t).leaf(t, "server.test", ecKey(t), func(x *x509.Certificate) {
+			x.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		})))
+		l, err := openssl.Listen("tcp", "127.0.0.1:0", server)
+		must(t, err)
+		defer l.Close()
+
+		silent, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		defer silent.Close()
+		first, err := l.Accept()
+		must(t, err)
+		must(t, first.Close())
+
+		serve := func() error {
+			conn, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			err = conn.(*openssl.Conn).Handshake()
+			return errors.Join(err, conn.Close())
+		}
+		clientErr, serverErr := both(func() error {
+			c, err := openssl.Dial("tcp", l.Addr().String(), client)
+			if err != nil {
+				return err
+			}
+			if !c.ConnectionState().HandshakeComplete {
+				t.Error("Dial has not shaken hands")
+			}
+			return c.Close()
+		}, serve)
+		if clientErr != nil || serverErr != nil {
+			t.Errorf("Dial to an address: client %v, server %v", clientErr, serverErr)
+		}
+		for name, good := range map[string]bool{"server.test": true, "another.test": false} {
+			clientErr, serverErr = both(func() error {
+				c, err := (&openssl.Dialer{Ctx: client, ServerName: name}).DialContext(t.Context(), "tcp", l.Addr().String())
+				if err != nil {
+					if c != nil {
+						t.Errorf("an error and a connection: %v", c)
+					}
+					return err
+				}
+				return c.(*openssl.Conn).Close()
+			}, serve)
+			if _, refused := errors.AsType[*openssl.VerifyError](clientErr); refused == good || (serverErr == nil) != good {
+				t.Errorf("Dial to %s: client %v, server %v", name, clientErr, serverErr)
+			}
+		}
+	})
+}
+
+func TestDoorsOfTheWrongRole(t *testing.T) {
+	client, server := newClient(t), newServer(t)
+	near, far := wirePair(1000)
+	var nobody *openssl.Ctx
+	for what, open := range map[string]func() error{
+		"Client with a server's Ctx": func() error { _, err := openssl.Client(near, server); return err },
+		"Client without a Ctx":       func() error { _, err := openssl.Client(near, nobody); return err },
+		"Client without a wire":      func() error { _, err := openssl.Client(nil, client); return err },
+		"Server with a client's Ctx": func() error { _, err := openssl.Server(far, client); return err },
+		"Server without a Ctx":       func() error { _, err := openssl.Server(far, nobody); return err },
+		"Server without a wire":      func() error { _, err := openssl.Server(nil, server); return err },
+		"Listen with a client's Ctx": func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", client); return err },
+		"Listen without a Ctx":       func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", nil); return err },
+		"NewListener of no listener": func() error { _, err := openssl.NewListener(nil, server).Accept(); return err },
+		"Dialer without a Ctx":       func() error { _, err := dialSilent(t, &openssl.Dialer{}); return err },
+		"Dialer with a server's Ctx": func() error { _, err := dialSilent(t, &openssl.Dialer{Ctx: server}); return err },
+	} {
+		if err := open(); err == nil || !strings.HasPrefix(err.Error(), "openssl: ") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// The wires are the caller's still.
+	if _, err := near.Write([]byte{1}); err != nil {
+		t.Error(err)
+	}
+}
+
+// dialSilent dials a server that says nothing, and sees that the wire is closed
+// where that fails.
+func dialSilent(t *testing.T, d *openssl.Dialer) (net.Conn, error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+	if err == nil {
+		return c, nil
+	}
+	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(time.Second)))
+	far, acceptErr := l.Accept()
+	if acceptErr != nil { // on a busy machine time may be up before the wire is there
+		return nil, err
+	}
+	defer far.Close()
+	if _, readErr := io.Copy(io.Discard, far); readErr != nil && !errors.Is(readErr, syscall.ECONNRESET) {
+		t.Errorf("the wire of a failed dial: %v", readErr)
+	}
+	return nil, err
+}
+
+// The net.Dialer's time is the handshake's, too.
+func TestDialerTimeout(t *testing.T) {
+	client := newClient(t)
+	const patience = 50 * time.Millisecond
+	for what, set := range map[string]func(*net.Dialer){
+		"Timeout":  func(d *net.Dialer) { d.Timeout = patience },
+		"Deadline": func(d *net.Dialer) { d.Deadline = time.Now().Add(patience) },
+	} {
+		d := new(net.Dialer)
+		set(d)
+		_, err := dialSilent(t, &openssl.Dialer{Ctx: client, ServerName: "server.test", NetDialer: d})
+		var timeout net.Error
+		if !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

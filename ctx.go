@@ -451,7 +451,7 @@ func (c *Ctx) Conf(cmd, value string) error {
 		switch {
 		case answer == confUnknown:
 			return fmt.Errorf("openssl: SSL_CONF_cmd: %q is unknown, or not for this role: %w", cmd, err)
-		case answer == confNoValue:
+		case answer == confNoValue || err != nil && value == "":
 			return fmt.Errorf("openssl: SSL_CONF_cmd: %q needs a value: %w", cmd, err)
 		case err != nil:
 			return fmt.Errorf("openssl: SSL_CONF_cmd: %q does not take %q: %w", cmd, value, err)

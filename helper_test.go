@@ -54,6 +54,7 @@ var accounts struct {
 }
 
 type account struct {
+	keeps        bool // sessions, for subtests
 	live, caught int64
 	shared       bool // another test ran at the same time: only TestMain can tell
 }
@@ -73,8 +74,11 @@ func accounted(t testing.TB) {
 	}
 	mine := &account{live: openssl.LiveHandles(), caught: openssl.CaughtHandles()}
 	for other, a := range accounts.open {
-		if !strings.HasPrefix(name, other+"/") {
+		switch {
+		case !strings.HasPrefix(name, other+"/"):
 			a.shared, mine.shared = true, true
+		case a.keeps:
+			mine.shared = true
 		}
 	}
 	accounts.open[name] = mine
@@ -94,6 +98,16 @@ func accounted(t testing.TB) {
 			t.Errorf("%d C objects are alive and %d were left to a cleanup", live, caught)
 		}
 	})
+}
+
+// holds says that a test's fixture holds sessions for its subtests, whose own
+// accounts then say nothing.
+func holds(t testing.TB) {
+	t.Helper()
+	accounted(t)
+	accounts.Lock()
+	defer accounts.Unlock()
+	accounts.open[t.Name()].keeps = true
 }
 
 // authority is a CA made for one test run.

@@ -62,13 +62,6 @@ typedef struct {
 	osl_fail *fail;
 } osl_ctx_made;
 
-/* A password prompt on a server's terminal is never wanted: say that one was needed. */
-static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
-	(void)buf, (void)size, (void)rwflag;
-	*(int *)asked = 1;
-	return -1;
-}
-
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
 static osl_ctx_made osl_ctx_new(int server) {
 	osl_ctx_made made = {NULL, NULL};

@@ -122,7 +122,10 @@ func (s sslPtr) keyLog() ([]byte, error) {
 	return takeBytes("SSL_CTX_set_keylog_callback", C.osl_ssl_keylog(s.p))
 }
 
-// Resumption says whether a connection resumed a session, and if not, why.
+// Resumption says whether a connection resumed a session, and if not, why. There
+// is one blind cell: a session in libssl's cache, of the right context, that the
+// connection could not take up (a TLS 1.3 suite with another hash, TLS 1.2 with
+// the extended master secret on one side only) reads ResumptionContextMismatch.
 type Resumption int
 
 const (

@@ -546,24 +546,32 @@ static void osl_session_cap(osl_ssl *t, SSL_SESSION *s) {
 		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
 }
 
-/* osl_judge_timeout sees an expired session go: libssl takes it out of the cache
- * and counts, in the act that decides. */
+/* osl_judge_timeout sees an expired session go: libssl counts it in the act that
+ * decides, after it has compared the contexts. The counter is the SSL_CTX's, and
+ * another connection's timeout in the same moment moves it, too. So the session
+ * has to be where an expired one is: in TLS 1.2 libssl has taken it out of the
+ * cache, in TLS 1.3 it stays. */
 static void osl_judge_timeout(osl_ssl *t) {
+	int stays = SSL_version(t->ssl) >= TLS1_3_VERSION;
 	const unsigned char *id;
 	size_t id_n;
 
-	if (osl_offered_ids(t, &id, &id_n) && SSL_CTX_sess_timeouts(t->listener) != t->timeouts)
+	if (osl_offered_ids(t, &id, &id_n) && SSL_CTX_sess_timeouts(t->listener) != t->timeouts &&
+	    (t->answers_n || SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n) == stays))
 		t->resumption = OSL_EXPIRED;
 	t->timeouts = -1;
 }
 
 /* osl_judge says, at a handshake's end, what became of the client's offer. A
- * session that is looked up by its id passes no callback; if it is there still
- * it was not to be resumed here. In TLS 1.3 an expired session stays there too,
- * and is called a mismatch. */
+ * session that is looked up by its id passes no callback; if it is there still,
+ * and no timeout was counted, it was made within another context. One thing
+ * cannot be told from that: a session whose context was right and that the
+ * connection could not take up, for a suite with another hash in TLS 1.3 or for
+ * the extended master secret in TLS 1.2. A store's answer is at hand and is asked. */
 static void osl_judge(osl_ssl *t) {
-	const unsigned char *id;
-	size_t id_n;
+	const unsigned char *id, *sid;
+	size_t id_n, i;
+	unsigned int n;
 
 	if (SSL_session_reused(t->ssl)) {
 		t->resumption = OSL_RESUMED;
@@ -583,7 +591,14 @@ static void osl_judge(osl_ssl *t) {
 	}
 	if (!osl_offered_ids(t, &id, &id_n))
 		return;
-	if (t->answers_n || SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n))
+	for (i = 0; i < t->answers_n; i++) {
+		sid = SSL_SESSION_get0_id_context(t->answers[i], &n);
+		if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
+			t->resumption = OSL_CONTEXT_MISMATCH;
+	}
+	if (t->answers_n)
+		return;
+	if (SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n))
 		t->resumption = OSL_CONTEXT_MISMATCH;
 	else
 		t->resumption = OSL_NOT_FOUND;

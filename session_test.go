@@ -66,16 +66,16 @@ func TestResumption(t *testing.T) {
 	// Each level has one listener, which holds the keys and the cache, and says the context elsewhere.
 	levels := []struct {
 		name string
-		call func(t *testing.T, make func() *openssl.Ctx, over string) func(sidCtx []byte) call
+		call func(t *testing.T, make func() *openssl.Ctx) func(sidCtx []byte) call
 	}{
-		{"set on the connection", func(t *testing.T, make func() *openssl.Ctx, _ string) func([]byte) call {
+		{"set on the connection", func(t *testing.T, make func() *openssl.Ctx) func([]byte) call {
 			server := make()
 			must(t, server.SetSessionIDContext([]byte("listener")))
 			return func(sidCtx []byte) call {
 				return call{server: server, atServer: func(t testing.TB, s sidSetter) { must(t, s.SetSessionIDContext(sidCtx)) }}
 			}
 		}},
-		{"set when asked", func(t *testing.T, make func() *openssl.Ctx, over string) func([]byte) call {
+		{"set when asked", func(t *testing.T, make func() *openssl.Ctx) func([]byte) call {
 			server := make()
 			must(t, server.SetSessionIDContext([]byte("listener")))
 			var now []byte
@@ -87,7 +87,7 @@ func TestResumption(t *testing.T) {
 				return call{server: server, answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetSessionIDContext(sidCtx)) }}
 			}
 		}},
-		{"of a Ctx gone on with", func(t *testing.T, make func() *openssl.Ctx, over string) func([]byte) call {
+		{"of a Ctx gone on with", func(t *testing.T, make func() *openssl.Ctx) func([]byte) call {
 			server := make()
 			must(t, server.SetSessionIDContext([]byte("listener")))
 			var now *openssl.Ctx
@@ -115,7 +115,7 @@ func TestResumption(t *testing.T) {
 										must(t, c.SetVerify(mode.mode))
 										must(t, c.SetClientCAs(certs(t).pem))
 										return c
-									}, over.name)
+									})
 									withCertificates := mode.mode != openssl.VerifyNone
 									want := x.want
 									if want == resumed && x.first == nil && withCertificates {
@@ -392,9 +392,9 @@ func TestSessionNotFound(t *testing.T) {
 		}
 	}
 	// TLS 1.3: the handshake is done, the tickets are not read.
-	setVersionOf := newClient(t)
-	setVersion(t, setVersionOf, tls.VersionTLS13)
-	c, s = machines(t, setVersionOf, server)
+	client = newClient(t)
+	setVersion(t, client, tls.VersionTLS13)
+	c, s = machines(t, client, server)
 	for _, m := range []*openssl.SSL{c, s, c, s} {
 		if _, err := m.Handshake(); err != nil {
 			t.Fatal(err)

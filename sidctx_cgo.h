@@ -149,15 +149,30 @@ static osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned ch
 
 /* ---- sessions in PEM ---- */
 
-/* osl_session_parse_pem reads one PEM session. PEM_read_bio_SSL_SESSION. */
+/* A password prompt on a server's terminal is never wanted: say that one was needed. */
+static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
+	(void)buf, (void)size, (void)rwflag;
+	*(int *)asked = 1;
+	return -1;
+}
+
+/* osl_session_parse_pem reads one PEM session, and nothing behind it within its
+ * block: PEM_read_bio_SSL_SESSION would not notice, and would ask for a password
+ * on the terminal. PEM_bytes_read_bio. */
 static osl_session_made osl_session_parse_pem(const unsigned char *pem, size_t n) {
 	osl_session_made made = {NULL, NULL};
+	unsigned char *der = NULL;
+	int asked = 0;
+	long der_n = 0;
 	BIO *b;
 
 	osl_enter();
 	b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
-	if (!b || !(made.session = PEM_read_bio_SSL_SESSION(b, NULL, NULL, NULL)))
+	if (b && PEM_bytes_read_bio(&der, &der_n, NULL, PEM_STRING_SSL_SESSION, b, osl_no_password, &asked))
+		made = osl_session_parse(der, (size_t)der_n);
+	else
 		made.fail = osl_take(0);
+	OPENSSL_clear_free(der, (size_t)der_n);
 	BIO_free(b);
 	osl_sweep();
 	return made;
@@ -446,6 +461,8 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 
 	(void)name, (void)name_n, (void)arg;
 	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) {
+		/* libssl may have left why in the queue, where it would pass for a failure of the handshake. */
+		ERR_clear_error();
 		if (status == SSL_TICKET_NO_DECRYPT)
 			t->resumption = OSL_UNDECRYPTABLE;
 		return SSL_TICKET_RETURN_IGNORE_RENEW;

@@ -502,7 +502,7 @@ func (s *SSL) handshake() (Want, error) {
 func (s *SSL) finish(t turn) error {
 	s.done = true
 	s.resumption = t.resumption
-	s.fresh = s.client
+	s.fresh = s.client && s.h.p.version() < tls.VersionTLS13 // later ones come as tickets; what was resumed is used up
 	if s.offered != nil && s.resumption == ResumptionNotOffered {
 		s.resumption = ResumptionOther
 	}

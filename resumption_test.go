@@ -1,0 +1,452 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// waysBack are the ways in which a server finds a session again: in a ticket
+// that the client brings, or in its own cache.
+var waysBack = []struct {
+	name     string
+	stateful bool
+}{{"ticket", false}, {"stateful", true}}
+
+// onEachWay runs a test for each protocol and each way back. newCtx makes a
+// server's Ctx for that way.
+func onEachWay(t *testing.T, test func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(t testing.TB) *openssl.Ctx)) {
+	for _, v := range versions {
+		for _, way := range waysBack {
+			t.Run(v.name+"/"+way.name, func(t *testing.T) {
+				client := newClient(t)
+				setVersion(t, client, v.id)
+				test(t, v.id, way.stateful, client, func(t testing.TB) *openssl.Ctx {
+					server := newServer(t)
+					if way.stateful {
+						must(t, server.SetOptions(openssl.OptionNoTicket))
+					}
+					return server
+				})
+			})
+		}
+	}
+}
+
+// reparse is a copy of a session by way of its DER, closed with the test: what a
+// connection does to it does not touch the first one.
+func reparse(t testing.TB, sess *openssl.Session) *openssl.Session {
+	t.Helper()
+	der, err := sess.MarshalBinary()
+	must(t, err)
+	dup, err := openssl.ParseSession(der)
+	must(t, err)
+	t.Cleanup(func() { dup.Close() })
+	return dup
+}
+
+// visit is one connection between two machines that ends well. It offers a copy
+// of sess, unless that is nil, and returns what the client can resume next, nil
+// for nothing, and what the server made of the offer.
+func visit(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session) (*openssl.Session, openssl.Resumption) {
+	t.Helper()
+	c, s := machines(t, client, server)
+	if sess != nil {
+		must(t, c.SetSession(reparse(t, sess)))
+	}
+	mustShake(t, c, s)
+	state := s.ConnectionState()
+	if resumed := state.Resumption == openssl.ResumptionResumed; resumed != state.DidResume || resumed != c.ConnectionState().DidResume {
+		t.Fatalf("resumption is %v, DidResume %v on the server and %v on the client",
+			state.Resumption, state.DidResume, c.ConnectionState().DidResume)
+	}
+	next, err := c.Session()
+	if errors.Is(err, openssl.ErrSessionNotFound) {
+		next = nil
+	} else {
+		must(t, err)
+		t.Cleanup(func() { next.Close() })
+	}
+	goodbye(t, c, s)
+	return next, state.Resumption
+}
+
+func mustVisit(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session, want openssl.Resumption) *openssl.Session {
+	t.Helper()
+	next, got := visit(t, client, server, sess)
+	if got != want {
+		t.Fatalf("resumption: %v, want %v", got, want)
+	}
+	return next
+}
+
+// Fields of a session's DER, by the tags of OpenSSL's ssl_asn1.c.
+const (
+	derTime    = 1
+	derTimeout = 2
+	derHint    = 9 // the server's promise, which a TLS 1.3 client holds to
+	derTicket  = 10
+)
+
+// sessionFields takes a session's DER apart, each element whole.
+func sessionFields(t testing.TB, sess *openssl.Session) []asn1.RawValue {
+	t.Helper()
+	der, err := sess.MarshalBinary()
+	must(t, err)
+	var fields []asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &fields); err != nil || len(rest) != 0 {
+		t.Fatal(err, len(rest))
+	}
+	return fields
+}
+
+// ticketOf is the ticket that a session came with, nil without one.
+func ticketOf(t testing.TB, sess *openssl.Session) (ticket []byte) {
+	t.Helper()
+	for _, f := range sessionFields(t, sess) {
+		if f.Class == asn1.ClassContextSpecific && f.Tag == derTicket {
+			_, err := asn1.Unmarshal(f.Bytes, &ticket)
+			must(t, err)
+		}
+	}
+	return ticket
+}
+
+// withField is a copy of a session with another number in one of its fields.
+func withField(t testing.TB, sess *openssl.Session, tag int, value int64) *openssl.Session {
+	t.Helper()
+	fields := sessionFields(t, sess)
+	i := slices.IndexFunc(fields, func(f asn1.RawValue) bool {
+		return f.Class == asn1.ClassContextSpecific && f.Tag == tag
+	})
+	if i < 0 {
+		t.Fatalf("the session's DER has no field %d", tag)
+	}
+	number, err := asn1.Marshal(value)
+	must(t, err)
+	fields[i].Bytes, fields[i].FullBytes = number, nil
+	der, err := asn1.Marshal(fields)
+	must(t, err)
+	changed, err := openssl.ParseSession(der)
+	must(t, err)
+	t.Cleanup(func() { changed.Close() })
+	return changed
+}
+
+func TestResumptionNotOffered(t *testing.T) {
+	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+		mustVisit(t, client, newCtx(t), nil, openssl.ResumptionNotOffered)
+	})
+}
+
+func TestResumptionResumed(t *testing.T) {
+	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+		server := newCtx(t)
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		mustVisit(t, client, server, sess, openssl.ResumptionResumed)
+	})
+}
+
+func TestResumptionContextMismatch(t *testing.T) {
+	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+		server := newCtx(t)
+		must(t, server.SetSessionIDContext([]byte("a")))
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+
+		c, s := machines(t, client, server)
+		must(t, c.SetSession(reparse(t, sess)))
+		must(t, s.SetSessionIDContext([]byte("b")))
+		mustShake(t, c, s)
+		if got := s.ConnectionState().Resumption; got != openssl.ResumptionContextMismatch {
+			t.Fatalf("resumption: %v", got)
+		}
+		if got := c.ConnectionState().Resumption; got != openssl.ResumptionOther {
+			t.Fatalf("the client cannot know why, and says %v", got)
+		}
+		goodbye(t, c, s)
+		mustVisit(t, client, server, sess, openssl.ResumptionResumed) // a stranger's visit costs nothing
+	})
+}
+
+// A server that cannot know the session says so by the way that it looked.
+func TestResumptionUnknown(t *testing.T) {
+	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+		sess := mustVisit(t, client, newCtx(t), nil, openssl.ResumptionNotOffered)
+		want := openssl.ResumptionUndecryptable
+		if stateful {
+			want = openssl.ResumptionNotFound
+		}
+		mustVisit(t, client, newCtx(t), sess, want)
+	})
+}
+
+// A session that was spoilt or flushed is not found any more.
+func TestResumptionFlushed(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			client, server := newClient(t), newServer(t)
+			setVersion(t, client, v.id)
+			must(t, server.SetOptions(openssl.OptionNoTicket))
+			sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			must(t, server.FlushSessions(time.Now().Add(3*time.Hour)))
+			mustVisit(t, client, server, sess, openssl.ResumptionNotFound)
+		})
+	}
+}
+
+// TestResumptionExpired waits for C's clock, and never asks at the boundary: up
+// to there either answer is libssl's right. An expired session of another context
+// is a mismatch: libssl looks at the context first.
+func TestResumptionExpired(t *testing.T) {
+	t.Parallel()
+	type expiring struct {
+		name           string
+		client, server *openssl.Ctx
+		sess           *openssl.Session
+	}
+	var all []expiring
+	for _, v := range versions {
+		for _, way := range waysBack {
+			client, server := newClient(t), newServer(t)
+			setVersion(t, client, v.id)
+			must(t, server.SetSessionTimeout(time.Second))
+			// What is cleared after 255 handshakes is not found, rather than expired.
+			must(t, server.SetSessionCacheMode(openssl.SessionCacheServer|openssl.SessionCacheNoAutoClear))
+			if way.stateful {
+				must(t, server.SetOptions(openssl.OptionNoTicket))
+			}
+			sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			all = append(all, expiring{v.name + "/" + way.name, client, server, sess})
+		}
+	}
+	awaitExpiry(t, all[len(all)-1].sess, time.Second)
+	for _, test := range all {
+		t.Run(test.name, func(t *testing.T) {
+			// A client holds to the lifetime itself, so this one's clock goes wrong.
+			offer := withField(t, test.sess, derTime, time.Now().Unix())
+			c, s := machines(t, test.client, test.server)
+			must(t, c.SetSession(reparse(t, offer)))
+			must(t, s.SetSessionIDContext([]byte("elsewhere")))
+			mustShake(t, c, s)
+			if got := s.ConnectionState().Resumption; got != openssl.ResumptionContextMismatch {
+				t.Errorf("in another context: %v", got)
+			}
+			goodbye(t, c, s)
+
+			mustVisit(t, test.client, test.server, offer, openssl.ResumptionExpired)
+			if n := test.server.Stats().Timeouts; n != 1 {
+				t.Errorf("libssl counts %d timeouts", n)
+			}
+			if test.name == "TLS1.3/stateful" { // where an expired session stays, and can be offered again
+				expireAmongStrangers(t, test.client, test.server, offer)
+			}
+		})
+	}
+}
+
+// expireAmongStrangers offers an expired session from some goroutines and unknown
+// ones from others: each is told its own reason, although libssl counts timeouts
+// for all of them together.
+func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *openssl.Session) {
+	t.Helper()
+	before := server.Stats().Resumptions
+	stranger := mustVisit(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
+	const goroutines, rounds = 4, 100
+	var wg sync.WaitGroup
+	expired = withField(t, expired, derHint, 3600)
+	for _, offer := range []*openssl.Session{expired, stranger} {
+		der, err := offer.MarshalBinary()
+		must(t, err)
+		for range goroutines {
+			wg.Go(func() {
+				for range rounds {
+					if _, err := resumeOnce(client, server, der); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	after := server.Stats().Resumptions
+	for _, reason := range []openssl.Resumption{openssl.ResumptionExpired, openssl.ResumptionNotFound} {
+		if got := after[reason] - before[reason]; got != goroutines*rounds {
+			t.Errorf("%v was told %d times, want %d: %v, before %v", reason, got, goroutines*rounds, after, before)
+		}
+	}
+}
+
+// awaitExpiry polls the clock until a session is past its lifetime, and past the
+// boundary. A client knows its own Ctx's lifetime, not the server's.
+func awaitExpiry(t testing.TB, sess *openssl.Session, lifetime time.Duration) {
+	t.Helper()
+	gone := sess.Time().Add(lifetime + 2100*time.Millisecond) // a server's second may begin after the client's
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for time.Now().Before(gone) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not expired after 10 s: made at %v, for %v", sess.Time(), lifetime)
+		}
+	}
+}
+
+// A suite with another hash cannot take a TLS 1.3 session up, which is no reason
+// that libssl tells. In a cache it is the blind cell: the session is there and
+// was not resumed, which looks like another context.
+func TestResumptionOther(t *testing.T) {
+	for _, way := range waysBack {
+		t.Run(way.name, func(t *testing.T) {
+			const narrow, wide = "TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+			server := newServer(t)
+			must(t, server.SetOptions(openssl.OptionCipherServerPreference))
+			must(t, server.SetCipherSuites(wide))
+			if way.stateful {
+				must(t, server.SetOptions(openssl.OptionNoTicket))
+			}
+			clients := make(map[string]*openssl.Ctx)
+			for _, suites := range []string{narrow, wide} {
+				clients[suites] = newClient(t)
+				setVersion(t, clients[suites], tls.VersionTLS13)
+				must(t, clients[suites].SetCipherSuites(suites))
+			}
+			sess := mustVisit(t, clients[narrow], server, nil, openssl.ResumptionNotOffered)
+			want := openssl.ResumptionOther
+			if way.stateful {
+				want = openssl.ResumptionContextMismatch
+			}
+			mustVisit(t, clients[wide], server, sess, want)
+		})
+	}
+}
+
+// TestResumptionCounted: each finished handshake counts once, at the server's
+// Ctx and at the client's, also with a HelloRetryRequest.
+func TestResumptionCounted(t *testing.T) {
+	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+		server := newCtx(t)
+		if version == tls.VersionTLS13 {
+			must(t, client.SetGroups("P-256:P-384"))
+			must(t, server.SetGroups("P-384")) // asks for another key share
+		}
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		mustVisit(t, client, server, sess, openssl.ResumptionResumed)
+		mustVisit(t, client, server, sess, openssl.ResumptionResumed)
+
+		c, s := machines(t, client, server)
+		must(t, c.SetSession(reparse(t, sess)))
+		must(t, s.SetSessionIDContext([]byte("b")))
+		mustShake(t, c, s)
+		goodbye(t, c, s)
+
+		want := map[openssl.Resumption]int64{
+			openssl.ResumptionNotOffered:      1,
+			openssl.ResumptionResumed:         2,
+			openssl.ResumptionContextMismatch: 1,
+		}
+		if got := server.Stats().Resumptions; !maps.Equal(got, want) {
+			t.Fatalf("server: %v, want %v", got, want)
+		}
+		want = map[openssl.Resumption]int64{
+			openssl.ResumptionNotOffered: 1,
+			openssl.ResumptionResumed:    2,
+			openssl.ResumptionOther:      1,
+		}
+		if got := client.Stats().Resumptions; !maps.Equal(got, want) {
+			t.Fatalf("client: %v, want %v", got, want)
+		}
+	})
+}
+
+// A handshake that fails has come to nothing that could be counted.
+func TestResumptionFailedHandshake(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			client, server := newClient(t), newServer(t)
+			setVersion(t, client, v.id)
+			must(t, client.SetVerifyCAs(newAuthority(t, "somebody else", nil).pem))
+			c, s := machines(t, client, server)
+			if clientErr, _ := shake(t, c, s); clientErr == nil {
+				t.Fatal("a server of nobody's was trusted")
+			}
+			for name, ctx := range map[string]*openssl.Ctx{"client": client, "server": server} {
+				if got := ctx.Stats().Resumptions; len(got) != 0 {
+					t.Errorf("%s: %v", name, got)
+				}
+			}
+		})
+	}
+}
+
+func TestResumptionString(t *testing.T) {
+	seen := make(map[string]bool)
+	for r := openssl.ResumptionNotOffered; r <= openssl.ResumptionOther; r++ {
+		seen[r.String()] = true
+	}
+	if len(seen) != int(openssl.ResumptionOther)+1 || seen[""] {
+		t.Fatalf("names: %v", seen)
+	}
+	for _, r := range []openssl.Resumption{-1, openssl.ResumptionOther + 1} {
+		if got, want := r.String(), fmt.Sprintf("Resumption(%d)", int(r)); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// A session of one form is worth nothing to a server that keeps the other.
+func TestResumptionOtherForm(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			client := newClient(t)
+			setVersion(t, client, v.id)
+			tickets, cache := newServer(t), newServer(t)
+			must(t, cache.SetOptions(openssl.OptionNoTicket))
+			ticket := mustVisit(t, client, tickets, nil, openssl.ResumptionNotOffered)
+			stateful := mustVisit(t, client, cache, nil, openssl.ResumptionNotOffered)
+			if got := ticketOf(t, ticket); len(got) <= 32 {
+				t.Fatalf("a ticket of %d bytes", len(got))
+			}
+			want := map[uint16][2]openssl.Resumption{
+				// A TLS 1.2 client makes an id up for its ticket.
+				tls.VersionTLS12: {openssl.ResumptionNotFound, openssl.ResumptionNotFound},
+				// A ticket is no id of 32 bytes, and those are not a ticket.
+				tls.VersionTLS13: {openssl.ResumptionOther, openssl.ResumptionUndecryptable},
+			}[v.id]
+			mustVisit(t, client, cache, ticket, want[0])
+			mustVisit(t, client, tickets, stateful, want[1])
+		})
+	}
+}
+
+// PEM and DER are the same session.
+func TestResumptionFromPEM(t *testing.T) {
+	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+		server := newCtx(t)
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		text, err := sess.MarshalPEM()
+		must(t, err)
+		back, err := openssl.ParseSessionPEM(text)
+		must(t, err)
+		defer back.Close()
+		der, err := sess.MarshalBinary()
+		must(t, err)
+		if got, err := back.MarshalBinary(); err != nil || !bytes.Equal(got, der) {
+			t.Fatalf("PEM made another session of it: %v", err)
+		}
+		mustVisit(t, client, server, back, openssl.ResumptionResumed)
+	})
+}
