@@ -1,8 +1,11 @@
 // Command sidctx shows what a session id context does, with real connections:
 //
 //	sidctx demo [-break]
-//	sidctx probe host:port -host a -host b
-//	sidctx serve
+//	sidctx probe host:port -host a.example -host b.example [-cert b.example=cert.pem,key.pem] [-json]
+//	sidctx serve [-host a.test] [-host b.test:cert] [-addr address] [-dir folder] [-same-context]
+//
+// The exit status is 0 where all is as it should be; 1 where it is not, when a
+// session has crossed for one; 2 for a command line that cannot be meant.
 //
 // Every subcommand has a file of its own.
 package main
