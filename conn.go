@@ -343,6 +343,7 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		c.askStore(ctx)
 		return nil
 	}
+	c.shakeErr = err // also when it is a timeout of the function's own
 	alert := alertInternalError
 	errors.As(err, &alert)
 	if c.ssl.Refuse(alert) == nil {

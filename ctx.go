@@ -4,6 +4,7 @@ package openssl
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -31,12 +32,13 @@ type Ctx struct {
 	trustSet  bool // somebody said whom to trust
 	crls      []byte
 	locations []string // of trust that libssl looks up when it verifies
+	confs     []string // commands and values, and what the files hold that they name
 	alpn      []byte
 
 	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
 	present    sidContext     // sidCtx, or what Revoke has made of it
 	fleet      *fleetKeys     // ticket keys that follow the clock
-	policy     [32]byte       // digest of what hosts of one context must share
+	policy     []byte         // of a frozen server: what hosts of one context must share
 	routed     bool           // connections are switched to it
 	listenOnly []string       // the setters called that a switch leaves behind
 
@@ -358,8 +360,18 @@ func (c *Ctx) SetCipherSuites(list string) error { return c.setList(list, ctxPtr
 // SetGroups sets the groups for key exchange in order of preference, names
 // separated by colons.
 //
+// Connections that are switched to another Ctx keep the groups of the first.
+//
 // It is SSL_CTX_set1_groups_list.
-func (c *Ctx) SetGroups(list string) error { return c.setList(list, ctxPtr.setGroups) }
+func (c *Ctx) SetGroups(list string) error {
+	return c.setList(list, func(p ctxPtr, list string) error {
+		err := p.setGroups(list)
+		if err == nil {
+			c.listenOnly = append(c.listenOnly, "SetGroups")
+		}
+		return err
+	})
+}
 
 func (c *Ctx) setList(list string, set func(ctxPtr, string) error) error {
 	if strings.IndexByte(list, 0) >= 0 {
@@ -457,8 +469,23 @@ func (c *Ctx) Conf(cmd, value string) error {
 			return fmt.Errorf("openssl: SSL_CONF_cmd: %q does not take %q: %w", cmd, value, err)
 		}
 		c.fingerprint.add("conf", cmd, value)
+		c.confs = append(c.confs, cmd, value, confContent(cmd, value))
 		return nil
 	})
+}
+
+// confContent is a hash of the file that a command has read, certificates of CAs
+// for one: a policy that knew its name only would not see it change.
+func confContent(cmd, value string) string {
+	if !strings.HasSuffix(strings.ToLower(cmd), "file") {
+		return ""
+	}
+	content, err := os.ReadFile(value)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(content)
+	return string(sum[:])
 }
 
 // SSL_CONF_cmd's answers; its manual knows them as numbers only.

@@ -100,7 +100,7 @@ func (h *Hosts) admit(c *Ctx) error {
 // sharesSessions says whether sessions of one would be resumed at the other
 // although their policies differ.
 func (c *Ctx) sharesSessions(other *Ctx) bool {
-	return bytes.Equal(c.SessionIDContext(), other.SessionIDContext()) && c.policy != other.policy
+	return bytes.Equal(c.SessionIDContext(), other.SessionIDContext()) && !bytes.Equal(c.policy, other.policy)
 }
 
 func (h *Hosts) all() []*Ctx {
@@ -149,14 +149,16 @@ func (h *Hosts) Lookup(name string) *Ctx {
 }
 
 // Serves says whether requests for name may be answered over conn: whether the
-// Ctx that conn was made with is the one that serves name. If not, HTTP's answer
-// is 421.
+// Ctx that conn was made with is the one that serves name, or one of the same
+// policy and session id context, before its certificate was renewed for one. If
+// not, HTTP's answer is 421.
 func (h *Hosts) Serves(conn *Conn, name string) bool {
-	if conn == nil {
+	c, in := h.Lookup(name), conn.Ctx()
+	if c == nil || in == nil {
 		return false
 	}
-	c := h.Lookup(name)
-	return c != nil && c == conn.Ctx()
+	sidCtx := c.SessionIDContext()
+	return c == in || len(sidCtx) > 0 && bytes.Equal(sidCtx, in.SessionIDContext()) && bytes.Equal(c.policy, in.policy)
 }
 
 // Ctx is the one in force for the connection: after a ClientHello function has

@@ -261,6 +261,7 @@ type ctxFacts struct {
 	depth          int
 	minVersion     int
 	maxVersion     int
+	securityLevel  int // which keys and digests are good enough, in certificates too
 	hasCertificate bool
 	serverCache    bool
 	options        Options
@@ -273,6 +274,7 @@ func (c ctxPtr) facts() ctxFacts {
 		depth:          int(f.verify_depth),
 		minVersion:     int(f.min_version),
 		maxVersion:     int(f.max_version),
+		securityLevel:  int(f.security_level),
 		hasCertificate: f.has_certificate != 0,
 		serverCache:    f.cache_mode&C.SSL_SESS_CACHE_SERVER != 0,
 		options:        Options(f.options),

@@ -442,7 +442,7 @@ static osl_bytes osl_ctx_identity(SSL_CTX *c) {
 /* What decides whether a recipe may be used, read from the SSL_CTX itself:
  * openssl.cnf and SSL_CONF_cmd may have set it too. */
 typedef struct {
-	int verify_mode, verify_depth, has_certificate, min_version, max_version;
+	int verify_mode, verify_depth, has_certificate, min_version, max_version, security_level;
 	long cache_mode;
 	uint64_t options;
 } osl_ctx_facts;
@@ -455,6 +455,7 @@ static osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
 	f.verify_depth = SSL_CTX_get_verify_depth(c);
 	f.min_version = (int)SSL_CTX_get_min_proto_version(c);
 	f.max_version = (int)SSL_CTX_get_max_proto_version(c);
+	f.security_level = SSL_CTX_get_security_level(c);
 	f.has_certificate = SSL_CTX_get0_certificate(c) != NULL;
 	f.cache_mode = SSL_CTX_get_session_cache_mode(c);
 	f.options = SSL_CTX_get_options(c);

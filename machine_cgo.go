@@ -113,6 +113,9 @@ func (s sslPtr) setServerName(name string, isIP bool) error {
 
 func (s sslPtr) refuse(alert uint8) { C.osl_ssl_refuse(s.p, C.int(alert)) }
 
+// spoilSession has the session of a connection forgotten.
+func (s sslPtr) spoilSession() { C.osl_ssl_spoil(s.p) }
+
 func (s sslPtr) hello() ([]byte, error) {
 	return takeBytes("SSL_client_hello_get0_ext", C.osl_ssl_hello(s.p))
 }

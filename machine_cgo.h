@@ -99,6 +99,7 @@ typedef struct {
 	osl_offer offer;
 	int resumption;
 	int refused;
+	int forget; /* the session that was offered, in TLS 1.3 */
 	long timeouts; /* of the listener, before the decision */
 
 	/* An external store's side. */
@@ -489,6 +490,12 @@ static int osl_memo_read(SSL_SESSION *s, osl_memo *m) {
 	return memcmp(m->tag, osl_memo_tag, sizeof m->tag) == 0;
 }
 
+/* osl_from_the_future says whether a time is further ahead than the clocks of
+ * two machines are apart: an age that is counted from it bounds nothing. */
+static int osl_from_the_future(int64_t made, int64_t now) {
+	return made > now + 60;
+}
+
 static int osl_recipe_caps(const osl_recipe *r) {
 	return r->checks || r->max_age;
 }
@@ -513,6 +520,14 @@ static int64_t osl_session_ends(const osl_recipe *r, SSL_SESSION *s, int64_t aut
 	return ends;
 }
 
+/* osl_requires_peer says whether a certificate is required; without
+ * SSL_VERIFY_PEER the other bit means nothing. */
+static int osl_requires_peer(SSL *ssl) {
+	const int both = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+
+	return (SSL_get_verify_mode(ssl) & both) == both;
+}
+
 /* osl_session_check asks of a resumed session what libssl does not. */
 static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
@@ -520,7 +535,7 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	int64_t now = (int64_t)time(NULL);
 	osl_memo m;
 
-	if (r->checks && !peer && SSL_get_verify_mode(t->ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT)
+	if (r->checks && !peer && osl_requires_peer(t->ssl))
 		return OSL_NO_CERTIFICATE;
 	if (r->checks && peer && osl_not_after(peer, now) <= now)
 		return OSL_CERTIFICATE_EXPIRED;
@@ -533,17 +548,32 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	return OSL_FINE;
 }
 
-/* osl_session_cap bounds the life of a session that a handshake has made, before
- * the client knows of it. Never below a second: libssl takes 0 badly. */
-static void osl_session_cap(osl_ssl *t, SSL_SESSION *s) {
-	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
-	int64_t now = (int64_t)time(NULL), left;
-
-	if (!s || !osl_recipe_caps(r) || SSL_version(t->ssl) >= TLS1_3_VERSION)
+/* osl_session_shorten bounds the life of a session that is looked up by its id,
+ * where no callback can decline it: libssl itself has to. Before 3.5 it resumes
+ * in the last second, too, so that one is taken off. Never below a second:
+ * libssl takes 0 badly. A session with nothing left has been made long ago. */
+static void osl_session_shorten(SSL_SESSION *s, int64_t left) {
+	if (left > SSL_SESSION_get_timeout(s))
 		return;
-	left = osl_session_ends(r, s, osl_session_time(s), now) - now;
-	if (left < SSL_SESSION_get_timeout(s))
-		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
+	SSL_SESSION_set_timeout(s, left < 3 ? 1 : (long)left - 1);
+	if (left < 2)
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+		SSL_SESSION_set_time_ex(s, SSL_SESSION_get_time_ex(s) - 3);
+#else
+		SSL_SESSION_set_time(s, SSL_SESSION_get_time(s) - 3);
+#endif
+}
+
+/* osl_session_cap bounds the life of a TLS 1.2 session that a handshake has
+ * made, before the client knows of it. */
+static void osl_session_cap(SSL *ssl, SSL_SESSION *s) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	int64_t made;
+
+	if (!s || !osl_recipe_caps(r) || SSL_version(ssl) >= TLS1_3_VERSION)
+		return;
+	made = osl_session_time(s);
+	osl_session_shorten(s, osl_session_ends(r, s, made, (int64_t)time(NULL)) - made);
 }
 
 /* osl_judge_timeout sees an expired session go: libssl counts it in the act that
@@ -580,7 +610,7 @@ static void osl_judge(osl_ssl *t) {
 		return;
 	}
 	if (SSL_is_server(t->ssl))
-		osl_session_cap(t, SSL_get_session(t->ssl));
+		osl_session_cap(t->ssl, SSL_get_session(t->ssl));
 	if (t->timeouts >= 0)
 		osl_judge_timeout(t);
 	if (t->resumption != OSL_OTHER)
@@ -767,6 +797,28 @@ static osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 &&
 	                  X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
 	                  X509_VERIFY_PARAM_set1_ip(param, NULL, 0) == 1);
+}
+
+/* osl_ssl_spoil has the connection's session forgotten: nobody resumes it any
+ * more. SSL_CTX_remove_session. */
+static void osl_ssl_spoil(osl_ssl *t) {
+	SSL_SESSION *s = SSL_get_session(t->ssl);
+
+	osl_enter();
+	if (s)
+		SSL_CTX_remove_session(t->listener, s);
+	/* TLS 1.3 has made a new one out of what the client has offered. */
+	if (s && SSL_is_server(t->ssl) && SSL_session_reused(t->ssl) && SSL_version(t->ssl) >= TLS1_3_VERSION) {
+		SSL_SESSION *offered = SSL_SESSION_dup(s);
+		size_t i;
+
+		for (i = 0; offered && i < t->offer.ids_n; i++)
+			if (SSL_SESSION_set1_id(offered, t->offer.ids[i], sizeof t->offer.ids[i]))
+				SSL_CTX_remove_session(t->listener, offered);
+		SSL_SESSION_free(offered);
+		t->forget = t->offer.ids_n > 0;
+	}
+	osl_sweep();
 }
 
 static void osl_ssl_refuse(osl_ssl *t, int alert) {

@@ -29,7 +29,8 @@ type SessionPolicy struct {
 // DeriveSessionIDContext has the session id context be a hash of everything
 // that a session must not cross: p, the names and issuer of each certificate (so
 // that a renewed one keeps its sessions), verify mode and depth, every CA and
-// revocation list, the names of CAs that are sent, ALPN and the versions. It is
+// revocation list, the names of CAs that are sent, ALPN, the versions, the security
+// level and what Conf was told. Of a folder of CAs it knows the name only. It is
 // 32 bytes, equal on every machine that is configured alike. What c is told
 // afterwards is hashed, too: the context is settled when c freezes.
 //
@@ -79,9 +80,13 @@ func (c *Ctx) Revoke() (generation uint64, err error) {
 		if next.Generation == 0 {
 			return errors.New("openssl: Revoke: there is no generation after the last")
 		}
-		parts, err := c.policyParts(ptr, ptr.facts())
-		if err != nil {
-			return err
+		// Of a frozen Ctx the parts are settled: libssl adds to its store what it
+		// looks up in a folder, while handshakes run.
+		parts := &digest{b: c.policy}
+		if !c.frozen {
+			if parts, err = c.policyParts(ptr, ptr.facts()); err != nil {
+				return err
+			}
 		}
 		c.derived, c.present = &next, next.sidContext(parts)
 		generation = next.Generation
@@ -155,6 +160,12 @@ func (c *Ctx) policyParts(ptr ctxPtr, facts ctxFacts) (*digest, error) {
 	d.set(id.crls)
 	d.set(id.caNames)
 	d.list(locations)
+	var confs [][]byte
+	for _, part := range c.confs {
+		confs = append(confs, []byte(part))
+	}
+	d.list(confs)
+	d.number(uint64(int64(facts.securityLevel)))
 	d.part(c.alpn)
 	d.number(uint64(int64(facts.minVersion)))
 	d.number(uint64(int64(facts.maxVersion)))
@@ -196,7 +207,7 @@ func (c *Ctx) settlePolicy(ptr ctxPtr, facts ctxFacts) error {
 	if err != nil {
 		return err
 	}
-	c.policy = sha256.Sum256(parts.b)
+	c.policy = parts.b
 	if c.derived != nil {
 		if err := c.derive(ptr, c.derived, parts); err != nil {
 			return err

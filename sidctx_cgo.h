@@ -442,7 +442,9 @@ static int osl_ticket_sealing(SSL *ssl, void *arg) {
 	memcpy(m.tag, osl_memo_tag, sizeof m.tag);
 	m.ends = osl_session_ends(r, s, m.authenticated, now);
 	left = m.ends - now;
-	if (left < SSL_SESSION_get_timeout(s))
+	if (SSL_version(ssl) >= TLS1_3_VERSION && SSL_get_options(ssl) & SSL_OP_NO_TICKET)
+		osl_session_shorten(s, left);
+	else if (left < SSL_SESSION_get_timeout(s))
 		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
 	return SSL_SESSION_set1_ticket_appdata(s, &m, sizeof m);
 }
@@ -476,11 +478,13 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 		/* Without a memo it was made elsewhere, with the same keys. */
 		if (!osl_memo_read(s, &m))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
+		if (osl_from_the_future(m.authenticated, now))
+			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		if (m.ends <= now || osl_session_ends(r, s, m.authenticated, now) <= now) {
 			t->resumption = OSL_EXPIRED;
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		}
-		if (r->checks && SSL_get_verify_mode(ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT && !SSL_SESSION_get0_peer(s))
+		if (r->checks && osl_requires_peer(ssl) && !SSL_SESSION_get0_peer(s))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 	}
 	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
@@ -531,6 +535,7 @@ static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
 	/* A TLS 1.3 ticket that is no id is never looked up. */
 	if (SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
 		return 0;
+	osl_session_cap(ssl, s); /* before it is written down */
 	id = SSL_SESSION_get_id(s, &id_n);
 	sid = SSL_SESSION_get0_id_context(s, &sid_n);
 	if ((der_n = i2d_SSL_SESSION(s, NULL)) <= 0)
@@ -587,6 +592,10 @@ static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n) 
 
 	if (made.fail)
 		return made.fail;
+	if (osl_from_the_future(osl_session_time(made.session), (int64_t)time(NULL))) {
+		SSL_SESSION_free(made.session);
+		return NULL;
+	}
 	if (t->answers_n == OSL_MAX_IDS)
 		SSL_SESSION_free(t->answers[--t->answers_n]);
 	t->answers[t->answers_n++] = made.session;
@@ -600,6 +609,10 @@ static size_t osl_ssl_spoilt(osl_ssl *t, unsigned char *id) {
 	const unsigned char *p;
 	unsigned int n;
 
+	if (t->forget) {
+		memcpy(id, t->offer.ids[0], sizeof t->offer.ids[0]);
+		return sizeof t->offer.ids[0];
+	}
 	if (!s || !(p = SSL_SESSION_get_id(s, &n)) || !n || SSL_SESSION_is_resumable(s))
 		return 0;
 	memcpy(id, p, n);

@@ -336,6 +336,13 @@ func (c *Ctx) mayBeRouted() error {
 	return nil
 }
 
+// presentSIDContext holds for a closed Ctx, too.
+func (c *Ctx) presentSIDContext() sidContext {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	return c.present
+}
+
 // configuredSIDContext holds for a closed Ctx, too: a connection may leave one.
 func (c *Ctx) configuredSIDContext() sidContext {
 	c.h.mu.Lock()
@@ -460,9 +467,13 @@ func (s *SSL) accept(err error) error {
 }
 
 // refuse ends a connection that libssl has accepted. What it has made for the
-// peer, tickets among it, is not sent.
+// peer, tickets among it, is not sent, and its session is forgotten.
 func (s *SSL) refuse(err error) {
+	s.h.p.spoilSession()
 	s.fatal, s.readErr, s.mute = err, err, true
+	if s.state != nil {
+		s.state.HandshakeComplete = false
+	}
 	s.out.release()
 	s.spilled = 0
 	s.noteOutput()
@@ -483,6 +494,9 @@ func (s *SSL) handshake() (Want, error) {
 	case s.waiting():
 		return WantInput, nil
 	}
+	if err := s.keepUp(); err != nil {
+		return WantNothing, err
+	}
 	s.suspended, s.hello, s.helloErr = false, nil, nil
 	room := s.out.room(largeBuffer)
 	t := s.settle(s.h.p.handshake(s.in.bytes(), s.eof, room))
@@ -496,6 +510,23 @@ func (s *SSL) handshake() (Want, error) {
 		return WantNothing, s.finish(t)
 	}
 	return WantNothing, s.readErr
+}
+
+// keepUp has a server that was made before Revoke follow it, until it has a
+// ClientHello: a client that keeps connections waiting must not outlast it.
+func (s *SSL) keepUp() error {
+	if s.client || s.own || s.decided || s.suspended {
+		return nil
+	}
+	present := s.ctx.presentSIDContext()
+	if present == s.sidCtx {
+		return nil
+	}
+	if err := s.h.p.setSessionIDContext(present.bytes()); err != nil {
+		return err
+	}
+	s.sidCtx = present
+	return nil
 }
 
 // finish is the end of the handshake.

@@ -25,8 +25,8 @@ func ticketKeys(n int) []openssl.TicketKey {
 	return keys
 }
 
-// onTickets runs a test for each protocol, with a server Ctx whose context is "a".
-func onTickets(t *testing.T, test func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx)) {
+// forEachTicket runs a test for each protocol, with a server Ctx whose context is "a".
+func forEachTicket(t *testing.T, test func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx)) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			client := newClient(t)
@@ -42,7 +42,7 @@ func onTickets(t *testing.T, test func(t *testing.T, client *openssl.Ctx, newCtx
 
 // Keys make a fleet of two servers; the context still keeps them apart.
 func TestTicketKeysShared(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k := ticketKeys(1)
 		one, two, three := newCtx(), newCtx(), newServer(t)
 		must(t, three.SetSessionIDContext([]byte("b")))
@@ -61,7 +61,7 @@ func TestTicketKeysShared(t *testing.T) {
 
 // A key's owner cannot forge with part of it: each part has its say.
 func TestTicketKeysParts(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k, others := ticketKeys(1)[0], ticketKeys(1)[0]
 		server := newCtx()
 		must(t, server.SetTicketKeys(k))
@@ -81,7 +81,7 @@ func TestTicketKeysParts(t *testing.T) {
 }
 
 func TestTicketKeysRotation(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k := ticketKeys(3)
 		server := newCtx()
 		must(t, server.SetTicketKeys(k[0]))
@@ -101,7 +101,7 @@ func TestTicketKeysRotation(t *testing.T) {
 
 // A key that only opens does not seal, wherever it stands.
 func TestTicketKeysFirstSeals(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k := ticketKeys(3)
 		server := newCtx()
 		for i := range k {
@@ -118,7 +118,7 @@ func TestTicketKeysFirstSeals(t *testing.T) {
 // reach from one rotation to the next but one, so that not one handshake may
 // fail and not one session may be lost.
 func TestTicketKeysUnderLoad(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		const clients, rotations = 8, 12
 		k := ticketKeys(rotations + 3)
 		server := newCtx()
@@ -221,7 +221,7 @@ func resumeOnce(client, server *openssl.Ctx, der []byte) (next []byte, err error
 }
 
 func TestTicketKeysRefused(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k := ticketKeys(3)
 		server := newCtx()
 		must(t, server.SetTicketKeys(k[0]))
@@ -272,7 +272,7 @@ func TestTicketKeysWrongPlace(t *testing.T) {
 
 // The caller's keys are copied: what becomes of its memory is its business.
 func TestTicketKeysCopied(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k := ticketKeys(2)
 		server := newCtx()
 		must(t, server.SetTicketKeys(k...))
@@ -284,7 +284,7 @@ func TestTicketKeysCopied(t *testing.T) {
 
 // Connections that outlive their Ctx still have its keys.
 func TestTicketKeysAfterClose(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		server := newCtx()
 		must(t, server.SetTicketKeys(ticketKeys(1)...))
 		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
@@ -301,7 +301,7 @@ func TestTicketKeysAfterClose(t *testing.T) {
 
 // Two servers that were given no keys share nothing, whatever their contexts.
 func TestTicketKeysOwn(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		one, two := newCtx(), newCtx()
 		sess := mustVisit(t, client, one, nil, openssl.ResumptionNotOffered)
 		mustVisit(t, client, two, sess, openssl.ResumptionUndecryptable)
@@ -315,7 +315,7 @@ func TestTicketKeysTurn(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, timeout := range []time.Duration{time.Hour, 30 * time.Hour} {
 		t.Run(timeout.String(), func(t *testing.T) {
-			onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+			forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 				server := newCtx()
 				must(t, server.SetSessionTimeout(timeout))
 				name := func(sess *openssl.Session) string { return string(ticketOf(t, sess)[:16]) }
@@ -355,7 +355,7 @@ func TestTicketKeysTurn(t *testing.T) {
 
 // Keys that somebody has set turn when somebody turns them.
 func TestTicketKeysSetStay(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k := ticketKeys(2)
 		server := newCtx()
 		must(t, server.SetTicketKeys(k...))
@@ -369,7 +369,7 @@ func TestTicketKeysSetStay(t *testing.T) {
 
 // Setting keys ends the server's own.
 func TestTicketKeysReplaceOwn(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		server := newCtx()
 		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
 		must(t, server.SetTicketKeys(ticketKeys(1)...))
@@ -408,7 +408,7 @@ func TestTicketIVs(t *testing.T) {
 // A ticket that was tampered with, in any byte, is one that no key opens, and
 // costs a full handshake.
 func TestTicketTampered(t *testing.T) {
-	onTickets(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
+	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		server := newCtx()
 		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
 		der, err := sess.MarshalBinary()

@@ -1,6 +1,7 @@
 // Command sidctx shows what a session id context does, with real connections:
 //
 //	sidctx demo [-break]
+//	sidctx matrix [-json] [-spec]
 //	sidctx probe host:port -host a.example -host b.example [-cert b.example=cert.pem,key.pem] [-json]
 //	sidctx serve [-host a.test] [-host b.test:cert] [-addr address] [-dir folder] [-same-context]
 //
@@ -29,6 +30,7 @@ type command struct {
 
 var commands = []command{
 	{"demo", "try to resume sessions within and across two tenants, and compare with what must happen", demo},
+	{"matrix", "compare what the linked libssl decides with the specification", matrix},
 	{"probe", "offer sessions of each virtual host of a server at its others", probe},
 	{"serve", "serve two virtual hosts, to point probe, curl or openssl s_client at", serve},
 }

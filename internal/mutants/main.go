@@ -1,0 +1,321 @@
+// Mutants shows that the attack suite sees what it is for: it builds the library
+// with one fault at a time and runs the attacks. A fault is killed if a row that
+// it is listed with goes red while the rest of the suite stays green. The faults
+// are overlays for the compiler; the library has no branches for them.
+//
+// Usage, in the module's root: go run ./internal/mutants [-v] [-j n] [name ...]
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// edit replaces one text, which must be there exactly once, in one file.
+type edit struct{ file, from, to string }
+
+// fault is one way to get it wrong.
+type fault struct {
+	name  string
+	rows  string // of which at least one must go red
+	also  string // rows about the same property: they may
+	edits []edit
+	after bool // it shows after a Revoke: the rows run again then, too
+}
+
+var faults = []fault{
+	{
+		name:  "constant context",
+		rows:  "A03 A05 A45 A46",
+		also:  "A08 A11 A14 A17 A18 A19 A20 A21 A22 A25 A26 A32 A40 A41 A44 A47 A64",
+		edits: []edit{{"policy.go", "sum := sha256.Sum256(d.b)\n\treturn newSIDContext", "sum := sha256.Sum256(nil)\n\treturn newSIDContext"}},
+	},
+	{
+		name: "context too late, in the servername callback",
+		rows: "A14 A15 A16 A17 A18 A19",
+		also: "A08 A20 A21 A22 A26 A41 A44",
+		edits: []edit{
+			// What the ClientHello function says waits until libssl has decided.
+			{"machine_cgo.h", "\tif (SSL_set_session_id_context(t->ssl, sid, n) != 1)\n\t\treturn 0;\n",
+				"\tif (t->asking) {\n\t\tmemcpy(t->late, sid, n);\n\t\tt->late_n = n;\n\t\tt->is_late = 1;\n\t\treturn SSL_set_session_id_context(t->ssl, t->sidctx, t->sidctx_n);\n\t}\n" +
+					"\tif (SSL_set_session_id_context(t->ssl, sid, n) != 1)\n\t\treturn 0;\n"},
+			{"machine_cgo.h", "\tsize_t sidctx_n;\n\tosl_offer offer;",
+				"\tsize_t sidctx_n;\n\tunsigned char late[SSL_MAX_SID_CTX_LENGTH];\n\tunsigned int late_n;\n\tint is_late;\n\tosl_offer offer;"},
+			{"libssl_cgo.h", "\t(void)ssl, (void)alert, (void)arg;\n\treturn SSL_TLSEXT_ERR_OK;",
+				"\tosl_ssl *t = SSL_get_app_data(ssl);\n\t(void)alert, (void)arg;\n\tif (t->is_late)\n\t\tSSL_set_session_id_context(ssl, t->late, t->late_n);\n\treturn SSL_TLSEXT_ERR_OK;"},
+		},
+	},
+	{
+		name:  "context left to SSL_set_SSL_CTX",
+		rows:  "A08 A14 A17 A18 A19 A20 A26 A44",
+		also:  "A15 A16 A21 A22",
+		after: true,
+		edits: []edit{{"machine_cgo.h", "== 1 &&\n\t                  osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n));", "== 1 && (sid || !sid_n));"}},
+	},
+	{
+		name:  "no context set",
+		rows:  "A07",
+		edits: []edit{{"ctx.go", "case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:", "case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet && false:"}},
+	},
+	{
+		name:  "hosts without a context",
+		rows:  "A08",
+		also:  "A03",
+		edits: []edit{{"hosts.go", "if other != c && other.sharesSessions(c) {", "if other != c && other.sharesSessions(c) && false {"}},
+	},
+	{
+		name:  "CAs left out",
+		rows:  "A45",
+		edits: []edit{{"policy.go", "\td.set(id.cas)\n", ""}},
+	},
+	{
+		name:  "verify mode left out",
+		rows:  "A46",
+		edits: []edit{{"policy.go", "\td.number(uint64(facts.verify))\n", ""}},
+	},
+	{
+		name:  "names left out",
+		rows:  "A17 A18",
+		also:  "A08 A21 A41",
+		edits: []edit{{"policy.go", "\td.set(servers)\n", ""}},
+	},
+	{
+		name:  "no lengths",
+		rows:  "A11",
+		also:  "A64",
+		edits: []edit{{"policy.go", "\td.number(uint64(len(p)))\n\td.b = append", "\td.b = append"}},
+	},
+	{
+		name: "C strings",
+		rows: "A12",
+		also: "A13",
+		edits: []edit{
+			{"ctx.go", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n\tsidCtx, _, _ = bytes.Cut(sidCtx, []byte{0})\n"},
+			{"ctx.go", "import (\n", "import (\n\t\"bytes\"\n"},
+		},
+	},
+	{
+		name:  "truncated to 16 bytes",
+		rows:  "A13",
+		edits: []edit{{"ctx.go", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n\tif len(sidCtx) <= maxSIDCtx {\n\t\tsidCtx = sidCtx[:min(16, len(sidCtx))]\n\t}\n"}},
+	},
+	{
+		name:  "nothing bound to the seal",
+		rows:  "A35",
+		also:  "A34",
+		edits: []edit{{"seal.go", "\td.part(id)\n\treturn d.b\n", "\td.part(id)\n\treturn nil\n"}},
+	},
+	{
+		name:  "no id bound to the seal",
+		rows:  "A34",
+		also:  "A35",
+		edits: []edit{{"seal.go", "\td.part(id)\n", ""}},
+	},
+	{
+		name: "no seal",
+		rows: "A36",
+		also: "A34 A35 A37",
+		edits: []edit{
+			{"seal.go", "aead.Seal(blob, blob[1:], session, sealedUnder(id))", "append([]byte{sealVersion}, session...)"},
+			{"seal.go", "\tnonce := s.keys[0].NonceSize()\n", "\tif len(blob) > 0 && blob[0] == sealVersion {\n\t\treturn blob[1:], nil\n\t}\n\tnonce := s.keys[0].NonceSize()\n"},
+		},
+	},
+	{
+		name:  "end of the certificate not looked at",
+		rows:  "A48",
+		edits: []edit{{"machine_cgo.h", "static int64_t osl_not_after(X509 *x, int64_t now) {\n", "static int64_t osl_not_after(X509 *x, int64_t now) {\n\tif (x)\n\t\treturn now + 86400;\n"}},
+	},
+	{
+		name:  "age of the authentication not looked at",
+		rows:  "A49",
+		edits: []edit{{"sidctx_cgo.h", "\tr->max_age = max_age;\n", "\tr->max_age = max_age ? 86400 : 0;\n"}},
+	},
+	{
+		name:  "client cache by address",
+		rows:  "A51 A52",
+		edits: []edit{{"cache.go", "func (c *Conn) cacheKey() string {\n", "func (c *Conn) cacheKey() string {\n\tif true {\n\t\treturn c.wire.RemoteAddr().String()\n\t}\n"}},
+	},
+	{
+		name:  "setters in use",
+		rows:  "A61",
+		also:  "A02",
+		edits: []edit{{"ctx.go", "\t\tif c.frozen {\n\t\t\treturn ErrCtxInUse", "\t\tif c.frozen && false {\n\t\t\treturn ErrCtxInUse"}},
+	},
+}
+
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: TestAttacks(?:AfterRevoke/\w+)?/(A\d\d)_`)
+
+// verdict is what became of a fault.
+type verdict struct {
+	red, output string
+	err         error
+	took        time.Duration
+}
+
+func main() {
+	verbose := flag.Bool("v", false, "print what the tests say")
+	jobs := flag.Int("j", 2, "faults at a time")
+	flag.Parse()
+	chosen := faults
+	if names := flag.Args(); len(names) > 0 {
+		chosen = nil
+		for _, f := range faults {
+			if slices.Contains(names, f.name) {
+				chosen = append(chosen, f)
+			}
+		}
+	}
+	root, err := os.Getwd()
+	if err != nil {
+		fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	began := time.Now()
+	verdicts := make([]verdict, len(chosen)+1)
+	slots := make(chan struct{}, max(*jobs, 1))
+	var running sync.WaitGroup
+	for i := range verdicts {
+		f := fault{name: "none"} // the last one: without a fault everything is green
+		if i < len(chosen) {
+			f = chosen[i]
+		}
+		running.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			at := time.Now()
+			verdicts[i] = try(f, root, filepath.Join(dir, fmt.Sprint(i)))
+			verdicts[i].took = time.Since(at)
+		})
+	}
+	running.Wait()
+
+	killed := 0
+	fmt.Printf("%-46s %-24s %-24s %-28s %s\n", "fault", "listed with", "killed by", "same property, red too", "rest green")
+	for i, f := range chosen {
+		v := verdicts[i]
+		if v.err != nil {
+			fmt.Printf("%-46s %v\n", f.name, v.err)
+			continue
+		}
+		var by, also, beyond []string
+		for _, row := range strings.Fields(v.red) {
+			switch {
+			case strings.Contains(f.rows, row):
+				by = append(by, row)
+			case strings.Contains(f.also, row):
+				also = append(also, row)
+			default:
+				beyond = append(beyond, row)
+			}
+		}
+		green := "yes"
+		if len(beyond) > 0 {
+			green = "NO: " + strings.Join(beyond, " ")
+		}
+		if len(by) == 0 {
+			by = []string{"NOBODY"}
+		} else if len(beyond) == 0 {
+			killed++
+		}
+		fmt.Printf("%-46s %-24s %-24s %-28s %s\n", f.name, f.rows, strings.Join(by, " "), strings.Join(also, " "), green)
+		if *verbose || len(beyond) > 0 {
+			fmt.Println(v.output)
+		}
+	}
+	clean := verdicts[len(chosen)]
+	if clean.err != nil || clean.red != "" {
+		fmt.Printf("without a fault: %v, red: %s\n%s", clean.err, clean.red, clean.output)
+	}
+	fmt.Printf("killed %d of %d seeded faults in %v\n", killed, len(chosen), time.Since(began).Round(time.Second))
+	if killed != len(chosen) || clean.err != nil || clean.red != "" {
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "mutants:", err)
+	os.Exit(1)
+}
+
+// try builds the suite with a fault and runs it.
+func try(f fault, root, dir string) (v verdict) {
+	overlay := struct{ Replace map[string]string }{make(map[string]string)}
+	if v.err = os.MkdirAll(dir, 0o700); v.err != nil {
+		return v
+	}
+	for _, e := range f.edits {
+		path := filepath.Join(root, e.file)
+		from := path
+		if overlay.Replace[path] != "" {
+			from = overlay.Replace[path] // edited before
+		}
+		text, err := os.ReadFile(from)
+		if err != nil {
+			v.err = err
+			return v
+		}
+		if n := bytes.Count(text, []byte(e.from)); n != 1 {
+			v.err = fmt.Errorf("%s holds %d times what is to be replaced: %q; adapt internal/mutants", e.file, n, e.from)
+			return v
+		}
+		to := filepath.Join(dir, e.file)
+		if v.err = os.WriteFile(to, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o600); v.err != nil {
+			return v
+		}
+		overlay.Replace[path] = to
+	}
+	description, err := json.Marshal(overlay)
+	if err != nil {
+		v.err = err
+		return v
+	}
+	overlayFile, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "attacks.test")
+	if v.err = os.WriteFile(overlayFile, description, 0o600); v.err != nil {
+		return v
+	}
+	build := exec.Command("go", "test", "-vet=off", "-overlay", overlayFile, "-c", "-o", binary, ".")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		v.err = fmt.Errorf("it does not build: %v\n%s", err, out)
+		return v
+	}
+	tests := "TestAttacks$"
+	if f.after {
+		tests = "TestAttacks(AfterRevoke)?$"
+	}
+	run := exec.Command(binary, "-test.short", "-test.run", tests, "-test.timeout", "120s")
+	run.Dir = root
+	out, err := run.CombinedOutput()
+	v.output = string(out)
+	rows := make(map[string]bool)
+	for _, m := range failed.FindAllStringSubmatch(v.output, -1) {
+		rows[m[1]] = true
+	}
+	var red []string
+	for row := range rows {
+		red = append(red, row)
+	}
+	slices.Sort(red)
+	v.red = strings.Join(red, " ")
+	if err != nil && len(red) == 0 {
+		v.err = fmt.Errorf("the suite ended without a row: %v\n%s", err, out)
+	}
+	os.Remove(binary)
+	return v
+}

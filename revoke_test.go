@@ -1,0 +1,201 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// TestRevoke ends what is outstanding, in every mechanism and with a store, and
+// what is made afterwards lives.
+func TestRevoke(t *testing.T) {
+	for _, with := range []string{"its own", "the host's", "both", "a store"} {
+		t.Run(with, func(t *testing.T) {
+			eachMechanism(t, func(a *arena) {
+				host := a.host("a.test", requires(cast.caA))
+				listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
+				switch with {
+				case "its own":
+					listener = a.host("a.test", requires(cast.caA))
+					host = listener
+				case "a store":
+					listener = a.host("a.test", requires(cast.caA), a.sharing())
+					host = listener
+				}
+				stale := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
+				a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: stale}))
+				before := string(host.SessionIDContext())
+				for want := range uint64(2) {
+					generation, err := host.Revoke()
+					must(a, err)
+					if generation != want+1 {
+						a.Errorf("generation %d", generation)
+					}
+					if with == "both" {
+						_, err := listener.Revoke()
+						must(a, err)
+					}
+				}
+				if string(host.SessionIDContext()) == before {
+					a.Error("the context is the old one")
+				}
+				for range 3 {
+					a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: stale}))
+				}
+				a.refused(a.visit(listener, guest{name: "a.test", session: stale}))
+				fresh := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
+				a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: fresh}))
+			})
+		})
+	}
+}
+
+// TestRevokeOfTheListenerAlone does not touch a host's sessions.
+func TestRevokeOfTheListenerAlone(t *testing.T) {
+	eachMechanism(t, func(a *arena) {
+		host := a.host("a.test", requires(cast.caA))
+		listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
+		session := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
+		_, err := listener.Revoke()
+		must(a, err)
+		a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: session}))
+	})
+}
+
+// TestRevokeIsCarriedOver: the generation, given to another Ctx, is the same
+// context, whether Revoke was called before or after the first connection.
+func TestRevokeIsCarriedOver(t *testing.T) {
+	eachMechanism(t, func(a *arena) {
+		one := a.host("a.test", requires(cast.caA), a.sharing())
+		stale := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA})).session
+		generation, err := one.Revoke()
+		must(a, err)
+		session := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA})).session
+		two := a.host("a.test", requires(cast.caA), a.sharing(),
+			withPolicy(openssl.SessionPolicy{Label: "app", Generation: generation}))
+		three := a.host("a.test", requires(cast.caA), a.sharing())
+		_, err = three.Revoke()
+		must(a, err)
+		for _, c := range []*openssl.Ctx{two, three} {
+			a.full(a.visit(c, guest{name: "a.test", cert: cast.cliA, session: stale}))
+			a.resumed(a.visit(c, guest{name: "a.test", cert: cast.cliA, session: session}))
+		}
+	})
+}
+
+// TestRevokeReachesWaitingConnections: a connection that was accepted before and
+// says hello afterwards resumes nothing.
+func TestRevokeReachesWaitingConnections(t *testing.T) {
+	eachMechanism(t, func(a *arena) {
+		host := a.host("a.test", requires(cast.caA))
+		session := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA})).session
+		near, far := a.wire(a)
+		s, err := openssl.Server(far, host)
+		must(a, err)
+		defer s.Close()
+		c, err := openssl.Client(near, a.client(cast.cliA, true))
+		must(a, err)
+		defer c.Close()
+		must(a, s.SetDeadline(time.Now().Add(10*time.Second)))
+		must(a, c.SetServerName("a.test"))
+		sess, err := openssl.ParseSession(session)
+		must(a, err)
+		must(a, c.SetSession(sess))
+		must(a, sess.Close())
+		_, err = host.Revoke()
+		must(a, err)
+		clientErr, serverErr := both(c.Handshake, s.Handshake)
+		if clientErr != nil || serverErr != nil || s.ConnectionState().DidResume {
+			a.Fatalf("resumed %v: client %v, server %v", s.ConnectionState().DidResume, clientErr, serverErr)
+		}
+		if got := s.ConnectionState().SessionIDContext; string(got) != string(host.SessionIDContext()) {
+			a.Errorf("the session is of %x", got)
+		}
+	})
+}
+
+// TestRevokeLeavesAnOwnContext: one that was set on a connection is the caller's.
+func TestRevokeLeavesAnOwnContext(t *testing.T) {
+	eachMechanism(t, func(a *arena) {
+		host := a.host("a.test")
+		session := []byte(nil)
+		for range 2 {
+			near, far := a.wire(a)
+			s, err := openssl.Server(far, host)
+			must(a, err)
+			must(a, s.SetSessionIDContext([]byte("own")))
+			c, err := openssl.Client(near, a.client(nil, true))
+			must(a, err)
+			must(a, c.SetServerName("a.test"))
+			if session != nil {
+				sess, err := openssl.ParseSession(session)
+				must(a, err)
+				must(a, c.SetSession(sess))
+				must(a, sess.Close())
+			}
+			clientErr, serverErr := both(func() error {
+				defer c.Close()
+				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+					return err
+				}
+				if c.ConnectionState().DidResume != (session != nil) {
+					return errors.New("Revoke has touched a context of a connection")
+				}
+				sess, err := c.Session()
+				if err != nil {
+					return err
+				}
+				defer sess.Close()
+				session, err = sess.MarshalBinary()
+				return err
+			}, func() error {
+				defer s.Close()
+				if _, err := s.Write([]byte{1}); err != nil {
+					return err
+				}
+				_, err := io.Copy(io.Discard, s)
+				return err
+			})
+			if clientErr != nil || serverErr != nil {
+				a.Fatal(clientErr, serverErr)
+			}
+			_, err = host.Revoke()
+			must(a, err)
+		}
+	})
+}
+
+// TestRevokeAtAnyTime calls it while connections are made, with trust that
+// libssl looks up in a folder.
+func TestRevokeAtAnyTime(t *testing.T) {
+	a := anArena(t)
+	host := a.host("a.test", asks(cast.caA), func(t testing.TB, c *openssl.Ctx) {
+		must(t, c.LoadVerifyLocations("", t.TempDir()))
+	})
+	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+				if _, err := host.Revoke(); err != nil {
+					done <- err
+					return
+				}
+			}
+		}
+	}()
+	for range 20 {
+		a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+	}
+	close(stop)
+	must(t, <-done)
+}

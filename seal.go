@@ -1,0 +1,95 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SealStore is inner with every session sealed by AES-256-GCM, for a store that
+// others can read or write. The first key seals, all of them open: to rotate, put
+// the new key first and keep the old ones for as long as sessions live. Keys of
+// zeros and one given twice are refused.
+//
+// A session opens only under the id it was put under, which stands for its session
+// id context too. Whatever else the store returns is [ErrSessionNotFound], and a
+// full handshake: a store can lose sessions, or return an older one of the same
+// id, but make none.
+func SealStore(inner SessionStore, keys ...[32]byte) (SessionStore, error) {
+	if inner == nil {
+		return nil, errors.New("openssl: SealStore: there is no store to seal")
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("openssl: SealStore: give at least one key")
+	}
+	s := &sealedStore{inner: inner}
+	seen := make(map[[32]byte]bool)
+	for i, key := range keys {
+		switch {
+		case key == [32]byte{}:
+			return nil, fmt.Errorf("openssl: SealStore: key %d is all zeros", i)
+		case seen[key]:
+			return nil, fmt.Errorf("openssl: SealStore: key %d repeats one before it", i)
+		}
+		seen[key] = true
+		block, err := aes.NewCipher(key[:])
+		if err != nil {
+			return nil, fmt.Errorf("openssl: SealStore: %w", err)
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, fmt.Errorf("openssl: SealStore: %w", err)
+		}
+		s.keys = append(s.keys, aead)
+	}
+	return s, nil
+}
+
+// sealedStore puts a version, a random nonce and the sealed session.
+type sealedStore struct {
+	inner SessionStore
+	keys  []cipher.AEAD
+}
+
+// sealVersion changes with the form of what is put.
+const sealVersion = 1
+
+// sealedUnder is what a sealed session is bound to.
+func sealedUnder(id []byte) []byte {
+	d := digest{b: []byte{sealVersion}}
+	d.part(id)
+	return d.b
+}
+
+func (s *sealedStore) Put(ctx context.Context, id, session []byte, expires time.Time) error {
+	aead := s.keys[0]
+	blob := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(session)+aead.Overhead())
+	blob[0] = sealVersion
+	rand.Read(blob[1:])
+	return s.inner.Put(ctx, id, aead.Seal(blob, blob[1:], session, sealedUnder(id)), expires)
+}
+
+func (s *sealedStore) Get(ctx context.Context, id []byte) ([]byte, error) {
+	blob, err := s.inner.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	nonce := s.keys[0].NonceSize()
+	if len(blob) < 1+nonce || blob[0] != sealVersion {
+		return nil, errSealBroken
+	}
+	for _, aead := range s.keys {
+		if session, err := aead.Open(nil, blob[1:1+nonce], blob[1+nonce:], sealedUnder(id)); err == nil {
+			return session, nil
+		}
+	}
+	return nil, errSealBroken
+}
+
+func (s *sealedStore) Delete(ctx context.Context, id []byte) error { return s.inner.Delete(ctx, id) }
