@@ -2,30 +2,30 @@
 MODULES := $(dir $(wildcard go.mod */go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 
-# A test that needs a program, openssl for one, fails without it: deps has seen to that.
+# A test that needs a program, nginx for one, fails without it: peers has seen to that.
 export REQUIRE_PEERS = 1
 
-.PHONY: demo test queuecheck race asan cgocheck lint cover deps matrix matrix-here fuzz nettest bench
+.PHONY: demo test queuecheck race asan cgocheck lint cover deps peers matrix matrix-here fuzz nettest bench
 
 # BREAK=1 gives both tenants one session id context: it must fail.
 demo: deps
 	@go run ./cmd/sidctx demo $(if $(BREAK),-break)
 
-test: deps
+test: peers
 	$(call each,go test ./...)
 	$(call each,go test -tags queuecheck ./...)
 
 # Every act aborts if it leaves residue in OpenSSL's error queue.
-queuecheck: deps
+queuecheck: peers
 	$(call each,go test -tags queuecheck ./...)
 
-race: deps
+race: peers
 	$(call each,go test -race ./...)
 
-asan: deps
+asan: peers
 	$(call each,go test -asan ./...)
 
-cgocheck: deps
+cgocheck: peers
 	$(call each,GOEXPERIMENT=cgocheck2 go test ./...)
 
 lint: deps
@@ -33,12 +33,16 @@ lint: deps
 	$(call each,go vet ./... && go vet -tags queuecheck ./...)
 	set -e; staticcheck=$$(go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
 
-cover: deps
+cover: peers
 	$(call each,go test -coverprofile=cover.prof -coverpkg=./... ./... && go tool cover -func=cover.prof | tail -n 1)
 
 # Installs what is missing, as root or through sudo, or says what is.
 deps:
 	@.ci/deps
+
+# The same, and the programs that tests talk to: clients, servers, Redis.
+peers:
+	@.ci/deps peers
 
 # The whole suite on OpenSSL 1.1.1, 3.0, 3.5, 3.6 and 4.0, in Debian roots; OPENSSL=3.5 for one.
 matrix:

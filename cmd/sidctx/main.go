@@ -2,6 +2,11 @@
 //
 //	sidctx demo [-break]
 //	sidctx matrix [-json] [-spec]
+//	sidctx probe host:port -host a.example -host b.example [-cert b.example=cert.pem,key.pem] [-json]
+//	sidctx serve [-host a.test] [-host b.test:cert] [-addr address] [-dir folder] [-same-context]
+//
+// The exit status is 0 where all is as it should be; 1 where it is not, when a
+// session has crossed for one; 2 for a command line that cannot be meant.
 //
 // Every subcommand has a file of its own.
 package main
@@ -26,6 +31,8 @@ type command struct {
 var commands = []command{
 	{"demo", "try to resume sessions within and across two tenants, and compare with what must happen", demo},
 	{"matrix", "compare what the linked libssl decides with the specification", matrix},
+	{"probe", "offer sessions of each virtual host of a server at its others", probe},
+	{"serve", "serve two virtual hosts, to point probe, curl or openssl s_client at", serve},
 }
 
 // errUsage is for a command line that cannot be understood; help has been printed.

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sidctx/openssl/sessiontest"
+)
+
+// repeated is a flag that may be given more than once.
+type repeated []string
+
+func (r *repeated) String() string     { return strings.Join(*r, ", ") }
+func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
+
+// probe offers sessions of each virtual host of a server at the others. It fails
+// if one is resumed away from home.
+func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
+	flags := flag.NewFlagSet("probe", flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	var hosts, certs repeated
+	flags.Var(&hosts, "host", "a virtual host's `name`; give it for each host that must be kept apart")
+	flags.Var(&certs, "cert", "a client certificate that a host accepts: `name=cert.pem,key.pem`")
+	asJSON := flags.Bool("json", false, "print one JSON object")
+	timeout := flags.Duration("timeout", 10*time.Second, "for each connection")
+	flags.Usage = func() {
+		fmt.Fprintln(errOut, "usage: sidctx probe host:port -host a.example -host b.example [-cert b.example=cert.pem,key.pem]")
+		flags.PrintDefaults()
+	}
+	// The address stands first, where flag would stop reading.
+	var addr string
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		addr, args = args[0], args[1:]
+	}
+	if done, err := parse(flags, errOut, args); done || err != nil {
+		return err
+	}
+	target, err := probeTarget(addr, hosts, certs, *timeout)
+	if err != nil {
+		fmt.Fprintln(errOut, err)
+		flags.Usage()
+		return errUsage
+	}
+	report, err := sessiontest.Probe(ctx, target)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	} else {
+		err = printProbe(out, report)
+	}
+	if err != nil {
+		return err
+	}
+	if crossings := report.Crossings(); len(crossings) > 0 {
+		return fmt.Errorf("%d of %d offers crossed from one host to another", len(crossings), len(report.Rows))
+	}
+	for _, refusal := range report.Refused {
+		fmt.Fprintf(errOut, "note: %v: -cert %s=cert.pem,key.pem\n", refusal, refusal.Host)
+	}
+	if !report.Resumes {
+		fmt.Fprintln(errOut, "note: the server has resumed no session at all, not even at home: that none has crossed proves nothing")
+	}
+	return nil
+}
+
+func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (target sessiontest.Target, err error) {
+	if addr == "" {
+		return target, errors.New("sidctx probe: no address: give host:port first")
+	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return target, fmt.Errorf("sidctx probe: %q is not host:port", addr)
+	}
+	if len(hosts) < 2 {
+		return target, errors.New("sidctx probe: give -host for two names or more")
+	}
+	if timeout <= 0 {
+		return target, fmt.Errorf("sidctx probe: -timeout %v is no time", timeout)
+	}
+	target.Addr, target.Timeout = addr, timeout
+	for _, name := range hosts {
+		target.Hosts = append(target.Hosts, sessiontest.Host{Name: name})
+	}
+	for _, c := range certs {
+		name, files, ok := strings.Cut(c, "=")
+		certFile, keyFile, two := strings.Cut(files, ",")
+		if !ok || !two {
+			return target, fmt.Errorf("sidctx probe: -cert %q is not name=cert.pem,key.pem", c)
+		}
+		var found bool
+		for i := range target.Hosts {
+			h := &target.Hosts[i]
+			if h.Name != name {
+				continue
+			}
+			found = true
+			if h.CertPEM, err = os.ReadFile(certFile); err != nil {
+				return target, fmt.Errorf("sidctx probe: %w", err)
+			}
+			if h.KeyPEM, err = os.ReadFile(keyFile); err != nil {
+				return target, fmt.Errorf("sidctx probe: %w", err)
+			}
+		}
+		if !found {
+			return target, fmt.Errorf("sidctx probe: -cert for %q, which is no -host", name)
+		}
+	}
+	return target, target.Check()
+}
+
+func printProbe(out io.Writer, report *sessiontest.Report) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "protocol\tmechanism\tsession of\toffered under\tname\toutcome\tverdict")
+	for _, r := range report.Rows {
+		verdict := "ok"
+		if r.Crossing {
+			verdict = "CROSSING: " + r.Why
+		}
+		to := r.To
+		if to == "" {
+			to = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Version, r.Mechanism, r.From, to, r.Kind, r.Outcome, verdict)
+	}
+	return w.Flush()
+}

@@ -1,0 +1,412 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl/sessiontest"
+)
+
+// serving is "sidctx serve" at work in this process.
+type serving struct {
+	addr, dir string
+	said      *said
+	stop      func() error // ends it, and gives what it returned
+}
+
+// startServe runs serve until stop is called, or the test ends.
+func startServe(t *testing.T, args ...string) serving {
+	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &said{line: make(chan string, 1)}
+	var errOut bytes.Buffer
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, out, &errOut, append([]string{"serve"}, args...))
+		close(out.line)
+	}()
+	stop := sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { stop() })
+	line := <-out.line
+	found := regexp.MustCompile(`^listening on (\S+), certificates in (.+)\n$`).FindStringSubmatch(line)
+	if found == nil {
+		t.Fatalf("serve: %q, %v: %s", line, stop(), errOut.String())
+	}
+	return serving{found[1], found[2], out, stop}
+}
+
+// said is what is written; it sends what was written first.
+type said struct {
+	line chan string
+	mu   sync.Mutex
+	all  []byte
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.line <- string(p)
+	}
+	s.all = append(s.all, p...)
+	return len(p), nil
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.all)
+}
+
+// client is the flags that introduce the client of a serve to b.test.
+func (s serving) client() []string {
+	return []string{"-cert", "b.test=" + filepath.Join(s.dir, "client.crt") + "," + filepath.Join(s.dir, "client.key")}
+}
+
+func (s serving) probe(t *testing.T, more ...string) (out, errOut string, err error) {
+	t.Helper()
+	args := append([]string{"probe", s.addr, "-host", "a.test", "-host", "b.test"}, s.client()...)
+	var o, e bytes.Buffer
+	err = run(t.Context(), &o, &e, append(args, more...))
+	return o.String(), e.String(), err
+}
+
+const probeHeader = "protocol  mechanism  session of  offered under  name     outcome                        verdict\n"
+
+// Hosts that are apart: the whole table, and exit status 0.
+func TestProbe(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+	}{{"tickets", nil}, {"cache", []string{"-no-ticket"}}} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, err := startServe(t, tt.args...).probe(t)
+			if err != nil || errOut != "" {
+				t.Fatalf("%v\n%s%s", err, out, errOut)
+			}
+			const tickets = `TLS 1.2   ticket     a.test      a.test         same     resumed                        ok
+TLS 1.2   ticket     a.test      b.test         other    refused: handshake failure     ok
+TLS 1.2   ticket     a.test      -              absent   refused: unrecognized name     ok
+TLS 1.2   ticket     a.test      nobody.a.test  unknown  refused: unrecognized name     ok
+TLS 1.2   ticket     a.test      A.TEST         odd      resumed                        ok
+TLS 1.2   ticket     b.test      b.test         same     resumed                        ok
+TLS 1.2   ticket     b.test      a.test         other    full                           ok
+TLS 1.2   ticket     b.test      -              absent   refused: unrecognized name     ok
+TLS 1.2   ticket     b.test      nobody.b.test  unknown  refused: unrecognized name     ok
+TLS 1.2   ticket     b.test      B.TEST         odd      resumed                        ok
+`
+			id := strings.ReplaceAll(tickets, "ticket", "id    ")
+			psk := strings.ReplaceAll(strings.ReplaceAll(id, "1.2   id ", "1.3   psk"), "refused: handshake failure   ", "refused: certificate required")
+			want := probeHeader + id + psk
+			if tt.args == nil {
+				want = probeHeader + tickets + id + psk
+			}
+			if out != want {
+				t.Errorf("%s\ninstead of\n%s", out, want)
+			}
+		})
+	}
+}
+
+// Hosts that share a context: each crossing is named, and the command fails.
+func TestProbeCrossing(t *testing.T) {
+	for _, tt := range []struct {
+		name, says string
+		args       []string
+	}{
+		{"tickets", "6 of 30", nil},
+		{"cache", "4 of 20", []string{"-no-ticket"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, _, err := startServe(t, append(tt.args, "-same-context")...).probe(t)
+			if err == nil || errors.Is(err, errUsage) || err.Error() != "sidctx probe: "+tt.says+" offers crossed from one host to another" {
+				t.Errorf("%v", err)
+			}
+			for line := range strings.Lines(out) {
+				crosses := strings.Contains(line, " other ")
+				if crosses != strings.Contains(line, "  CROSSING: that ") || crosses && !strings.Contains(line, " resumed ") {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}
+
+// -json is the report and nothing else, with the same exit status.
+func TestProbeJSON(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		args      []string
+		crossings int
+	}{{"apart", nil, 0}, {"together", []string{"-same-context"}, 6}} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, _, err := startServe(t, tt.args...).probe(t, "-json")
+			if (err != nil) != (tt.crossings > 0) {
+				t.Error(err)
+			}
+			var report sessiontest.Report
+			decoder := json.NewDecoder(strings.NewReader(out))
+			decoder.DisallowUnknownFields()
+			if err := decoder.Decode(&report); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := decoder.Token(); err != io.EOF {
+				t.Errorf("behind the report: %v", err)
+			}
+			if len(report.Rows) != 30 || !report.Resumes || len(report.Crossings()) != tt.crossings {
+				t.Errorf("%s", out)
+			}
+			want := sessiontest.Row{
+				Version: "TLS 1.2", Mechanism: "ticket", From: "a.test", To: "b.test", Kind: "other",
+				Outcome: "refused: handshake failure",
+			}
+			if tt.crossings > 0 {
+				want.Outcome, want.Crossing = "resumed", true
+				want.Why = "that host refuses a client without a certificate, and has been entered by one"
+			}
+			if report.Rows[1] != want {
+				t.Errorf("%+v instead of %+v", report.Rows[1], want)
+			}
+		})
+	}
+}
+
+// What a probe could not see is noted, and is no crossing.
+func TestProbeNotes(t *testing.T) {
+	s := startServe(t)
+	out, errOut, err := sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test")
+	if err != nil || strings.Contains(out, "CROSSING") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if !strings.HasPrefix(errOut, "note: host \"b.test\" has refused every visit") || !strings.HasSuffix(errOut, "-cert b.test=cert.pem,key.pem\n") {
+		t.Errorf("%s", errOut)
+	}
+}
+
+// Each misuse has a sentence of its own, and is answered before anybody is called.
+func TestProbeUsage(t *testing.T) {
+	dir := t.TempDir()
+	certs, err := newPKI(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := certs.leaf("client"); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := certs.certFile("client"), certs.keyFile("client")
+	const nobody = "192.0.2.1:443" // of a network for documentation
+	for _, tt := range []struct {
+		name, says string
+		args       []string
+	}{
+		{"no address", "no address: give host:port first", []string{"-host", "a", "-host", "b"}},
+		{"no port", `"a.test" is not host:port`, []string{"a.test", "-host", "a", "-host", "b"}},
+		{"address behind flags", `"` + nobody + `" is no flag`, []string{"-host", "a", "-host", "b", nobody}},
+		{"no hosts", "give -host for two names or more", []string{nobody}},
+		{"one host", "give -host for two names or more", []string{nobody, "-host", "a"}},
+		{"a host twice", `"A" is named twice`, []string{nobody, "-host", "a", "-host", "A"}},
+		{"no host name", `host "a b": give a name`, []string{nobody, "-host", "a b", "-host", "b"}},
+		{"a host with a port", "a port is no part of a name", []string{nobody, "-host", "a:443", "-host", "b"}},
+		{"an address as host", "addresses are never sent", []string{nobody, "-host", "192.0.2.1", "-host", "b"}},
+		{"cert without files", `-cert "b" is not name=cert.pem,key.pem`, []string{nobody, "-host", "a", "-host", "b", "-cert", "b"}},
+		{"cert without key", `-cert "b=c.pem" is not name=cert.pem,key.pem`, []string{nobody, "-host", "a", "-host", "b", "-cert", "b=c.pem"}},
+		{"cert of nobody", `-cert for "c", which is no -host`, []string{nobody, "-host", "a", "-host", "b", "-cert", "c=" + cert + "," + key}},
+		{"no cert file", "no such file", []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + filepath.Join(dir, "none") + "," + key}},
+		{"no key file", "no such file", []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + cert + "," + filepath.Join(dir, "none")}},
+		{"cert for key", `host "b": give a certificate and its key in PEM`, []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + cert + "," + cert}},
+		{"no time", "-timeout 0s is no time", []string{nobody, "-host", "a", "-host", "b", "-timeout", "0"}},
+		{"unknown flag", "-hosts", []string{nobody, "-hosts", "a"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, err := sidctx(t, append([]string{"probe"}, tt.args...)...)
+			if !errors.Is(err, errUsage) || out != "" || !strings.Contains(errOut, tt.says) {
+				t.Errorf("%v\n%s%s", err, out, errOut)
+			}
+		})
+	}
+}
+
+// Nobody who listens is no misuse, and no clean server.
+func TestProbeNobody(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	_, _, err = sidctx(t, "probe", addr, "-host", "a.test", "-host", "b.test")
+	if err == nil || errors.Is(err, errUsage) || !strings.Contains(err.Error(), "give the address of a TLS server") {
+		t.Error(err)
+	}
+}
+
+// The program's exit status is the verdict: 0, 1 for a crossing, 2 for misuse.
+func TestExitStatus(t *testing.T) {
+	if args := os.Getenv("SIDCTX_ARGS"); args != "" {
+		os.Args = append([]string{"sidctx"}, strings.Split(args, " ")...)
+		main()
+		os.Exit(0)
+	}
+	probe := func(s serving) string {
+		return "probe " + s.addr + " -host a.test -host b.test"
+	}
+	for _, tt := range []struct {
+		name, args string
+		code       int
+	}{
+		{"apart", probe(startServe(t)), 0},
+		{"crossing", probe(startServe(t, "-same-context")), 1},
+		{"misuse", "probe", 2},
+		{"misuse of serve", "serve -host ca", 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestExitStatus$")
+			cmd.Env = append(os.Environ(), "SIDCTX_ARGS="+tt.args)
+			out, _ := cmd.CombinedOutput()
+			if got := cmd.ProcessState.ExitCode(); got != tt.code {
+				t.Errorf("%d, not %d\n%s", got, tt.code, out)
+			}
+		})
+	}
+}
+
+// serve answers by host, and ends when it is told to, with nothing left on disk
+// and no matter who is connected.
+func TestServe(t *testing.T) {
+	s := startServe(t)
+	idle, err := net.Dial("tcp", s.addr) // says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	begun := time.Now()
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
+	left, err := os.ReadDir(os.Getenv("TMPDIR"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v %v", left, err)
+	}
+	if conn, err := net.Dial("tcp", s.addr); err == nil {
+		conn.Close()
+		t.Error("it listens still")
+	}
+}
+
+// What serve suggests works as it stands: curl gets in at each host, and probe
+// finds nothing.
+func TestServeSuggests(t *testing.T) {
+	peer(t, "curl")
+	s := startServe(t)
+	// Its suggestions stand behind the line that startServe has read: a visit
+	// begins after they were written.
+	if _, _, err := s.probe(t); err != nil {
+		t.Fatal(err)
+	}
+	var ran []string
+	for line := range strings.Lines(s.said.String()) {
+		args := strings.Fields(line)
+		if !strings.HasPrefix(line, "  ") {
+			continue
+		}
+		ran = append(ran, args[0])
+		if args[0] == "sidctx" {
+			var out, errOut bytes.Buffer
+			if err := run(t.Context(), &out, &errOut, args[1:]); err != nil || errOut.Len() > 0 {
+				t.Errorf("%s%v\n%s%s", line, err, out.String(), errOut.String())
+			}
+			continue
+		}
+		out, err := exec.CommandContext(t.Context(), args[0], append([]string{"--silent", "--show-error", "--noproxy", "*"}, args[1:]...)...).CombinedOutput()
+		who := "client nobody"
+		if strings.Contains(line, "--cert ") {
+			who = "client client"
+		}
+		if err != nil || !strings.HasPrefix(string(out), "host ") || !strings.Contains(string(out), who) {
+			t.Errorf("%s%v\n%s", line, err, out)
+		}
+	}
+	if strings.Join(ran, " ") != "curl curl sidctx" {
+		t.Errorf("it suggests %v", ran)
+	}
+}
+
+// Hosts of one's own, and a folder of one's own, which stays.
+func TestServeHosts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "by it")
+	s := startServe(t, "-dir", dir, "-host", "One.test", "-host", "two.test:cert", "-host", "three.test")
+	client := "two.test=" + filepath.Join(dir, "client.crt") + "," + filepath.Join(dir, "client.key")
+	out, errOut, err := sidctx(t, "probe", s.addr, "-host", "one.test", "-host", "two.test", "-host", "three.test", "-cert", client)
+	if err != nil || errOut != "" || strings.Count(out, "\n") != 1+3*3*6 {
+		t.Errorf("%v\n%s%s", err, out, errOut)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"ca.crt", "client.crt", "client.key", "one.test.crt", "two.test.crt", "three.test.key"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestServeUsage(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, says string
+		args       []string
+		usage      bool
+	}{
+		{"no name", `-host "" is not a name`, []string{"-host", ""}, true},
+		{"a path", `-host "../x" is not a name`, []string{"-host", "../x"}, true},
+		{"a wildcard", `-host "*.test" is not a name`, []string{"-host", "*.test"}, true},
+		{"a port", `-host "a.test:443" is not a name`, []string{"-host", "a.test:443"}, true},
+		{"twice", `-host "A.test:cert": a.test.crt is another host's`, []string{"-host", "a.test", "-host", "A.test:cert"}, true},
+		{"the client's files", `client.crt is the client's`, []string{"-host", "client"}, true},
+		{"the authority's files", `ca.crt is the authority's`, []string{"-host", "ca"}, true},
+		{"argument", `"now" is no flag`, []string{"now"}, true},
+		{"no folder", "not a directory", []string{"-dir", filepath.Join(file, "below")}, false},
+		{"taken", "address already in use", []string{"-addr", l.Addr().String()}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errOut, err := sidctx(t, append([]string{"serve"}, tt.args...)...)
+			said := errOut
+			if err != nil && !tt.usage {
+				said += err.Error()
+			}
+			if err == nil || errors.Is(err, errUsage) != tt.usage || !strings.Contains(said, tt.says) || out != "" {
+				t.Errorf("%v\n%s%s", err, out, errOut)
+			}
+			if left, err := os.ReadDir(os.Getenv("TMPDIR")); err != nil || len(left) != 0 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}

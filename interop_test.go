@@ -1,0 +1,254 @@
+//go:build cgo
+
+package openssl_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sidctx/openssl"
+)
+
+// peerPatience is far beyond what a client's few visits on a loopback wire take.
+const peerPatience = 30 * time.Second
+
+// peer is a program that was not written here, and that a test needs. With
+// REQUIRE_PEERS=1 its absence is a failure.
+func peer(t testing.TB, name string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("REQUIRE_PEERS") == "1" {
+			t.Fatalf("%s is missing and REQUIRE_PEERS is set", name)
+		}
+		t.Skipf("%s is not on PATH: it is the peer of this test (Debian and Ubuntu: make deps)", name)
+	}
+	return path
+}
+
+// visits is a server of server.test and other.test, which both require client
+// certificates, and what it has seen of each connection, in order.
+type visits struct {
+	host, port string
+	listener   net.Listener
+	done       chan struct{}
+
+	mu   sync.Mutex
+	seen []openssl.ConnectionState
+	errs []error
+}
+
+func serveVisits(t *testing.T, version uint16) *visits {
+	t.Helper()
+	ca := certs(t)
+	hosts := openssl.NewHosts()
+	for _, name := range []string{"server.test", "other.test"} {
+		c := bareServer(t)
+		must(t, c.UseCertificate(ca.leaf(t, name, ecKey(t), nil)))
+		must(t, c.SetClientCAs(ca.pem))
+		must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+		must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: "interop"}))
+		setVersion(t, c, version)
+		must(t, hosts.Add(name, c))
+	}
+	front := bareServer(t)
+	must(t, front.SetClientHelloFunc(hosts.Route))
+	l, err := openssl.Listen("tcp", "127.0.0.1:0", front)
+	must(t, err)
+	v := &visits{listener: l, done: make(chan struct{})}
+	v.host, v.port, err = net.SplitHostPort(l.Addr().String())
+	must(t, err)
+	go v.run(t.Context())
+	t.Cleanup(func() { v.end() })
+	return v
+}
+
+func (v *visits) run(ctx context.Context) {
+	defer close(v.done)
+	for {
+		conn, err := v.listener.Accept()
+		if err != nil {
+			return // it is closed
+		}
+		v.greet(ctx, conn.(*openssl.Conn))
+	}
+}
+
+// greet answers one request of HTTP, if there is one.
+func (v *visits) greet(ctx context.Context, conn *openssl.Conn) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(peerPatience))
+	err := conn.HandshakeContext(ctx)
+	v.mu.Lock()
+	v.seen, v.errs = append(v.seen, conn.ConnectionState()), append(v.errs, err)
+	v.mu.Unlock()
+	for r := bufio.NewReader(conn); err == nil; {
+		var line string
+		if line, err = r.ReadString('\n'); strings.TrimSpace(line) == "" {
+			break
+		}
+	}
+	if err == nil {
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nwelcome\n")
+	}
+}
+
+// end stops the server and says what it saw.
+func (v *visits) end() ([]openssl.ConnectionState, []error) {
+	v.listener.Close()
+	<-v.done
+	return v.seen, v.errs
+}
+
+// peerFiles is the certificates that peers are given.
+type peerFiles struct{ dir, ca, cert, key string }
+
+func writePeerFiles(t testing.TB) (f peerFiles) {
+	t.Helper()
+	ca := certs(t)
+	f.dir = t.TempDir()
+	write := func(name string, pem []byte) string {
+		path := filepath.Join(f.dir, name)
+		must(t, os.WriteFile(path, pem, 0o600))
+		return path
+	}
+	f.ca, f.cert, f.key = write("ca.crt", ca.pem), write("client.crt", fixtures.clientCert), write("client.key", fixtures.clientKey)
+	return f
+}
+
+// pythonClient visits server.test twice and other.test once, each time with the
+// session of the visit before, and prints whether it was resumed.
+const pythonClient = `
+import socket, ssl, sys
+
+port, version, ca, cert, key = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version.replace(".", "_"))
+context.load_verify_locations(ca)
+context.load_cert_chain(cert, key)
+session = None
+for name in "server.test", "server.test", "other.test":
+    with socket.create_connection(("127.0.0.1", int(port))) as wire:
+        with context.wrap_socket(wire, server_hostname=name, session=session) as conn:
+            conn.sendall(b"GET / HTTP/1.1\r\nHost: " + name.encode() + b"\r\n\r\n")
+            while conn.recv(4096):
+                pass
+            print(str(conn.session_reused).lower())
+            session = conn.session
+`
+
+// nodeClient does the same.
+const nodeClient = `
+const tls = require('tls'), fs = require('fs');
+const [port, version, ca, cert, key] = process.argv.slice(2);
+const read = (file) => fs.readFileSync(file);
+function visit(servername, session) {
+  return new Promise((done, failed) => {
+    const conn = tls.connect({
+      host: '127.0.0.1', port, servername, session,
+      ca: read(ca), cert: read(cert), key: read(key), minVersion: version, maxVersion: version,
+    }, () => {
+      console.log(conn.isSessionReused());
+      conn.write('GET / HTTP/1.1\r\nHost: ' + servername + '\r\n\r\n');
+    });
+    conn.on('session', (newest) => { session = newest; });
+    conn.on('data', () => {});
+    conn.on('close', () => done(session));
+    conn.on('error', failed);
+  });
+}
+(async () => {
+  let session;
+  for (const name of ['server.test', 'server.test', 'other.test']) session = await visit(name, session);
+})();
+`
+
+// Clients that were not written here resume where they were, and nowhere else.
+// The witness is the server.
+func TestInteropClients(t *testing.T) {
+	for _, tt := range []struct {
+		name, program string
+		args          func(t *testing.T, v *visits, f peerFiles, version string) []string
+		resumed       []bool // what the server must see
+		says          bool   // the client prints the same
+	}{
+		{"curl", "curl", func(t *testing.T, v *visits, f peerFiles, version string) []string {
+			// Two URLs, and connections that are not kept: the second one is resumed.
+			url := "https://server.test:" + v.port + "/"
+			number := strings.TrimPrefix(version, "TLSv")
+			return []string{
+				"--silent", "--show-error", "--fail", "--noproxy", "*", "--http1.1", "--header", "Connection: close",
+				"--tlsv" + number, "--tls-max", number,
+				"--resolve", "server.test:" + v.port + ":" + v.host, "--cacert", f.ca, "--cert", f.cert, "--key", f.key, url, url,
+			}
+		}, []bool{false, true}, false},
+		{"gnutls-cli", "gnutls-cli", func(t *testing.T, v *visits, f peerFiles, version string) []string {
+			return []string{
+				"--resume", "--waitresumption", "--priority", "NORMAL:-VERS-ALL:+VERS-" + strings.Replace(version, "v", "", 1),
+				"--x509cafile", f.ca, "--x509certfile", f.cert, "--x509keyfile", f.key,
+				"--sni-hostname", "server.test", "--verify-hostname", "server.test", "--port", v.port, v.host,
+			}
+		}, []bool{false, true}, false},
+		{"Node", "node", func(t *testing.T, v *visits, f peerFiles, version string) []string {
+			script := filepath.Join(f.dir, "client.js")
+			must(t, os.WriteFile(script, []byte(nodeClient), 0o600))
+			return []string{script, v.port, version, f.ca, f.cert, f.key}
+		}, []bool{false, true, false}, true},
+		{"Python", "python3", func(t *testing.T, v *visits, f peerFiles, version string) []string {
+			script := filepath.Join(f.dir, "client.py")
+			must(t, os.WriteFile(script, []byte(pythonClient), 0o600))
+			return []string{script, v.port, version, f.ca, f.cert, f.key}
+		}, []bool{false, true, false}, true},
+	} {
+		for _, version := range versions {
+			t.Run(tt.name+"/"+version.name, func(t *testing.T) {
+				program := peer(t, tt.program)
+				v, f := serveVisits(t, version.id), writePeerFiles(t)
+				ctx, cancel := context.WithTimeout(t.Context(), peerPatience)
+				defer cancel()
+
+				cmd := exec.CommandContext(ctx, program, tt.args(t, v, f, strings.Replace(version.name, "TLS", "TLSv", 1))...)
+				cmd.WaitDelay = time.Second
+				var complaints strings.Builder
+				cmd.Stderr = &complaints
+				out, err := cmd.Output()
+				if err != nil {
+					t.Errorf("%s: %v\n%s%s", tt.program, err, out, complaints.String())
+				}
+
+				seen, errs := v.end()
+				var resumed []bool
+				for i, state := range seen {
+					resumed = append(resumed, state.DidResume)
+					switch {
+					case errs[i] != nil:
+						t.Errorf("visit %d: %v", i+1, errs[i])
+					case state.Version != version.id:
+						t.Errorf("visit %d: version %#x", i+1, state.Version)
+					case len(state.PeerCertificates) == 0 || state.PeerCertificates[0].Subject.CommonName != "client.test":
+						t.Errorf("visit %d: the server does not know the client", i+1)
+					case i == 2 && (state.ServerName != "other.test" || state.Resumption != openssl.ResumptionContextMismatch):
+						t.Errorf("visit %d: to %s, %v", i+1, state.ServerName, state.Resumption)
+					}
+				}
+				if !slices.Equal(resumed, tt.resumed) {
+					t.Errorf("the server says resumed: %v, not %v\n%s", resumed, tt.resumed, complaints.String())
+				}
+				if said := strings.Join(strings.Fields(string(out)), " "); tt.says && said != strings.Trim(fmt.Sprint(tt.resumed), "[]") {
+					t.Errorf("the client says resumed: %s, not %v", said, tt.resumed)
+				}
+			})
+		}
+	}
+}
