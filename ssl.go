@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -480,6 +481,11 @@ func (s *SSL) refuse(err error) {
 	s.noteOutput()
 }
 
+// crowd is the handshakes that compute at this moment. More than the processors
+// can do are no faster, and each call into C that lasts costs the scheduler a
+// thread. Nobody waits for the network in there.
+var crowd = make(chan struct{}, 2*runtime.NumCPU())
+
 func (s *SSL) handshake() (Want, error) {
 	switch {
 	case s.fatal != nil:
@@ -500,7 +506,10 @@ func (s *SSL) handshake() (Want, error) {
 	}
 	s.suspended, s.hello, s.helloErr = false, nil, nil
 	room := s.out.room(largeBuffer)
-	t := s.settle(s.h.p.handshake(s.in.bytes(), s.eof, room))
+	crowd <- struct{}{}
+	made := s.h.p.handshake(s.in.bytes(), s.eof, room)
+	<-crowd
+	t := s.settle(made)
 	switch t.want {
 	case wantInput:
 		return WantInput, nil
