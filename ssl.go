@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -458,6 +459,12 @@ func (s *SSL) refuse(err error) {
 	s.spilled = 0
 }
 
+// inHandshake bounds the handshakes that libssl works on at the same moment: it
+// never waits for a peer, only for a processor. Without a bound each of those
+// that the system has taken its processor from keeps a thread, and a storm of
+// connections makes hundreds.
+var inHandshake = make(chan struct{}, max(16, 2*runtime.GOMAXPROCS(0)))
+
 func (s *SSL) handshake() (Want, error) {
 	switch {
 	case s.fatal != nil:
@@ -475,7 +482,10 @@ func (s *SSL) handshake() (Want, error) {
 	}
 	s.suspended, s.hello, s.helloErr = false, nil, nil
 	room := s.out.room(largeBuffer)
-	t := s.settle(s.h.p.handshake(s.in.bytes(), s.eof, room))
+	inHandshake <- struct{}{}
+	did := s.h.p.handshake(s.in.bytes(), s.eof, room)
+	<-inHandshake
+	t := s.settle(did)
 	switch t.want {
 	case wantInput:
 		return WantInput, nil
