@@ -255,6 +255,19 @@ func TestSetFleetTicketKeysAnyOrder(t *testing.T) {
 	}
 }
 
+// TestSetFleetTicketKeysForALaterLifetime says after the keys how long sessions live.
+func TestSetFleetTicketKeysForALaterLifetime(t *testing.T) {
+	server, client := newServer(t), newClient(t)
+	must(t, server.SetSessionIDContext([]byte("fleet")))
+	must(t, server.SetFleetTicketKeys(secret, slot))
+	must(t, server.SetSessionTimeout(24*slot))
+	old := machineOf(t, versions[1].id, "fleet", time.Now().Add(-20*slot))
+	made := mustConnect(t, call{client: client, server: old})
+	if e := mustConnect(t, call{client: client, server: server, offer: made.session}); !e.server.DidResume {
+		t.Errorf("a ticket of 20 slots ago, for a lifetime of 24: %v", e.server.Resumption)
+	}
+}
+
 // TestFleetTicketKeysRotateUnderLoad moves a live Ctx from slot to slot while
 // clients resume as fast as they can.
 func TestFleetTicketKeysRotateUnderLoad(t *testing.T) {

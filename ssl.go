@@ -481,10 +481,11 @@ func (s *SSL) refuse(err error) {
 	s.noteOutput()
 }
 
-// crowd is the handshakes that compute at this moment. More than the processors
-// can do are no faster, and each call into C that lasts costs the scheduler a
-// thread. Nobody waits for the network in there.
-var crowd = make(chan struct{}, 2*runtime.NumCPU())
+// inHandshake bounds the handshakes that libssl works on at the same moment: it
+// never waits for a peer, only for a processor. Without a bound each of those
+// that the system has taken its processor from keeps a thread, and a storm of
+// connections makes hundreds.
+var inHandshake = make(chan struct{}, max(16, 2*runtime.GOMAXPROCS(0)))
 
 func (s *SSL) handshake() (Want, error) {
 	switch {
@@ -506,10 +507,10 @@ func (s *SSL) handshake() (Want, error) {
 	}
 	s.suspended, s.hello, s.helloErr = false, nil, nil
 	room := s.out.room(largeBuffer)
-	crowd <- struct{}{}
-	made := s.h.p.handshake(s.in.bytes(), s.eof, room)
-	<-crowd
-	t := s.settle(made)
+	inHandshake <- struct{}{}
+	did := s.h.p.handshake(s.in.bytes(), s.eof, room)
+	<-inHandshake
+	t := s.settle(did)
 	switch t.want {
 	case wantInput:
 		return WantInput, nil
