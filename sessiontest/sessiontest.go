@@ -252,11 +252,6 @@ func (p *probe) try(ctx context.Context, w way) error {
 	for _, home := range p.Hosts {
 		for _, o := range p.offers(home) {
 			first := p.visit(ctx, w, home.Name, &home, nil)
-			if first.err == nil && !w.made(first.session) {
-				// nginx 1.30 gives no ticket to the first who comes.
-				first.session.Close()
-				first = p.visit(ctx, w, home.Name, &home, nil)
-			}
 			if err := ctx.Err(); err != nil {
 				first.session.Close()
 				return err
@@ -267,7 +262,7 @@ func (p *probe) try(ctx context.Context, w way) error {
 				break // the host does not speak this version, or refuses us
 			}
 			p.in[home.Name] = true
-			if !w.made(first.session) {
+			if first.session == nil || w.mechanism == "ticket" && !hasTicket(first.session) {
 				first.session.Close()
 				break // no session of this kind, nothing to cross
 			}
@@ -281,11 +276,6 @@ func (p *probe) try(ctx context.Context, w way) error {
 		}
 	}
 	return ctx.Err()
-}
-
-// made is whether a visit in this way has made a session of its kind.
-func (w way) made(s *openssl.Session) bool {
-	return s != nil && (w.mechanism != "ticket" || hasTicket(s))
 }
 
 // hasTicket tells a session with a ticket from one that the server keeps: it is
