@@ -37,6 +37,10 @@ const forgets = "OPENSSL_TEST_FORGETS"
 // TestMain fails a run whose tests left a C object behind, or had a cleanup free it.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	// The other end of an Example's connection may still be closing.
+	for end := time.Now().Add(5 * time.Second); openssl.LiveHandles() != 0 && time.Now().Before(end); {
+		runtime.Gosched()
+	}
 	if os.Getenv(forgets) != "" { // TestForgottenClose, in a process of its own
 		os.Exit(code)
 	}

@@ -182,6 +182,7 @@ func TestInteropClients(t *testing.T) {
 		args          func(t *testing.T, v *visits, f peerFiles, version string) []string
 		resumed       []bool // what the server must see
 		says          bool   // the client prints the same
+		prudent       bool   // some versions offer no session to a host of another name
 	}{
 		{"curl", "curl", func(t *testing.T, v *visits, f peerFiles, version string) []string {
 			// Two URLs, and connections that are not kept: the second one is resumed.
@@ -192,24 +193,24 @@ func TestInteropClients(t *testing.T) {
 				"--tlsv" + number, "--tls-max", number,
 				"--resolve", "server.test:" + v.port + ":" + v.host, "--cacert", f.ca, "--cert", f.cert, "--key", f.key, url, url,
 			}
-		}, []bool{false, true}, false},
+		}, []bool{false, true}, false, false},
 		{"gnutls-cli", "gnutls-cli", func(t *testing.T, v *visits, f peerFiles, version string) []string {
 			return []string{
 				"--resume", "--waitresumption", "--priority", "NORMAL:-VERS-ALL:+VERS-" + strings.Replace(version, "v", "", 1),
 				"--x509cafile", f.ca, "--x509certfile", f.cert, "--x509keyfile", f.key,
 				"--sni-hostname", "server.test", "--verify-hostname", "server.test", "--port", v.port, v.host,
 			}
-		}, []bool{false, true}, false},
+		}, []bool{false, true}, false, false},
 		{"Node", "node", func(t *testing.T, v *visits, f peerFiles, version string) []string {
 			script := filepath.Join(f.dir, "client.js")
 			must(t, os.WriteFile(script, []byte(nodeClient), 0o600))
 			return []string{script, v.port, version, f.ca, f.cert, f.key}
-		}, []bool{false, true, false}, true},
+		}, []bool{false, true, false}, true, true},
 		{"Python", "python3", func(t *testing.T, v *visits, f peerFiles, version string) []string {
 			script := filepath.Join(f.dir, "client.py")
 			must(t, os.WriteFile(script, []byte(pythonClient), 0o600))
 			return []string{script, v.port, version, f.ca, f.cert, f.key}
-		}, []bool{false, true, false}, true},
+		}, []bool{false, true, false}, true, false},
 	} {
 		for _, version := range versions {
 			t.Run(tt.name+"/"+version.name, func(t *testing.T) {
@@ -238,8 +239,11 @@ func TestInteropClients(t *testing.T) {
 						t.Errorf("visit %d: version %#x", i+1, state.Version)
 					case len(state.PeerCertificates) == 0 || state.PeerCertificates[0].Subject.CommonName != "client.test":
 						t.Errorf("visit %d: the server does not know the client", i+1)
-					case i == 2 && (state.ServerName != "other.test" || state.Resumption != openssl.ResumptionContextMismatch):
-						t.Errorf("visit %d: to %s, %v", i+1, state.ServerName, state.Resumption)
+					case i == 2 && state.ServerName != "other.test":
+						t.Errorf("visit %d: to %s", i+1, state.ServerName)
+					case i == 2 && tt.prudent && state.Resumption == openssl.ResumptionNotOffered:
+					case i == 2 && state.Resumption != openssl.ResumptionContextMismatch:
+						t.Errorf("visit %d: %v", i+1, state.Resumption)
 					}
 				}
 				if !slices.Equal(resumed, tt.resumed) {
