@@ -364,6 +364,9 @@ func (c *Ctx) SetCipherSuites(list string) error { return c.setList(list, ctxPtr
 //
 // It is SSL_CTX_set1_groups_list.
 func (c *Ctx) SetGroups(list string) error {
+	if list == "" { // 3.5 and later would take it for "any"
+		return errors.New("openssl: SSL_CTX_set1_groups_list: no group is named")
+	}
 	return c.setList(list, func(p ctxPtr, list string) error {
 		err := p.setGroups(list)
 		if err == nil {

@@ -595,7 +595,9 @@ static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n, 
 
 	if (made.fail)
 		return made.fail;
-	if (osl_from_the_future(osl_session_time(made.session), (int64_t)time(NULL))) {
+	/* From 3.5 on a negative timeout is read as hundreds of years. */
+	if (osl_from_the_future(osl_session_time(made.session), (int64_t)time(NULL)) ||
+	    SSL_SESSION_get_timeout(made.session) < 0 || SSL_SESSION_get_timeout(made.session) > INT32_MAX) {
 		SSL_SESSION_free(made.session);
 		return NULL;
 	}
