@@ -484,15 +484,6 @@ func (s *shelf) Delete(_ context.Context, id []byte) error {
 	return nil
 }
 
-// change edits what is there, under each id.
-func (s *shelf) change(edit func(id, blob []byte) []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, blob := range s.blobs {
-		s.blobs[id] = edit([]byte(id), bytes.Clone(blob))
-	}
-}
-
 func (s *shelf) copy() map[string][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -843,15 +834,6 @@ func (h rawHello) with(kind uint16, body []byte) rawHello {
 	}
 	h.exts = exts
 	return h
-}
-
-func (h rawHello) ext(kind uint16) []byte {
-	for _, e := range h.exts {
-		if e.kind == kind {
-			return e.body
-		}
-	}
-	return nil
 }
 
 // sniList is the body of a server_name extension.

@@ -996,8 +996,7 @@ func a37(a *arena) {
 func a38(a *arena) {
 	host := a.host("a.test", a.sharing())
 	o := a.full(a.visit(host, guest{name: "a.test"}))
-	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
-	der := a.shelf.copy()[id]
+	der := a.shelf.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
 	long := octets(a, make([]byte, 33))
 	bad := map[string][]byte{
 		"a context of 33 bytes":      editSession(a, der, fieldContext, long),
@@ -1236,8 +1235,7 @@ func a50(a *arena) {
 		}
 		return
 	}
-	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
-	der := a.shelf.copy()[id]
+	der := a.shelf.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
 	for what, bad := range map[string][]byte{
 		"the future":   editSession(a, der, fieldTime, integer(a, time.Now().Add(time.Hour).Unix())),
 		"a far future": editSession(a, der, fieldTime, integer(a, 1<<40)),

@@ -667,7 +667,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 	})
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 		// A client that has read no ticket, and a peer that does not end the connection.
-		c, s, _, far := wireConns(t, client, server, 200_000)
+		c, s, _, _ := wireConns(t, client, server, 200_000)
 		mustHandshake(t, c, s)
 		want := time.Duration(0)
 		if c.ConnectionState().Version == tls.VersionTLS13 {
@@ -679,7 +679,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 
 		// The wire's half is closed behind close_notify: to a peer that knows no
 		// close_notify the connection has ended, too, and it may end it.
-		c, s, _, far = wireConns(t, client, server, 200_000)
+		c, s, _, far := wireConns(t, client, server, 200_000)
 		mustHandshake(t, c, s)
 		done := start(func() (int, error) { return 0, c.Close() })
 		if _, err := io.ReadAll(far); err != nil {

@@ -56,8 +56,7 @@ type Ctx struct {
 	resumptions [resumptionKinds]atomic.Int64
 	refused     atomic.Int64
 
-	keyLogMu sync.Mutex // guards keyLog, and is held while it is written to
-	keyLog   io.Writer
+	keyLog io.Writer // guarded by keyLogMu
 }
 
 // sidContext is a session id context as a value: setting one allocates nothing.
@@ -505,16 +504,20 @@ const (
 func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
 	return c.change(func(p ctxPtr) error {
 		p.setKeyLog(w != nil)
-		c.keyLogMu.Lock()
-		defer c.keyLogMu.Unlock()
+		keyLogMu.Lock()
+		defer keyLogMu.Unlock()
 		c.keyLog = w
 		return nil
 	})
 }
 
+// keyLogMu is held while a key log is written to. It is one for all: a server's
+// and a client's Ctx often share the file.
+var keyLogMu sync.Mutex
+
 func (c *Ctx) writeKeyLog(lines []byte) {
-	c.keyLogMu.Lock()
-	defer c.keyLogMu.Unlock()
+	keyLogMu.Lock()
+	defer keyLogMu.Unlock()
 	if c.keyLog != nil {
 		c.keyLog.Write(lines)
 	}

@@ -26,6 +26,13 @@ func asking(t *testing.T, v uint16, f func(context.Context, *openssl.ClientHello
 	return conns(t, client, server)
 }
 
+// nilMap panics as programs do, at run time.
+func nilMap() error {
+	m := map[bool]map[string]int{}
+	m[true]["x"]++
+	return nil
+}
+
 func TestClientHelloFunc(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
@@ -76,9 +83,7 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 		{"a panic", func(*testing.T) (*openssl.Ctx, error) { panic("at the disco") }, 80, nil, "panicked: at the disco"},
 		{"a panic with an error", func(*testing.T) (*openssl.Ctx, error) { panic(own) }, 80, nil, "panicked: no such tenant"},
 		{"a nil map", func(*testing.T) (*openssl.Ctx, error) {
-			var m map[string]int
-			m["x"]++
-			return nil, nil
+			return nil, nilMap()
 		}, 80, nil, "nil map"},
 		{"a client's Ctx", func(t *testing.T) (*openssl.Ctx, error) { return newClient(t), nil }, 80, nil, "SSL_set_SSL_CTX"},
 		{"a closed Ctx", func(t *testing.T) (*openssl.Ctx, error) {

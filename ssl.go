@@ -913,12 +913,13 @@ type ConnectionState struct {
 // stay empty.
 func (cs ConnectionState) TLS() tls.ConnectionState {
 	return tls.ConnectionState{
-		Version:                    cs.Version,
-		HandshakeComplete:          cs.HandshakeComplete,
-		DidResume:                  cs.DidResume,
-		CipherSuite:                cs.CipherSuite,
-		NegotiatedProtocol:         cs.NegotiatedProtocol,
-		NegotiatedProtocolIsMutual: true, // always, says crypto/tls; some ask
+		Version:            cs.Version,
+		HandshakeComplete:  cs.HandshakeComplete,
+		DidResume:          cs.DidResume,
+		CipherSuite:        cs.CipherSuite,
+		NegotiatedProtocol: cs.NegotiatedProtocol,
+		//lint:ignore SA1019 always true, says crypto/tls; code that is older than that asks
+		NegotiatedProtocolIsMutual: true,
 		ServerName:                 cs.ServerName,
 		PeerCertificates:           cs.PeerCertificates,
 	}

@@ -169,10 +169,8 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 
 // A build without cgo says what to do, in one line.
 func TestBuildWithoutCgo(t *testing.T) {
-	tool := filepath.Join(runtime.GOROOT(), "bin", "go")
-	if _, err := os.Stat(tool); err != nil {
-		tool = "go"
-	}
+	tool, err := exec.LookPath("go")
+	must(t, err)
 	cmd := exec.Command(tool, "build", "-o", os.DevNull, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
