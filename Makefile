@@ -2,31 +2,35 @@
 MODULES := $(dir $(wildcard go.mod */go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 
+# Many tests wait, for a clock of C's for one, and most processors would be idle.
+# What runs is what is there now: the benchmark builds its peers as it runs.
+flags = -count=1 -parallel 12
+
 # A test that needs a program, nginx for one, fails without it: peers has seen to that.
 export REQUIRE_PEERS = 1
 
-.PHONY: demo test queuecheck race asan cgocheck lint cover deps peers matrix matrix-here fuzz nettest bench
+.PHONY: demo test queuecheck race asan cgocheck lint cover deps peers matrix matrix-here fuzz mutants fleet nettest bench
 
 # BREAK=1 gives both tenants one session id context: it must fail.
 demo: deps
 	@go run ./cmd/sidctx demo $(if $(BREAK),-break)
 
 test: peers
-	$(call each,go test ./...)
-	$(call each,go test -tags queuecheck ./...)
+	$(call each,go test $(flags) ./...)
+	@$(MAKE) --no-print-directory queuecheck
 
 # Every act aborts if it leaves residue in OpenSSL's error queue.
 queuecheck: peers
-	$(call each,go test -tags queuecheck ./...)
+	go test $(flags) -tags queuecheck .
 
 race: peers
-	$(call each,go test -race ./...)
+	$(call each,go test $(flags) -race ./...)
 
 asan: peers
-	$(call each,go test -asan ./...)
+	go test $(flags) -asan ./...
 
 cgocheck: peers
-	$(call each,GOEXPERIMENT=cgocheck2 go test ./...)
+	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
 
 lint: deps
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not gofmt's: $$unformatted" >&2; exit 1; }
@@ -56,9 +60,17 @@ matrix-here:
 fuzz: deps
 	@for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' *_test.go | cut -c6-); do go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) . || exit 1; done
 
+# The library with one fault at a time: each must turn one of its attack rows red.
+mutants: deps
+	go run ./internal/mutants
+
+# Several servers, one Redis, and a client that keeps coming back.
+fleet: peers
+	@cd examples && go run ./fleet
+
 # net.Conn to the letter, a hundred times in a row.
 nettest: deps
-	go test -race -run TestNettest -count=100 -timeout 60m .
+	go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m .
 
 # Side by side with plain C, crypto/tls and an older binding: about 6 minutes on a quiet machine.
 bench: deps

@@ -97,10 +97,10 @@ func TestRevokeReachesWaitingConnections(t *testing.T) {
 		near, far := a.wire(a)
 		s, err := openssl.Server(far, host)
 		must(a, err)
-		defer s.Close()
 		c, err := openssl.Client(near, a.client(cast.cliA, true))
 		must(a, err)
 		defer c.Close()
+		defer s.Close() // first, or a client that has read no ticket waits for it
 		must(a, s.SetDeadline(time.Now().Add(10*time.Second)))
 		must(a, c.SetServerName("a.test"))
 		sess, err := openssl.ParseSession(session)

@@ -79,7 +79,7 @@ here() {
 	out=$(mktemp)
 	began=$(date +%s)
 	result=PASS
-	go test -v -count=1 -timeout 30m -tags "$tags" ./... >"$out" 2>&1 || result=FAIL
+	go test -v -count=1 -parallel 12 -timeout 30m -tags "$tags" ./... >"$out" 2>&1 || result=FAIL
 	cat "$out"
 	if [ -d cmd/sidctx ]; then
 		go run ./cmd/sidctx matrix 2>&1 || result=FAIL
