@@ -661,7 +661,8 @@ func (s *SSL) sayGoodbye() error {
 // resumable. A TLS 1.3 client that has read no session ticket yet goes on
 // reading what the server has sent, up to 64 KiB, until the wire ends: closing
 // a socket with unread bytes would destroy what was sent. All that takes 5
-// seconds at most; then the wire is cut. Close is harmless twice.
+// seconds at most; then the wire is cut. Close is harmless twice. It is not for the
+// ClientHello function, which its handshake waits for: return an error there.
 //
 // It is SSL_shutdown and SSL_free.
 func (c *Conn) Close() error {

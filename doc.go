@@ -24,7 +24,19 @@
 // A server learns from the ClientHello which virtual host is meant, and the
 // function of [Ctx.SetClientHelloFunc] chooses there. It is the only point in
 // time: when OpenSSL calls its servername callback, it may have decided about
-// resumption already, within the wrong context. So there is none here.
+// resumption already, within the wrong context. So there is none here. [Hosts]
+// is a function for it that is ready and strict.
+//
+// [Ctx.DeriveSessionIDContext] makes a context of everything that a session must
+// not cross. [Ctx.Revoke] ends the sessions of such a context.
+//
+// # What is remembered
+//
+// A server keeps its sessions in libssl's cache or gives them to the client in
+// tickets, whose keys it makes and turns by itself. Servers that share sessions
+// are given a [SessionStore] or keys of one secret, [Ctx.SetFleetTicketKeys]. A
+// client may keep sessions in a [ClientSessionCache].
+// [ConnectionState].Resumption says what became of one.
 //
 // # Safe defaults
 //
@@ -35,6 +47,9 @@
 //   - A server that asks for client certificates and may resume sessions, but was
 //     given no session id context, is refused before its first connection. An empty
 //     one must be said: SetSessionIDContext(nil).
+//   - Where client certificates are asked for, a resumed session is held against
+//     what OpenSSL does not look at again: [Ctx.SetResumptionChecks],
+//     [Ctx.SetMaxAuthAge].
 //   - A [Ctx] is frozen from its first connection on; a later setter is [ErrCtxInUse].
 //     A setter that fails leaves the old value in force.
 //   - A private key that is encrypted is refused rather than asked for on the terminal.
@@ -52,8 +67,9 @@
 //
 // All methods of a Ctx, a Conn and a Session may be called from any goroutine; a
 // Conn's Read and Write may run at once. An SSL is for one goroutine at a time. No
-// goroutine is started, and none is tied to a thread. C never waits, never calls
-// Go and never sees the network: a blocked connection costs a goroutine, no thread.
+// goroutine is started for a connection (a [SessionStore] is called on some), and
+// none is tied to a thread. C never waits, never calls Go and never sees the
+// network: a blocked connection costs a goroutine, no thread.
 //
 // # Errors
 //

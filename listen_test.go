@@ -133,7 +133,7 @@ func TestDial(t *testing.T) {
 		if conn != nil {
 			t.Error("a connection beside the error")
 		}
-		sentence(t, err, "hostname mismatch")
+		sentence(t, err, "ostname mismatch")
 	})
 	t.Run("a session", func(t *testing.T) {
 		d := &openssl.Dialer{Ctx: client}

@@ -889,7 +889,11 @@ type ConnectionState struct {
 	CipherSuite        uint16
 	CipherName         string // OpenSSL's name of it
 	NegotiatedProtocol string // by ALPN
-	ServerName         string // that the client asked for. SSL_get_servername
+
+	// ServerName is the one that the client asked for; after a resumption in TLS
+	// 1.2 that of the first handshake, as OpenSSL has it. Decide by
+	// ClientHello.ServerName. SSL_get_servername
+	ServerName string
 
 	// PeerCertificates is what the peer has shown, the leaf first, in both
 	// roles. After a resumption it is what the first handshake saw: a ticket
