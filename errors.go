@@ -12,7 +12,8 @@ import (
 
 // Error is a refusal by libssl or libcrypto, with the whole error queue that
 // the failing call left. It unwraps to the [tls.AlertError] that the peer sent,
-// or to the [VerifyError] that its certificate earned, if one of them is why.
+// or to the [VerifyError] that its certificate earned, if one of them is why. The
+// same refusal may be the same Error again: read it, do not change it.
 type Error struct {
 	Op    string       // the libssl function, "SSL_CTX_set_session_id_context"
 	Code  int          // SSL_get_error's answer, 0 for calls that have none

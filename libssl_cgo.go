@@ -38,62 +38,60 @@ func takeError(op string, f *C.osl_fail) error {
 	if f == nil {
 		return nil
 	}
-	defer giveBack(f)
-	// Most failures are one entry: then one allocation holds it all.
-	made := &struct {
-		Error
-		one [1]ErrorEntry
-	}{Error: Error{Op: op, Code: int(f.code), verify: int(f.verify)}}
-	if f.n == 0 {
-		return &made.Error
-	}
-	stack := made.one[:]
-	if f.n > 1 {
-		stack = make([]ErrorEntry, f.n)
-	}
 	text := unsafe.Slice((*byte)(unsafe.Pointer(f.text)), int(f.len))
-	for i := range stack {
-		stack[i], text = takeEntry(uint64(f.codes[i]), int(f.lines[i]), text)
+	var err *Error
+	if f.n == 1 && f.verify == 0 {
+		err = takeKnown(op, f, text)
+	} else {
+		err = newError(op, f, text)
 	}
-	made.Stack = stack
-	return &made.Error
-}
-
-// giveBack keeps one failure for the next time.
-func giveBack(f *C.osl_fail) {
 	if f.home == nil || !atomic.CompareAndSwapPointer((*unsafe.Pointer)(unsafe.Pointer(f.home)), nil, unsafe.Pointer(f)) {
 		C.osl_fail_free(f)
 	}
+	return err
 }
 
-// knownEntries remembers entries by their code: the same failure again makes no
-// strings. Any entry may be forgotten at any time.
-var knownEntries [256]atomic.Pointer[ErrorEntry]
-
-// takeEntry reads one entry, whose strings stand at the beginning of text.
-func takeEntry(code uint64, line int, text []byte) (entry ErrorEntry, rest []byte) {
-	function, text, _ := bytes.Cut(text, nul)
-	file, text, _ := bytes.Cut(text, nul)
-	data, rest, _ := bytes.Cut(text, nul)
-	slot := &knownEntries[code%uint64(len(knownEntries))]
-	known := slot.Load()
-	if known == nil || known.Code != code || known.Line != line ||
-		known.Function != string(function) || known.File != string(file) {
-		known = &ErrorEntry{
-			Code:     code,
+// newError copies a failure.
+func newError(op string, f *C.osl_fail, text []byte) *Error {
+	e := &Error{Op: op, Code: int(f.code), verify: int(f.verify)}
+	for i := range int(f.n) {
+		function, rest, _ := bytes.Cut(text, nul)
+		file, rest, _ := bytes.Cut(rest, nul)
+		data, rest, _ := bytes.Cut(rest, nul)
+		text = rest
+		code := f.codes[i]
+		e.Stack = append(e.Stack, ErrorEntry{
+			Code:     uint64(code),
 			Library:  C.GoString(C.osl_code_library(C.ulong(code))),
 			Function: string(function),
 			Reason:   C.GoString(C.osl_code_text(C.ulong(code))),
 			File:     string(file),
-			Line:     line,
-		}
+			Line:     int(f.lines[i]),
+			Data:     string(data),
+		})
+	}
+	return e
+}
+
+// knownErrors remembers refusals of one entry: the same one again is the same
+// Error, and costs no memory. Any of them may be forgotten at any time.
+var knownErrors [256]atomic.Pointer[knownError]
+
+type knownError struct {
+	*Error
+	text string // function, file and data as C has written them
+}
+
+func takeKnown(op string, f *C.osl_fail, text []byte) *Error {
+	code := uint64(f.codes[0])
+	slot := &knownErrors[(code^uint64(len(op)))%uint64(len(knownErrors))]
+	known := slot.Load()
+	if known == nil || known.text != string(text) || known.Op != op || known.Code != int(f.code) ||
+		known.Stack[0].Code != code || known.Stack[0].Line != int(f.lines[0]) {
+		known = &knownError{newError(op, f, text), string(text)}
 		slot.Store(known)
 	}
-	entry = *known
-	if len(data) > 0 {
-		entry.Data = string(data)
-	}
-	return entry, rest
+	return known.Error
 }
 
 var nul = []byte{0}
