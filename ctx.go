@@ -111,16 +111,25 @@ func (c *Ctx) Close() error {
 	return nil
 }
 
-// use runs one act on the SSL_CTX.
-func (c *Ctx) use(act func(p ctxPtr) error) error {
+// lock is the door of every method; the caller unlocks c.h.mu after a nil error.
+func (c *Ctx) lock() error {
 	if c == nil {
 		return errNilCtx
 	}
 	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
 	if c.h.closed() {
+		c.h.mu.Unlock()
 		return errCtxClosed
 	}
+	return nil
+}
+
+// use runs one act on the SSL_CTX.
+func (c *Ctx) use(act func(p ctxPtr) error) error {
+	if err := c.lock(); err != nil {
+		return err
+	}
+	defer c.h.mu.Unlock()
 	return act(c.h.p)
 }
 
@@ -144,14 +153,19 @@ func (c *Ctx) change(act func(p ctxPtr) error) error {
 //
 // It is SSL_CTX_set_session_id_context.
 func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
-	return c.change(func(p ctxPtr) error {
-		if err := p.setSessionIDContext(sidCtx); err != nil {
-			return err
-		}
-		c.sidCtx, c.sidCtxSet, c.derived = newSIDContext(sidCtx), true, nil
-		c.present = c.sidCtx
-		return nil
-	})
+	if err := c.lock(); err != nil {
+		return err
+	}
+	defer c.h.mu.Unlock()
+	if c.frozen {
+		return ErrCtxInUse
+	}
+	if err := c.h.p.setSessionIDContext(sidCtx); err != nil {
+		return err
+	}
+	c.sidCtx, c.sidCtxSet, c.derived = newSIDContext(sidCtx), true, nil
+	c.present = c.sidCtx
+	return nil
 }
 
 // SessionIDContext is a copy of the context that new connections get: what was
