@@ -84,6 +84,7 @@ typedef struct {
 	int asking;   /* suspended: hello holds a copy */
 	int answered; /* go on, until a HelloRetryRequest brings another one */
 	int decided;  /* a ClientHello has gone through: contexts are too late */
+	int64_t decided_at; /* seconds; what is checked afterwards is held against that moment */
 	int refuse;   /* the alert to refuse with, -1 for none */
 	unsigned char *hello;
 	size_t hello_n;
@@ -308,6 +309,7 @@ static int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 	t->resumption = t->offer.psk || t->offer.sid_n ? OSL_OTHER : OSL_NOT_OFFERED; /* until somebody knows better */
 	t->answered = 0; /* the answer to a HelloRetryRequest is asked about again */
 	t->decided = 1;
+	t->decided_at = (int64_t)time(NULL);
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
 
@@ -506,7 +508,7 @@ static int64_t osl_not_after(X509 *x, int64_t now) {
 
 	if (!ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(x)))
 		return now;
-	return now + (int64_t)days * 86400 + seconds;
+	return (int64_t)time(NULL) + (int64_t)days * 86400 + seconds; /* counted from this moment */
 }
 
 /* osl_session_ends is when the recipe in force stops believing a session that
@@ -532,7 +534,7 @@ static int osl_requires_peer(SSL *ssl) {
 static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
 	X509 *peer = SSL_SESSION_get0_peer(s);
-	int64_t now = (int64_t)time(NULL);
+	int64_t now = t->decided_at; /* a session that ends while the handshake runs was good */
 	osl_memo m;
 
 	if (r->checks && !peer && osl_requires_peer(t->ssl))
