@@ -485,7 +485,7 @@ func (s *SSL) refuse(err error) {
 // never waits for a peer, only for a processor. Without a bound each of those
 // that the system has taken its processor from keeps a thread, and a storm of
 // connections makes hundreds.
-var inHandshake = make(chan struct{}, max(16, 2*runtime.GOMAXPROCS(0)))
+var inHandshake = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
 
 func (s *SSL) handshake() (Want, error) {
 	switch {
