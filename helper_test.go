@@ -509,6 +509,12 @@ func overTCP(t testing.TB, x call) (e ends) {
 	if x.atServer != nil {
 		x.atServer(t, s)
 	}
+	return converse(t, c, s)
+}
+
+// converse is a conversation that the client begins and ends, as each end sees it.
+func converse(t testing.TB, c, s *openssl.Conn) (e ends) {
+	t.Helper()
 	e.clientErr, e.serverErr = both(func() error {
 		err := roundTrip(c, []byte("hello"))
 		e.client = c.ConnectionState()

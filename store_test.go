@@ -136,22 +136,7 @@ func clientOf(t testing.TB, version uint16) *openssl.Ctx {
 func overWire(t testing.TB, x call) (e ends) {
 	t.Helper()
 	c, s := storeConns(t, x)
-	e.clientErr, e.serverErr = both(func() error {
-		err := roundTrip(c, []byte("hello"))
-		e.client = c.ConnectionState()
-		if err == nil {
-			e.session = keep(t, c)
-		}
-		return errors.Join(err, c.Close())
-	}, func() error {
-		err := s.Handshake()
-		e.server = s.ConnectionState()
-		if err == nil {
-			err = echo(s)
-		}
-		return errors.Join(err, s.Close())
-	})
-	return e
+	return converse(t, c, s)
 }
 
 func storeConns(t testing.TB, x call) (c, s *openssl.Conn) {
