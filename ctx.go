@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -49,14 +48,15 @@ type Ctx struct {
 	maxAuthAgeSet    bool
 	hello            func(ctx context.Context, hello *ClientHello) (*Ctx, error)
 
-	store       *storeClient
-	sessions    ClientSessionCache
-	fingerprint fingerprint // of what a client's sessions must not cross
+	store           *storeClient
+	modeBeforeStore SessionCacheMode
+	sessions        ClientSessionCache
+	fingerprint     fingerprint // of what a client's sessions must not cross
 
 	resumptions [resumptionKinds]atomic.Int64
 	refused     atomic.Int64
 
-	keyLog io.Writer // guarded by keyLogMu
+	keyLog io.Writer // guarded by keyLogs.mu
 }
 
 // sidContext is a session id context as a value: setting one allocates nothing.
@@ -509,33 +509,6 @@ const (
 	confUnknown = -2
 	confNoValue = -3
 )
-
-// SetKeyLogWriter has the secrets of every connection written to w, in the
-// format that Wireshark reads, line by line and never two at once. It makes
-// TLS worthless against whoever reads w: for debugging only. nil ends it.
-//
-// It is SSL_CTX_set_keylog_callback.
-func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
-	return c.change(func(p ctxPtr) error {
-		p.setKeyLog(w != nil)
-		keyLogMu.Lock()
-		defer keyLogMu.Unlock()
-		c.keyLog = w
-		return nil
-	})
-}
-
-// keyLogMu is held while a key log is written to. It is one for all: a server's
-// and a client's Ctx often share the file.
-var keyLogMu sync.Mutex
-
-func (c *Ctx) writeKeyLog(lines []byte) {
-	keyLogMu.Lock()
-	defer keyLogMu.Unlock()
-	if c.keyLog != nil {
-		c.keyLog.Write(lines)
-	}
-}
 
 // SetClientHelloFunc has f choose, for each connection that a server accepts,
 // the Ctx and the session id context, while the ClientHello is suspended: the

@@ -63,6 +63,8 @@ typedef struct {
 } osl_ctx_made;
 
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
+static int osl_verify_cb(X509_STORE_CTX *x, void *arg);
+
 static osl_ctx_made osl_ctx_new(int server) {
 	osl_ctx_made made = {NULL, NULL};
 	osl_recipe *r = NULL;
@@ -84,6 +86,7 @@ static osl_ctx_made osl_ctx_new(int server) {
 		SSL_CTX_free(c);
 		return made;
 	}
+	SSL_CTX_set_cert_verify_callback(c, osl_verify_cb, NULL);
 	SSL_CTX_set_default_passwd_cb(c, osl_no_password);
 	SSL_CTX_set_default_passwd_cb_userdata(c, &r->asked);
 
@@ -302,6 +305,22 @@ static int osl_defer_cb(int ok, X509_STORE_CTX *x) {
 	return 1;
 }
 
+/* osl_verify_cb verifies as libssl does, and leaves no reason behind when it
+ * accepts: a server's handshake that has to wait for more input then would fail
+ * for it. SSL_CTX_set_cert_verify_callback, X509_verify_cert. */
+static int osl_verify_cb(X509_STORE_CTX *x, void *arg) {
+	int ok;
+
+	(void)arg;
+	ERR_set_mark();
+	ok = X509_verify_cert(x) > 0;
+	if (ok)
+		ERR_pop_to_mark();
+	else
+		ERR_clear_last_mark();
+	return ok;
+}
+
 static void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
 	osl_enter();
 	((osl_recipe *)SSL_CTX_get_app_data(c))->deferred = defer;
@@ -357,14 +376,18 @@ static osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p
 	unsigned char *copy = NULL;
 
 	osl_enter();
-	if (!server) /* the one libssl setter that answers 0 for success */
-		return osl_result(n <= UINT_MAX && SSL_CTX_set_alpn_protos(c, p, (unsigned int)n) == 0);
 	if (n > UINT_MAX || (n && !(copy = OPENSSL_memdup(p, n))))
 		return osl_take(0);
+	/* The one libssl setter that answers 0 for success. */
+	if (!server && SSL_CTX_set_alpn_protos(c, p, (unsigned int)n) != 0) {
+		OPENSSL_free(copy);
+		return osl_take(0);
+	}
 	OPENSSL_free(r->alpn);
 	r->alpn = copy;
 	r->alpn_n = n;
-	SSL_CTX_set_alpn_select_cb(c, n ? osl_alpn_cb : NULL, NULL);
+	if (server)
+		SSL_CTX_set_alpn_select_cb(c, n ? osl_alpn_cb : NULL, NULL);
 	osl_leave();
 	return NULL;
 }
