@@ -118,6 +118,7 @@ typedef struct {
 	/* An external store's side. */
 	SSL_SESSION *answers[OSL_MAX_IDS]; /* what it has found, kept for the whole handshake */
 	size_t answers_n;
+	const SSL_SESSION *found; /* the one of them that libssl was given */
 	unsigned char *made; /* new sessions since they were last collected, see osl_new_session_cb */
 	size_t made_n;
 
@@ -541,6 +542,14 @@ static int osl_memo_read(SSL_SESSION *s, osl_memo *m) {
 	return memcmp(m->tag, osl_memo_tag, sizeof m->tag) == 0;
 }
 
+/* osl_session_authenticated is when the peer was first authenticated, or without a
+ * memo, of a session that was made where nothing bounds its life, when it was made. */
+static int64_t osl_session_authenticated(SSL_SESSION *s) {
+	osl_memo m;
+
+	return osl_memo_read(s, &m) ? m.authenticated : osl_session_time(s);
+}
+
 /* osl_add is a + b within what 64 bits hold: times come out of DER, too. */
 static int64_t osl_add(int64_t a, int64_t b) {
 	int64_t sum;
@@ -602,7 +611,7 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
 	X509 *peer = SSL_SESSION_get0_peer(s);
 	int64_t now = t->decided_at; /* a session that ends while the handshake runs was good */
-	osl_memo m;
+	int64_t authenticated = osl_session_authenticated(s);
 
 	if (r->checks && !peer && osl_requires_peer(t->ssl))
 		return OSL_NO_CERTIFICATE;
@@ -610,9 +619,7 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 		return OSL_CERTIFICATE_EXPIRED;
 	if (r->checks && peer && !r->deferred && SSL_get_verify_result(t->ssl) != X509_V_OK)
 		return OSL_NOT_VERIFIED;
-	if (!osl_memo_read(s, &m)) /* it was made where nothing bounds its life */
-		m.authenticated = osl_session_time(s);
-	if (r->max_age && (osl_from_the_future(m.authenticated, now) || osl_sub(now, m.authenticated) >= r->max_age))
+	if (r->max_age && (osl_from_the_future(authenticated, now) || osl_sub(now, authenticated) >= r->max_age))
 		return OSL_TOO_OLD;
 	return OSL_FINE;
 }
@@ -985,6 +992,9 @@ static void osl_ssl_spoil(osl_ssl *t) {
 	if (s && SSL_is_server(t->ssl) && SSL_session_reused(t->ssl) && SSL_version(t->ssl) >= TLS1_3_VERSION) {
 		SSL_SESSION *offered = SSL_SESSION_dup(s);
 		size_t i;
+
+		if (offered)
+			osl_session_private(offered);
 
 		for (i = 0; offered && i < t->offer.ids_n; i++)
 			if (SSL_SESSION_set1_id(offered, t->offer.ids[i], sizeof t->offer.ids[i]))

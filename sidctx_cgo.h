@@ -152,6 +152,8 @@ static osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned ch
 
 	osl_enter();
 	made.session = SSL_SESSION_dup(s);
+	if (made.session)
+		osl_session_private(made.session);
 	if (!made.session || SSL_SESSION_set1_id_context(made.session, sid, osl_sidctx_len(n)) != 1) {
 		made.fail = osl_take(0);
 		SSL_SESSION_free(made.session);
@@ -462,8 +464,10 @@ static int osl_ticket_sealing(SSL *ssl, void *arg) {
 	 * and many connections resume it at once. It was capped when it was made. */
 	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_session_reused(ssl) && s != t->decrypted)
 		return 1;
-	if (!SSL_session_reused(ssl) || !osl_memo_read(s, &m))
-		m.authenticated = SSL_session_reused(ssl) ? osl_session_time(s) : now;
+	if (!SSL_session_reused(ssl))
+		m.authenticated = now;
+	else if (!osl_memo_read(s, &m)) /* in TLS 1.3 libssl has set the clock of this copy to now */
+		m.authenticated = SSL_version(ssl) < TLS1_3_VERSION ? osl_session_time(s) : t->found ? osl_session_time(t->found) : 0;
 	memcpy(m.tag, osl_memo_tag, sizeof m.tag);
 	m.ends = osl_session_ends(r, s, m.authenticated, now);
 	if (SSL_version(ssl) >= TLS1_3_VERSION && SSL_get_options(ssl) & SSL_OP_NO_TICKET)
@@ -527,19 +531,33 @@ static void osl_ctx_set_checks(SSL_CTX *c, int checks, int64_t max_age) {
 
 /* osl_get_session_cb answers from memory, and again after a HelloRetryRequest:
  * the store was asked while the ClientHello was suspended. Only the session
- * with exactly that id will do. */
+ * with exactly that id will do. One of the right context that is too old for the
+ * recipe in force costs a full handshake. */
 static SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int *copy) {
+	const osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
 	osl_ssl *t = SSL_get_app_data(ssl);
+	int64_t now = (int64_t)time(NULL);
+	const unsigned char *p;
+	SSL_SESSION *s = NULL;
 	unsigned int n;
 	size_t i;
 
 	*copy = 0;
-	for (i = 0; i < t->answers_n; i++) {
-		const unsigned char *p = SSL_SESSION_get_id(t->answers[i], &n);
-		if (id_n == (int)n && memcmp(p, id, n) == 0 && SSL_SESSION_up_ref(t->answers[i]))
-			return t->answers[i];
+	for (i = 0; i < t->answers_n && !s; i++) {
+		p = SSL_SESSION_get_id(t->answers[i], &n);
+		if (id_n == (int)n && memcmp(p, id, n) == 0)
+			s = t->answers[i];
 	}
-	return NULL;
+	if (!s)
+		return NULL;
+	p = SSL_SESSION_get0_id_context(s, &n);
+	if (osl_recipe_caps(r) && n == t->sidctx_n && memcmp(p, t->sidctx, n) == 0 &&
+	    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {
+		t->resumption = OSL_EXPIRED;
+		return NULL;
+	}
+	t->found = s;
+	return SSL_SESSION_up_ref(s) ? s : NULL;
 }
 
 static void osl_put_be(unsigned char **p, uint64_t v, int size) {
