@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -967,6 +968,11 @@ func carryByteByByte(t *testing.T, from, to *openssl.SSL, step func()) {
 func TestHandshakeByteByByte(t *testing.T) {
 	stranger := newAuthority(t, "unknown CA", nil)
 	strangerCert, strangerKey := stranger.leaf(t, "stranger.test", ecKey(t), nil)
+	// The signature is by the CA that the server knows, and one bit of it is wrong.
+	leaf, leafKey := certs(t).leaf(t, "client.test", ecKey(t), nil)
+	block, _ := pem.Decode(leaf)
+	block.Bytes[len(block.Bytes)-1] ^= 1
+	damaged := pem.EncodeToMemory(block)
 	accept := func(openssl.ConnectionState) error { return nil }
 	kinds := []struct {
 		name  string
@@ -982,6 +988,12 @@ func TestHandshakeByteByByte(t *testing.T) {
 		}},
 		{"deferred, unknown client certificate", func(t *testing.T, client, server *openssl.Ctx) {
 			must(t, client.UseCertificate(strangerCert, strangerKey))
+			must(t, server.SetVerify(openssl.VerifyDefer))
+			must(t, server.SetVerifyConnection(accept))
+		}},
+		{"deferred, client certificate with a damaged signature", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, client.UseCertificate(damaged, leafKey))
+			must(t, server.SetClientCAs(certs(t).pem))
 			must(t, server.SetVerify(openssl.VerifyDefer))
 			must(t, server.SetVerifyConnection(accept))
 		}},
