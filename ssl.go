@@ -601,7 +601,9 @@ func (s *SSL) mayCall() error {
 }
 
 // Read decrypts into p what was fed, from as many records as are at hand. It
-// does the handshake first. n counts also when w is not WantNothing. After the
+// does the handshake first. n counts also when w is not WantNothing. It may make
+// something for the peer, the answer to a KeyUpdate for one: drain it before you
+// feed more, or a peer that never reads makes s hold it without a bound. After the
 // peer's close_notify it returns [io.EOF], after the end of the wire without
 // one [io.ErrUnexpectedEOF].
 //
