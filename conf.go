@@ -46,7 +46,9 @@ func (c *Ctx) Conf(cmd, value string) error {
 		if err != nil {
 			return refused(err)
 		}
-		tried := p.tryConf(c.server, cmd, value, c.extended)
+		trusts, store := isConf(cmd, verifyCACommands), isConf(cmd, verifyStoreCommands)
+		another := store && c.confTrust && c.confStore
+		tried := p.tryConf(c.server, cmd, value, another, c.extended)
 		switch {
 		case tried.answer == confUnknown:
 			return explain(fmt.Sprintf("SSL_CONF_cmd: %q is unknown, or not for this role", cmd), tried.err)
@@ -54,16 +56,18 @@ func (c *Ctx) Conf(cmd, value string) error {
 			return explain(fmt.Sprintf("SSL_CONF_cmd: %q needs a value", cmd), tried.err)
 		case tried.encrypted:
 			return explain(fmt.Sprintf("SSL_CONF_cmd: %q does not take %q: it is encrypted, give it decrypted", cmd, value), tried.err)
+		case !tried.loads:
+			return explain(fmt.Sprintf("SSL_CONF_cmd: %q does not take %q: libssl looks into one store only, "+
+				"and what this one holds cannot be loaded now", cmd, value), tried.err)
 		case tried.err != nil:
 			return refused(tried.err)
 		case tried.verify != p.facts().verify && c.verifyFault(tried.verify) != "":
 			return refused(errors.New(c.verifyFault(tried.verify)))
 		}
 		called := fmt.Sprintf("Conf(%q)", cmd)
-		trusts := isConf(cmd, verifyCACommands)
 		var did changed
 		if trusts {
-			did = p.confTrust(c.server, cmd, value, !c.confTrust, c.crls)
+			did = p.confTrust(c.server, cmd, value, !c.confTrust, another, c.crls)
 		} else {
 			did = p.conf(c.server, cmd, value)
 		}
@@ -74,7 +78,7 @@ func (c *Ctx) Conf(cmd, value string) error {
 			if !c.confTrust {
 				c.locations = nil
 			}
-			c.trustSet, c.confTrust = true, true
+			c.trustSet, c.confTrust, c.confStore = true, true, c.confStore || store
 		}
 		if isConf(cmd, listenOnlyCommands) {
 			c.listenOnly = append(c.listenOnly, called)
@@ -94,11 +98,14 @@ const (
 	confNoValue = -3
 )
 
-// verifyCACommands say whom to trust.
-var verifyCACommands = []string{
-	"VerifyCAFile", "VerifyCAPath", "VerifyCAStore",
-	"-verifyCAfile", "-verifyCApath", "-verifyCAstore",
-}
+// verifyCACommands say whom to trust, verifyStoreCommands by the name of a store.
+var (
+	verifyCACommands = []string{
+		"VerifyCAFile", "VerifyCAPath", "VerifyCAStore",
+		"-verifyCAfile", "-verifyCApath", "-verifyCAstore",
+	}
+	verifyStoreCommands = []string{"VerifyCAStore", "-verifyCAstore"}
+)
 
 // listenOnlyCommands set what a switch to another Ctx leaves behind: SSL_new
 // copies it, SSL_set_SSL_CTX does not.

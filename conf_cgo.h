@@ -22,28 +22,12 @@ typedef struct {
 	osl_fail *fail;
 } osl_changed;
 
-/* osl_use_store has certificates verified against one store, which it takes over.
- * The one that commands of openssl.cnf load CAs into would prevail over it.
+/* osl_use_store has certificates verified against a store, which it takes over,
+ * and against no other: the one that SSL_CONF_cmd loads CAs into would prevail.
  * SSL_CTX_set_cert_store, SSL_CTX_set0_verify_cert_store. */
 static void osl_use_store(SSL_CTX *c, X509_STORE *store) {
 	SSL_CTX_set0_verify_cert_store(c, NULL);
 	SSL_CTX_set_cert_store(c, store);
-}
-
-/* osl_one_store has the CAs that openssl.cnf has named in the one store; found is
- * whether it has named any. SSL_CTX_get0_verify_cert_store. */
-static int osl_one_store(SSL_CTX *c, int *found) {
-	X509_STORE *store = NULL;
-
-#ifdef SSL_CTX_get0_verify_cert_store /* not in the first releases of 1.1.1 */
-	if (SSL_CTX_get0_verify_cert_store(c, &store) == 1 && store) {
-		if (!X509_STORE_up_ref(store))
-			return 0;
-		osl_use_store(c, store);
-	}
-#endif
-	*found = store != NULL;
-	return 1;
 }
 
 /* osl_trial_ctx is an SSL_CTX like c on which a command or a list can be tried:
@@ -110,6 +94,19 @@ static int osl_conf_run(int server, SSL_CTX *c, SSL *ssl, const char *cmd, const
 	return answer;
 }
 
+/* osl_load_store loads what the name of a store stands for, now: of several stores
+ * libcrypto later looks into the first one that can be read. X509_LOOKUP_load_store. */
+static int osl_load_store(X509_STORE *store, const char *uri) {
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_store());
+
+	return lookup && X509_LOOKUP_load_store(lookup, uri) > 0;
+#else
+	(void)store, (void)uri;
+	return 0; /* there are none before 3.0 */
+#endif
+}
+
 /* osl_conf_type is what the value of a command names, SSL_CONF_TYPE_...; 0 for an
  * unknown command. SSL_CONF_cmd_value_type. */
 typedef struct {
@@ -134,6 +131,7 @@ static osl_conf_named osl_conf_type(int server, const char *cmd) {
 
 typedef struct {
 	int answer; /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
+	int loads;  /* and what another store stands for can be loaded now */
 	int asked;  /* it wanted a password */
 	int mode;   /* the verify mode that the SSL_CTX would have */
 	osl_fail *fail;
@@ -141,13 +139,13 @@ typedef struct {
 
 /* osl_ctx_conf_try runs a command where it changes nothing: on an SSL, for what
  * depends on c's certificates, and on a fresh SSL_CTX, for what an SSL leaves out.
- * ext is the extensions that ServerInfoFile has registered on c. libssl itself
- * applies the first half of some commands before it refuses the second.
- * SSL_CONF_cmd. */
-static osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value,
+ * another is whether the command names another store, ext the extensions that
+ * ServerInfoFile has registered on c. libssl itself applies the first half of some
+ * commands before it refuses the second. SSL_CONF_cmd. */
+static osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
                                        const uint16_t *ext, size_t ext_n) {
 	osl_recipe *recipe = SSL_CTX_get_app_data(c);
-	osl_conf_tried r = {0, 0, 0, NULL};
+	osl_conf_tried r = {0, 1, 0, 0, NULL};
 	X509_STORE *verify = NULL;
 	SSL_CTX *fresh = NULL;
 	SSL *ssl = NULL;
@@ -164,9 +162,11 @@ static osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, 
 			r.mode = SSL_get_verify_mode(ssl);
 			r.answer = osl_conf_run(server, fresh, NULL, cmd, value);
 		}
+		if (r.answer > 0 && another)
+			r.loads = osl_load_store(verify, value);
 	}
 	r.asked = recipe->asked;
-	if (r.answer <= 0)
+	if (r.answer <= 0 || !r.loads)
 		r.fail = osl_take(0);
 	SSL_free(ssl);
 	SSL_CTX_free(fresh);
@@ -197,7 +197,7 @@ static osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const c
  * passed. libssl would put them into a store of their own, which prevails over
  * that of SSL_CTX_set_cert_store; here there is that one store. With replace they
  * alone are trusted, and revocation lists that were set stay. SSL_CONF_cmd. */
-static osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace,
+static osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace, int another,
                                       const unsigned char *crls, size_t crls_n) {
 	X509_STORE *store = replace ? X509_STORE_new() : SSL_CTX_get_cert_store(c);
 	osl_changed r = {0, 0, NULL};
@@ -206,7 +206,7 @@ static osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, c
 
 	osl_enter();
 	ok = store && (ssl = osl_trial_ssl(c, store)) != NULL;
-	if (ok && osl_conf_run(server, NULL, ssl, cmd, value) <= 0) {
+	if (ok && (osl_conf_run(server, NULL, ssl, cmd, value) <= 0 || (another && !osl_load_store(store, value)))) {
 		ok = 0;
 		r.half = !replace;
 	}

@@ -30,7 +30,8 @@ type Ctx struct {
 	sidCtx    sidContext
 	sidCtxSet bool // somebody said a context, be it the empty one
 	trustSet  bool // somebody said whom to trust
-	confTrust bool // a command of Conf or of openssl.cnf did: the next one adds to it
+	confTrust bool // a command of Conf did: the next one adds to it
+	confStore bool // and one of them named a store
 	crls      []byte
 	locations []string // of trust that libssl looks up when it verifies
 	confs     []string // commands and values, and what the files hold that they name
@@ -84,19 +85,18 @@ func NewServerCtx() (*Ctx, error) { return newCtx(true) }
 
 // NewClientCtx makes a Ctx for clients. It verifies the server's chain and name
 // against the system's roots, unless [Ctx.SetVerifyCAs], [Ctx.SetClientCAs],
-// [Ctx.LoadVerifyLocations], [Ctx.SetVerify], [Ctx.Conf] or openssl.cnf say
-// otherwise. TLS 1.2 is its
+// [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf] say otherwise. TLS 1.2 is its
 // lowest version, or what openssl.cnf sets if that is higher.
 //
 // It is SSL_CTX_new with TLS_client_method.
 func NewClientCtx() (*Ctx, error) { return newCtx(false) }
 
 func newCtx(server bool) (*Ctx, error) {
-	p, trusts, err := newCtxPtr(server)
+	p, err := newCtxPtr(server)
 	if err != nil {
 		return nil, err
 	}
-	c := &Ctx{server: server, trustSet: trusts, confTrust: trusts}
+	c := &Ctx{server: server}
 	c.h.own(p)
 	return c, nil
 }
@@ -312,9 +312,8 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 const maxVerifyDepth = 1 << 15 // far beyond any chain, and an int everywhere
 
 // SetVerifyCAs trusts the certificates in pem, and them alone, instead of the
-// system's roots or what was trusted before: by another setter, by a command of
-// [Ctx.Conf] or by openssl.cnf. Encrypted blocks are refused. On failure nothing
-// has changed.
+// system's roots or what was trusted before, by another setter or by a command
+// of [Ctx.Conf]. Encrypted blocks are refused. On failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store.
 func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust("SetVerifyCAs", pem, false) }
@@ -336,7 +335,7 @@ func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 			}
 			return explain("CA certificates", err)
 		}
-		c.trustSet, c.confTrust, c.locations = true, false, nil
+		c.trustSet, c.confTrust, c.confStore, c.locations = true, false, false, nil
 		c.fingerprint.add("trust", string(pem))
 		return nil
 	})

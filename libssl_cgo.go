@@ -134,10 +134,9 @@ func lend(b []byte) *C.uchar { return (*C.uchar)(unsafe.SliceData(b)) }
 // ctxPtr is an SSL_CTX. Its owner holds a lock around every act.
 type ctxPtr struct{ p *C.SSL_CTX }
 
-// newCtxPtr says whether openssl.cnf has named CAs, too.
-func newCtxPtr(server bool) (c ctxPtr, trusts bool, err error) {
+func newCtxPtr(server bool) (ctxPtr, error) {
 	made := C.osl_ctx_new(cBool(server))
-	return ctxPtr{made.ctx}, made.trusts != 0, takeError("SSL_CTX_new", made.fail)
+	return ctxPtr{made.ctx}, takeError("SSL_CTX_new", made.fail)
 }
 
 // changed is how an act ended that changes an SSL_CTX in more than one step.
@@ -329,20 +328,22 @@ func confTypeOf(server bool, cmd string) (confType, error) {
 
 // confTried is what came of trying a command.
 type confTried struct {
-	answer    int // SSL_CONF_cmd's
+	answer    int  // SSL_CONF_cmd's
+	loads     bool // false if it names another store whose CAs cannot be loaded
 	encrypted bool
 	verify    VerifyMode // that it would set
 	err       error
 }
 
-// tryConf changes nothing. extensions is what ServerInfoFile has registered.
-func (c ctxPtr) tryConf(server bool, cmd, value string, extensions []uint16) confTried {
+// tryConf changes nothing. another says that the command names one more store,
+// extensions is what ServerInfoFile has registered.
+func (c ctxPtr) tryConf(server bool, cmd, value string, another bool, extensions []uint16) confTried {
 	cCmd, cValue := C.CString(cmd), C.CString(value)
 	defer C.free(unsafe.Pointer(cCmd))
 	defer C.free(unsafe.Pointer(cValue))
-	r := C.osl_ctx_conf_try(c.p, cBool(server), cCmd, cValue,
+	r := C.osl_ctx_conf_try(c.p, cBool(server), cCmd, cValue, cBool(another),
 		(*C.uint16_t)(unsafe.SliceData(extensions)), C.size_t(len(extensions)))
-	return confTried{int(r.answer), r.asked != 0, VerifyMode(r.mode), takeError("SSL_CONF_cmd", r.fail)}
+	return confTried{int(r.answer), r.loads != 0, r.asked != 0, VerifyMode(r.mode), takeError("SSL_CONF_cmd", r.fail)}
 }
 
 func (c ctxPtr) conf(server bool, cmd, value string) changed {
@@ -354,12 +355,12 @@ func (c ctxPtr) conf(server bool, cmd, value string) changed {
 
 // confTrust is conf for a command that names CAs, which add to those of before or
 // take their place.
-func (c ctxPtr) confTrust(server bool, cmd, value string, replace bool, crls []byte) changed {
+func (c ctxPtr) confTrust(server bool, cmd, value string, replace, another bool, crls []byte) changed {
 	cCmd, cValue := C.CString(cmd), C.CString(value)
 	defer C.free(unsafe.Pointer(cCmd))
 	defer C.free(unsafe.Pointer(cValue))
 	return takeChanged("SSL_CONF_cmd",
-		C.osl_ctx_conf_trust(c.p, cBool(server), cCmd, cValue, cBool(replace), lend(crls), C.size_t(len(crls))))
+		C.osl_ctx_conf_trust(c.p, cBool(server), cCmd, cValue, cBool(replace), cBool(another), lend(crls), C.size_t(len(crls))))
 }
 
 // serverInfo is the types of the extensions in a file for ServerInfoFile.

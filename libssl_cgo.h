@@ -67,13 +67,12 @@ static void osl_recipe_slot_free(void *slot) {
 
 typedef struct {
 	SSL_CTX *ctx;
-	int trusts; /* openssl.cnf has named CAs */
 	osl_fail *fail;
 } osl_ctx_made;
 
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
 static osl_ctx_made osl_ctx_new(int server) {
-	osl_ctx_made made = {NULL, 0, NULL};
+	osl_ctx_made made = {NULL, NULL};
 	osl_recipe *r = NULL;
 	void *slot;
 	SSL_CTX *c;
@@ -86,7 +85,7 @@ static osl_ctx_made osl_ctx_new(int server) {
 		goto failed;
 	}
 	/* That slot frees it, from here on; the one for applications finds it from a callback. */
-	if (!SSL_CTX_set_app_data(c, r) || !osl_ctx_install(c, server) || !osl_one_store(c, &made.trusts))
+	if (!SSL_CTX_set_app_data(c, r) || !osl_ctx_install(c, server))
 		goto failed;
 	SSL_CTX_set_default_passwd_cb(c, osl_no_password);
 	SSL_CTX_set_default_passwd_cb_userdata(c, &r->asked);
