@@ -198,24 +198,20 @@ static long osl_bio_ctrl(BIO *b, int cmd, long num, void *ptr) {
 	}
 }
 
-static BIO_METHOD *osl_bio_method;
+static void *osl_bio_methods;
 
-/* osl_bio_meth makes the BIO's methods once; a first try without memory is made again. */
-static BIO_METHOD *osl_bio_meth(void) {
-	BIO_METHOD *m = __atomic_load_n(&osl_bio_method, __ATOMIC_ACQUIRE), *none = NULL;
+static void osl_bio_meth_free(void *m) {
+	BIO_meth_free(m);
+}
 
-	if (m)
+static void *osl_bio_meth_new(void) {
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory lent for one call");
+
+	if (m && BIO_meth_set_read(m, osl_bio_read) && BIO_meth_set_write(m, osl_bio_write) &&
+	    BIO_meth_set_ctrl(m, osl_bio_ctrl))
 		return m;
-	m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory lent for one call");
-	if (!m || !BIO_meth_set_read(m, osl_bio_read) || !BIO_meth_set_write(m, osl_bio_write) ||
-	    !BIO_meth_set_ctrl(m, osl_bio_ctrl)) {
-		BIO_meth_free(m);
-		return NULL;
-	}
-	if (__atomic_compare_exchange_n(&osl_bio_method, &none, m, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return m;
-	BIO_meth_free(m); /* another thread was first */
-	return none;
+	BIO_meth_free(m);
+	return NULL;
 }
 
 /* ---- the ClientHello ---- */
@@ -366,7 +362,7 @@ static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned
 	BIO *b;
 
 	osl_enter();
-	if (!(m = osl_bio_meth()) || !(t = OPENSSL_zalloc(sizeof *t))) {
+	if (!(m = osl_first(&osl_bio_methods, osl_bio_meth_new, osl_bio_meth_free)) || !(t = OPENSSL_zalloc(sizeof *t))) {
 		made.fail = osl_take(0);
 		return made;
 	}
@@ -628,7 +624,7 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
  * no lock for it, neither to read nor to write. osl_session_publish stands before
  * a session goes into a cache, osl_session_private before each change. */
 #ifdef OSL_QUEUECHECK
-static int osl_published_idx = -1;
+static void *osl_published_slot;
 
 /* A copy is private again. */
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
@@ -645,15 +641,18 @@ static int osl_published_dup(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, voi
 }
 #endif
 
-static int osl_published_index(void) {
-	int idx = __atomic_load_n(&osl_published_idx, __ATOMIC_ACQUIRE), none = -1;
+static void *osl_published_slot_new(void) {
+	int idx = SSL_SESSION_get_ex_new_index(0, NULL, NULL, osl_published_dup, NULL);
 
-	if (idx >= 0)
-		return idx;
-	idx = SSL_SESSION_get_ex_new_index(0, NULL, NULL, osl_published_dup, NULL);
-	if (__atomic_compare_exchange_n(&osl_published_idx, &none, idx, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		return idx;
-	return none;
+	return idx > 0 ? (void *)(intptr_t)idx : NULL;
+}
+
+static void osl_published_slot_free(void *slot) {
+	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_SESSION, (int)(intptr_t)slot);
+}
+
+static int osl_published_index(void) {
+	return (int)(intptr_t)osl_first(&osl_published_slot, osl_published_slot_new, osl_published_slot_free);
 }
 
 static void osl_session_publish(SSL_SESSION *s) {

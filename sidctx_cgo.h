@@ -7,6 +7,7 @@
 
 #include "queue_cgo.h"
 #include "machine_cgo.h"
+#include "pem_cgo.h"
 
 #ifndef SSL_SESS_CACHE_UPDATE_TIME /* 3.0 */
 #define SSL_SESS_CACHE_UPDATE_TIME 0
@@ -164,13 +165,6 @@ static osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned ch
 }
 
 /* ---- sessions in PEM ---- */
-
-/* A password prompt on a server's terminal is never wanted: say that one was needed. */
-static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
-	(void)buf, (void)size, (void)rwflag;
-	*(int *)asked = 1;
-	return -1;
-}
 
 /* osl_session_parse_pem reads one PEM session, and nothing behind it within its
  * block: PEM_read_bio_SSL_SESSION would not notice, and would ask for a password
