@@ -172,14 +172,6 @@ func TestOneStoreAndCRLs(t *testing.T) {
 	}
 }
 
-// underConf runs this one test once more in a process of its own whose openssl.cnf
-// holds these commands for every SSL_CTX. Over there child is true.
-func underConf(t *testing.T, commands ...string) (child bool) {
-	t.Helper()
-	cnf := "openssl_conf = main\n[main]\nssl_conf = ssl\n[ssl]\nsystem_default = all\n[all]\n" + strings.Join(commands, "\n") + "\n"
-	return again(t, "OPENSSL_CONF="+file(t, "openssl.cnf", []byte(cnf)))
-}
-
 // openssl.cnf names no CAs for every SSL_CTX: libssl leaves such commands out
 // there. So the setters' are the only ones.
 func TestOpensslCnfNamesNoCAs(t *testing.T) {

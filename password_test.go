@@ -130,7 +130,7 @@ func TestNoPasswordPrompt(t *testing.T) {
 			}
 		}
 	}
-	terminal := compile(t, "terminal", terminalProgram)
+	terminal := newTerminal(t)
 	for name, call := range calls {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -176,7 +176,7 @@ func TestEncryptedKeyBesideCertificates(t *testing.T) {
 // handshake that looks for it asks nobody.
 func TestNoPasswordPromptInHandshake(t *testing.T) {
 	ca := certs(t)
-	terminal := compile(t, "terminal", terminalProgram)
+	terminal := newTerminal(t)
 	for name, trust := range map[string]func(c *openssl.Ctx, dir string) error{
 		"LoadVerifyLocations": func(c *openssl.Ctx, dir string) error { return c.LoadVerifyLocations("", dir) },
 		"VerifyCAPath":        func(c *openssl.Ctx, dir string) error { return c.Conf("VerifyCAPath", dir) },

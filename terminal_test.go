@@ -70,20 +70,30 @@ func compile(t testing.TB, name, source string, flags ...string) string {
 	return to
 }
 
+const onTerminalMark = "OPENSSL_TEST_TERMINAL"
+
+// newTerminal is the program for onTerminal; it is made once, by the parent.
+func newTerminal(t *testing.T) string {
+	t.Helper()
+	if os.Getenv(onTerminalMark) != "" {
+		return ""
+	}
+	return compile(t, "terminal", terminalProgram)
+}
+
 // onTerminal runs this one test once more in a process of its own that has a
 // terminal, on which nobody types. It fails if the test fails there, if anything
 // appears on the terminal, or if it takes too long. Over there child is true.
 func onTerminal(t *testing.T, terminal string) (child bool) {
 	t.Helper()
-	const mark = "OPENSSL_TEST_TERMINAL"
-	if os.Getenv(mark) == t.Name() {
+	if os.Getenv(onTerminalMark) == t.Name() {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
 	cmd := exec.CommandContext(ctx, terminal, os.Args[0], "-test.run="+pattern, "-test.count=1", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"="+t.Name())
+	cmd.Env = append(os.Environ(), onTerminalMark+"="+t.Name())
 	cmd.WaitDelay = 10 * time.Second
 	appears, w, err := os.Pipe()
 	must(t, err)
