@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // sessionsOfAllKinds is the DER of a session of each protocol and way back.
@@ -317,10 +318,10 @@ func TestAnswerSessionRubbish(t *testing.T) {
 
 // leaksNothing fails if what runs in between leaves a C object behind.
 func leaksNothing(t testing.TB) (done func()) {
-	before := openssl.LiveHandles()
+	before := libssl.LiveHandles()
 	return func() {
 		t.Helper()
-		if after := openssl.LiveHandles(); after != before {
+		if after := libssl.LiveHandles(); after != before {
 			t.Fatalf("%d C objects are left", after-before)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // keeps is how many sessions a cache of size n holds: OpenSSL 3.0 and later
@@ -869,7 +870,7 @@ func TestClientSessionCacheFlood(t *testing.T) {
 	addr := listenAndEcho(t, server)
 	cache := newWatchedCache(t, 4)
 	client := newCachingClient(t, tls.VersionTLS13, cache, nil)
-	before := openssl.LiveHandles()
+	before := libssl.LiveHandles()
 	d := openssl.Dialer{Ctx: client, ServerName: "server.test"}
 	conn, err := d.DialContext(t.Context(), "tcp", addr)
 	must(t, err)
@@ -882,7 +883,7 @@ func TestClientSessionCacheFlood(t *testing.T) {
 		t.Errorf("%d keys", len(cache.keys))
 	}
 	// One session is kept, and a server's ends may not be closed yet.
-	if grown := openssl.LiveHandles() - before; grown > 3 {
+	if grown := libssl.LiveHandles() - before; grown > 3 {
 		t.Errorf("%d C objects are held for one server", grown)
 	}
 }
@@ -935,14 +936,14 @@ func TestLRUOnce(t *testing.T) {
 func TestLRUBounded(t *testing.T) {
 	sess := cachedSession(t, tls.VersionTLS12)
 	cache := newWatchedCache(t, 3)
-	before := openssl.LiveHandles()
+	before := libssl.LiveHandles()
 	for _, key := range []string{"a", "b", "c"} {
 		put(t, cache, key, sess)
 	}
 	take(cache, "a") // used: now b is the oldest
 	put(t, cache, "d", sess)
 	put(t, cache, "d", sess)
-	if got := openssl.LiveHandles() - before; got != 3 {
+	if got := libssl.LiveHandles() - before; got != 3 {
 		t.Errorf("%d sessions are held, want 3", got)
 	}
 	for key, want := range map[string]bool{"a": true, "b": false, "c": true, "d": true} {
@@ -953,7 +954,7 @@ func TestLRUBounded(t *testing.T) {
 	for _, key := range []string{"a", "c", "d", "never there"} {
 		cache.Put(key, nil)
 	}
-	if got := openssl.LiveHandles() - before; got != 0 {
+	if got := libssl.LiveHandles() - before; got != 0 {
 		t.Errorf("%d sessions are held by an empty cache", got)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Conf runs one command: all that has no setter here. cmd is a name of
@@ -35,11 +37,12 @@ func (c *Ctx) Conf(cmd, value string) error {
 	if cmd == "" || strings.IndexByte(cmd+value, 0) >= 0 {
 		return fmt.Errorf("openssl: SSL_CONF_cmd: %q is no command", cmd)
 	}
-	return c.change(func(p ctxPtr) error {
+	return c.change(func(p libssl.CTX) error {
 		refused := func(err error) error {
 			return explain(fmt.Sprintf("SSL_CONF_cmd: %q does not take %q", cmd, value), err)
 		}
-		kind, err := confTypeOf(c.server, cmd)
+		kind, fail := libssl.ConfTypeOf(c.server, cmd)
+		err := asError(fail)
 		if err == nil {
 			err = decryptedValue(kind, value)
 		}
@@ -48,28 +51,28 @@ func (c *Ctx) Conf(cmd, value string) error {
 		}
 		trusts, store := isConf(cmd, verifyCACommands), isConf(cmd, verifyStoreCommands)
 		another := store && c.confTrust && c.confStore
-		tried := p.tryConf(c.server, cmd, value, another, c.extended)
+		tried := p.TryConf(c.server, cmd, value, another, c.extended)
 		switch {
-		case tried.answer == confUnknown:
-			return explain(fmt.Sprintf("SSL_CONF_cmd: %q is unknown, or not for this role", cmd), tried.err)
-		case tried.answer == confNoValue || tried.err != nil && value == "":
-			return explain(fmt.Sprintf("SSL_CONF_cmd: %q needs a value", cmd), tried.err)
-		case tried.encrypted:
-			return explain(fmt.Sprintf("SSL_CONF_cmd: %q does not take %q: it is encrypted, give it decrypted", cmd, value), tried.err)
-		case !tried.loads:
+		case tried.Result == libssl.ConfUnknownCommand:
+			return explain(fmt.Sprintf("SSL_CONF_cmd: %q is unknown, or not for this role", cmd), asError(tried.Fail))
+		case tried.Result == libssl.ConfNeedsValue || tried.Fail != nil && value == "":
+			return explain(fmt.Sprintf("SSL_CONF_cmd: %q needs a value", cmd), asError(tried.Fail))
+		case tried.Encrypted:
+			return explain(fmt.Sprintf("SSL_CONF_cmd: %q does not take %q: it is encrypted, give it decrypted", cmd, value), asError(tried.Fail))
+		case !tried.Loads:
 			return explain(fmt.Sprintf("SSL_CONF_cmd: %q does not take %q: libssl looks into one store only, "+
-				"and what this one holds cannot be loaded now", cmd, value), tried.err)
-		case tried.err != nil:
-			return refused(tried.err)
-		case tried.verify != p.facts().verify && c.verifyFault(tried.verify) != "":
-			return refused(errors.New(c.verifyFault(tried.verify)))
+				"and what this one holds cannot be loaded now", cmd, value), asError(tried.Fail))
+		case tried.Fail != nil:
+			return refused(asError(tried.Fail))
+		case tried.Verify != p.Settings().Verify && c.verifyFault(VerifyMode(tried.Verify)) != "":
+			return refused(errors.New(c.verifyFault(VerifyMode(tried.Verify))))
 		}
 		called := fmt.Sprintf("Conf(%q)", cmd)
-		var did changed
+		var did libssl.Changed
 		if trusts {
-			did = p.confTrust(c.server, cmd, value, !c.confTrust, another, c.crls)
+			did = p.ConfTrust(c.server, cmd, value, !c.confTrust, another, c.crls)
 		} else {
-			did = p.conf(c.server, cmd, value)
+			did = p.Conf(c.server, cmd, value)
 		}
 		if err := c.took(called, did); err != nil {
 			return refused(err)
@@ -84,19 +87,13 @@ func (c *Ctx) Conf(cmd, value string) error {
 			c.listenOnly = append(c.listenOnly, called)
 		}
 		if isConf(cmd, []string{"ServerInfoFile"}) {
-			c.extended = append(c.extended, serverInfo(value)...)
+			c.extended = append(c.extended, libssl.ServerInfo(value)...)
 		}
 		c.fingerprint.add("conf", cmd, value)
 		c.confs = append(c.confs, cmd, value, confContent(cmd, value))
 		return nil
 	})
 }
-
-// SSL_CONF_cmd's answers; its manual knows them as numbers only.
-const (
-	confUnknown = -2
-	confNoValue = -3
-)
 
 // verifyCACommands say whom to trust, verifyStoreCommands by the name of a store.
 var (
@@ -144,18 +141,18 @@ func confContent(cmd, value string) string {
 
 // decryptedValue refuses the value of a command if libssl would need a password
 // for a file that it names.
-func decryptedValue(kind confType, value string) error {
+func decryptedValue(kind libssl.ConfType, value string) error {
 	switch kind {
-	case confFile:
+	case libssl.ConfFile:
 		return decryptedFile(value)
-	case confDir:
+	case libssl.ConfDir:
 		// libssl takes it for one folder or for a list of them.
 		for _, dir := range append(filepath.SplitList(value), value) {
 			if err := decryptedDir(dir); err != nil {
 				return err
 			}
 		}
-	case confStore:
+	case libssl.ConfStore:
 		for _, path := range storePaths(value) {
 			if info, err := os.Stat(path); err == nil && info.IsDir() {
 				if err := decryptedDir(path); err != nil {
@@ -197,7 +194,8 @@ func decryptedFile(path string) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("openssl: %s is not a regular file: it is read more than once", path)
 	}
-	block, err := encryptedBlock(path)
+	block, fail := libssl.EncryptedBlock(path)
+	err = asError(fail)
 	if err == nil && block != "" {
 		err = fmt.Errorf("openssl: the %s in %s is encrypted, give it decrypted", block, path)
 	}

@@ -4,9 +4,7 @@ package openssl
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -36,9 +34,8 @@ type Conn struct {
 	held     int    // under reading: bytes that reading has made and that were not sent
 
 	shaken     atomic.Bool
-	shakeErr   error        // under handshaking: why there will be no handshake any more
-	storeAsked bool         // under handshaking
-	answered   *helloAnswer // under handshaking: to the first ClientHello
+	shakeErr   error // under handshaking: why there will be no handshake any more
+	storeAsked bool  // under handshaking
 
 	roomWanted atomic.Bool   // a Read waits until what it has made was sent
 	room       chan struct{} // one token: it should look again
@@ -53,15 +50,6 @@ type Conn struct {
 	changed     chan struct{} // closed by the next change of a deadline and by Close; nil if nobody waits
 }
 
-// side is a Read or a Write, by the deadline that it has.
-type side int
-
-const (
-	neither side = iota
-	reads
-	writes
-)
-
 // maxHeld bounds what reading leaves unsent: answers to KeyUpdates, alerts.
 // Beyond it Read takes nothing more from the peer.
 const maxHeld = 16 << 10
@@ -71,36 +59,6 @@ const closeTimeout = 5 * time.Second
 
 // lingerBytes bounds what Close reads and throws away.
 const lingerBytes = 64 << 10
-
-// deadline is a moment in Unix nanoseconds, 0 for none.
-type deadline struct{ at atomic.Int64 }
-
-func (d *deadline) set(t time.Time) {
-	const most = 1<<63 - 1
-	switch {
-	case t.IsZero() || t.After(time.Unix(0, most)):
-		d.at.Store(0)
-	case t.Before(time.Unix(0, 1)):
-		d.at.Store(1)
-	default:
-		d.at.Store(t.UnixNano())
-	}
-}
-
-func (d *deadline) isSet() bool { return d.at.Load() != 0 }
-
-// time is zero for none.
-func (d *deadline) time() time.Time {
-	if at := d.at.Load(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
-}
-
-func (d *deadline) passed() bool {
-	at := d.at.Load()
-	return at != 0 && time.Now().UnixNano() >= at
-}
 
 func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	if wire == nil {
@@ -209,134 +167,6 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return c.wire.RemoteAddr()
 }
 
-// SetDeadline sets both deadlines. A connection can be used on after one has
-// passed, given a new one: nothing of the stream is lost.
-func (c *Conn) SetDeadline(t time.Time) error {
-	return c.setDeadline(t, net.Conn.SetDeadline, true, true)
-}
-
-// SetReadDeadline sets the deadline of Read.
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	return c.setDeadline(t, net.Conn.SetReadDeadline, true, false)
-}
-
-// SetWriteDeadline sets the deadline of Write.
-func (c *Conn) SetWriteDeadline(t time.Time) error {
-	return c.setDeadline(t, net.Conn.SetWriteDeadline, false, true)
-}
-
-func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, read, write bool) error {
-	if c.missing() {
-		return errNilConn
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing.Load() {
-		return net.ErrClosed // Close has set its own
-	}
-	if read {
-		c.readUntil.set(t)
-	}
-	if write {
-		c.writeUntil.set(t)
-	}
-	c.wakeLocked()
-	if c.driver != neither {
-		return c.boundLocked()
-	}
-	return set(c.wire, t)
-}
-
-// wakeLocked has those that wait for one of c's locks look at their deadline again.
-func (c *Conn) wakeLocked() {
-	if c.changed != nil {
-		close(c.changed)
-		c.changed = nil
-	}
-}
-
-// boundLocked has the wire's deadlines be what was set, and for both directions
-// that of the call which works in both.
-func (c *Conn) boundLocked() error {
-	read, write := c.readUntil.time(), c.writeUntil.time()
-	c.bounded = c.driver != neither
-	switch c.driver {
-	case reads:
-		write = earlier(write, read)
-	case writes:
-		read = earlier(read, write)
-	}
-	if err := c.wire.SetReadDeadline(read); err != nil {
-		return err
-	}
-	return c.wire.SetWriteDeadline(write)
-}
-
-// earlier is the earlier of two deadlines, of which zero is none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// drive says that the call of that side begins to work in both directions of the
-// wire, a Write that does the handshake for one, or with neither that it has ended.
-func (c *Conn) drive(by side) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.driver = by
-	if c.closing.Load() {
-		return // Close has set the wire's deadlines
-	}
-	if c.bounded || by == reads && c.readUntil.isSet() || by == writes && c.writeUntil.isSet() {
-		c.boundLocked()
-	}
-}
-
-// wait waits until got has something to say, or with the reason why it must not
-// go on: ctx has ended, the deadline of that side has passed, c is closed.
-func (c *Conn) wait(ctx context.Context, got <-chan struct{}, by side) error {
-	for {
-		c.mu.Lock()
-		if c.changed == nil {
-			c.changed = make(chan struct{})
-		}
-		changed := c.changed
-		c.mu.Unlock()
-		var passed <-chan time.Time
-		if until := c.deadline(by); until != nil {
-			if err := c.may(until); err != nil {
-				return err
-			}
-			if until.isSet() {
-				passed = time.After(time.Until(until.time()))
-			}
-		} else if c.closing.Load() {
-			return net.ErrClosed
-		}
-		select {
-		case <-got:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-passed:
-		case <-changed:
-		}
-	}
-}
-
-// deadline is the one of a side, nil for neither.
-func (c *Conn) deadline(by side) *deadline {
-	switch by {
-	case reads:
-		return &c.readUntil
-	case writes:
-		return &c.writeUntil
-	}
-	return nil
-}
-
 // verdict is what a caller hears of an error of the wire.
 func (c *Conn) verdict(err error) error {
 	if err != nil && c.closing.Load() {
@@ -354,11 +184,6 @@ func (c *Conn) may(until *deadline) error {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
-}
-
-func isTimeout(err error) bool {
-	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
 }
 
 // Handshake is HandshakeContext without a context.
@@ -468,7 +293,7 @@ func (c *Conn) shake(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err // the machine's verdict outranks the wire's
-		case w == WantNothing && sent != nil && c.ssl.sendsOnlyTickets():
+		case w == WantNothing && sent != nil && c.ssl.ticketsRemain():
 			return nil // they go out later, or nobody is there to want them
 		case sent != nil:
 			return sent
@@ -492,12 +317,6 @@ func (c *Conn) flushAlone() error {
 	return c.flush()
 }
 
-// sendsOnlyTickets says whether what a finished handshake leaves to be sent is
-// no part of it.
-func (s *SSL) sendsOnlyTickets() bool {
-	return !s.client && s.ConnectionState().Version >= tls.VersionTLS13
-}
-
 // answerHello asks the ClientHello function and does what it says.
 func (c *Conn) answerHello(ctx context.Context) error {
 	hello, err := c.ssl.ClientHello()
@@ -509,7 +328,7 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		}
 	}
 	if err == nil {
-		err = c.agrees()
+		err = c.ssl.sameHelloAnswer()
 	}
 	if err == nil {
 		c.askStore(ctx)
@@ -525,36 +344,8 @@ func (c *Conn) answerHello(ctx context.Context) error {
 	return err
 }
 
-// helloAnswer is what a ClientHello led to.
-type helloAnswer struct {
-	ctx    *Ctx
-	sidCtx sidContext
-}
-
-// agrees holds the answer to the ClientHello that follows a HelloRetryRequest
-// against the first: a client decides whether there is one, so it must decide
-// nothing.
-func (c *Conn) agrees() error {
-	s := c.ssl
-	if err := s.lock(); err != nil {
-		return err
-	}
-	defer s.unlock()
-	answer := &helloAnswer{s.ctx, s.sidCtx}
-	if c.answered == nil {
-		c.answered = answer
-	}
-	if *c.answered != *answer {
-		return fmt.Errorf("openssl: the ClientHello after a HelloRetryRequest leads elsewhere than the first: %w", alertIllegalParameter)
-	}
-	return nil
-}
-
 // askHello calls the function. Its context ends with the handshake's, and with Close.
-func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err error) {
-	if c.ssl.first.hello == nil {
-		return nil, nil // it is the store's question alone
-	}
+func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (*Ctx, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.mu.Lock()
@@ -564,11 +355,7 @@ func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err
 	if closing {
 		return nil, net.ErrClosed
 	}
-	err = contained("SetClientHelloFunc", func() (err error) {
-		next, err = c.ssl.first.hello(ctx, hello)
-		return err
-	})
-	return next, err
+	return c.ssl.askHello(ctx, hello)
 }
 
 // receive waits for ciphertext, with reading held, or for the end of the wire.
@@ -595,21 +382,10 @@ func (c *Conn) fill() error {
 	if err != nil {
 		return err
 	}
-	if c.ssl.lock() != nil {
-		got.release()
+	if !c.ssl.feed(got, eof) {
 		return net.ErrClosed
 	}
-	defer c.ssl.unlock()
-	c.ssl.feed(got, eof)
 	return nil
-}
-
-// feed takes a buffer over, with the machine's lock held.
-func (s *SSL) feed(got buffer, eof bool) {
-	if !got.empty() {
-		s.in = got
-	}
-	s.eof = s.eof || eof
 }
 
 // flush sends what the machine has made, with writing held. What the wire did
@@ -618,7 +394,7 @@ func (c *Conn) flush() error {
 	if c.writeErr != nil {
 		return c.writeErr
 	}
-	for !c.unsent.empty() || c.ssl.outgoing.Load() && c.ssl.takeOutput(&c.unsent) {
+	for !c.unsent.empty() || c.ssl.takeOutput(&c.unsent) {
 		n, err := c.wire.Write(c.unsent.bytes())
 		c.unsent.take(n)
 		if err != nil {
@@ -643,34 +419,11 @@ func (c *Conn) wakeReader() {
 	}
 }
 
-// takeOutput moves ciphertext that is to be drained into b, which is empty.
-func (s *SSL) takeOutput(b *buffer) bool {
-	if s.lock() != nil {
-		return false
-	}
-	defer s.unlock()
-	return s.moveOutput(b)
-}
-
-// moveOutput is takeOutput with the machine's lock held.
-func (s *SSL) moveOutput(b *buffer) bool {
-	switch {
-	case !s.out.empty():
-		*b, s.out = s.out, buffer{}
-	case s.spilled > 0:
-		*b = newBuffer(true)
-		b.w = s.h.p.drain(b.b)
-		s.spilled -= b.w
-	}
-	s.noteOutput()
-	return !b.empty()
-}
-
 // answer sends what reading made, the reply to a KeyUpdate for one, unless a
 // writer is there: then that one looks again when it has done. It is called by a
 // Read, whose deadline holds, or by a writer.
 func (c *Conn) answer(by side) (err error) {
-	for err == nil && c.ssl.outgoing.Load() && c.writing.tryLock() {
+	for err == nil && c.ssl.hasOutput.Load() && c.writing.tryLock() {
 		if by == reads {
 			c.drive(reads)
 		}
@@ -712,17 +465,6 @@ func (c *Conn) awaitRoom() error {
 		}
 	}
 }
-
-// unsent is how many bytes wait to be drained.
-func (s *SSL) unsent() int {
-	if s.lock() != nil {
-		return 0
-	}
-	defer s.unlock()
-	return s.unsentLocked()
-}
-
-func (s *SSL) unsentLocked() int { return s.out.w - s.out.r + s.spilled }
 
 // Read decrypts into p. It returns [io.EOF] after the peer's close_notify,
 // [io.ErrUnexpectedEOF] after the end of the wire without one, and
@@ -770,60 +512,12 @@ func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 			}
 		}
 		r := c.ssl.readForConn(p, got, eof)
-		c.dry, c.held, *fresh = r.dry, r.unsent, *fresh || r.fresh
+		c.dry, c.held, *fresh = r.needsRead, r.unsent, *fresh || r.newSession
 		c.answer(reads)
 		if r.n > 0 || r.want == WantNothing {
 			return r.n, r.err
 		}
 	}
-}
-
-// connRead is what a Read has come to.
-type connRead struct {
-	n      int
-	want   Want
-	err    error
-	dry    bool // the next one needs ciphertext
-	fresh  bool // a session has come for the session cache
-	unsent int  // bytes wait to be drained
-}
-
-// readForConn is Read behind a feed: one lock, one crossing.
-func (s *SSL) readForConn(p []byte, got buffer, eof bool) (r connRead) {
-	if s.lock() != nil {
-		got.release()
-		r.err = net.ErrClosed
-		return r
-	}
-	defer s.unlock()
-	s.feed(got, eof)
-	r.n, r.want, r.err = s.read(p)
-	if r.n > 0 {
-		s.heard = true
-	} else if r.err != nil {
-		r.err = s.refusedLate(r.err)
-	}
-	r.dry = s.in.empty() && !s.pending && !s.eof && s.readErr == nil
-	r.fresh = s.fresh && s.ctx.sessions != nil
-	r.unsent = s.unsentLocked()
-	return r
-}
-
-// refusedLate explains an alert that a TLS 1.3 client meets at its first Read:
-// the server looks at the client's certificate only when the client's handshake
-// is over.
-func (s *SSL) refusedLate(err error) error {
-	var alert tls.AlertError
-	if !s.client || s.heard || !errors.As(err, &alert) {
-		return err
-	}
-	switch alert {
-	case alertHandshakeFailure, alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked,
-		alertCertificateExpired, alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertCertificateRequired:
-		return explain("the server has refused the client's certificate, "+
-			"which a TLS 1.3 client hears only after its handshake", err)
-	}
-	return err
 }
 
 // Write seals p and sends it. On an error n says how much was sealed: with a
@@ -849,7 +543,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 				return n, c.verdict(err)
 			}
 		}
-		k, err := c.ssl.sealForConn(p[n:], &c.unsent)
+		k, err := c.ssl.encryptForConn(p[n:], &c.unsent)
 		n += k
 		sent := c.flush()
 		if err != nil {
@@ -860,17 +554,6 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
-}
-
-// sealForConn is one act of writing, and takes what it made: one lock, one crossing.
-func (s *SSL) sealForConn(p []byte, made *buffer) (int, error) {
-	if s.lock() != nil {
-		return 0, net.ErrClosed
-	}
-	defer s.unlock()
-	n, err := s.seal(p)
-	s.moveOutput(made)
-	return n, err
 }
 
 // CloseWrite says close_notify: the peer reads [io.EOF], and this end can read
@@ -892,23 +575,10 @@ func (c *Conn) CloseWrite() error {
 	if err := c.may(&c.writeUntil); err != nil {
 		return err
 	}
-	if err := c.ssl.sayGoodbye(); err != nil {
+	if err := c.ssl.sendCloseNotify(); err != nil {
 		return err
 	}
 	return c.verdict(c.flush())
-}
-
-// sayGoodbye says close_notify once.
-func (s *SSL) sayGoodbye() error {
-	if s.lock() != nil {
-		return net.ErrClosed
-	}
-	defer s.unlock()
-	if s.saidBye {
-		return nil
-	}
-	_, err := s.shutdown()
-	return err
 }
 
 // Close ends the connection: blocked Reads and Writes return [net.ErrClosed] at
@@ -944,7 +614,7 @@ func (c *Conn) Close() error {
 		c.writing.unlock()
 	}
 	err := c.wire.Close()
-	c.ssl.closeKept()
+	c.ssl.closeForConn()
 	return err
 }
 
@@ -965,7 +635,7 @@ func (c *Conn) goodbye(until time.Time) {
 		return
 	}
 	c.wire.SetWriteDeadline(until)
-	if c.ssl.sayGoodbye() != nil || c.flush() != nil {
+	if c.ssl.sendCloseNotify() != nil || c.flush() != nil {
 		return
 	}
 	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
@@ -976,26 +646,4 @@ func (c *Conn) goodbye(until time.Time) {
 		io.CopyN(io.Discard, c.wire, lingerBytes)
 		c.reading.unlock()
 	}
-}
-
-func (s *SSL) mayHaveUnreadTickets() bool {
-	if s.lock() != nil {
-		return false
-	}
-	defer s.unlock()
-	return s.client && !s.ticketed && s.readErr == nil && !s.eof && s.h.p.version() >= tls.VersionTLS13
-}
-
-// closeKept frees the machine and keeps the session of a connection that has
-// not failed.
-func (s *SSL) closeKept() {
-	s.h.mu.Lock()
-	if !s.h.closed() {
-		if s.done && s.fatal == nil && !s.saidBye {
-			s.h.p.keepSession()
-		}
-		s.storeForget()
-	}
-	s.h.mu.Unlock()
-	s.Close()
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Ctx is the recipe that connections are made from: an SSL_CTX. It is open to
@@ -22,7 +24,7 @@ import (
 // called from any goroutine. Whoever makes a Ctx closes it; connections that were made from it
 // go on.
 type Ctx struct {
-	h      handle[ctxPtr] // its lock guards the rest, too
+	h      libssl.Handle[libssl.CTX] // its lock guards the rest, too
 	server bool
 
 	frozen    bool
@@ -65,7 +67,7 @@ type Ctx struct {
 
 // sidContext is a session id context as a value: setting one allocates nothing.
 type sidContext struct {
-	b [maxSIDCtx]byte
+	b [libssl.MaxSIDCtx]byte
 	n int
 }
 
@@ -92,12 +94,12 @@ func NewServerCtx() (*Ctx, error) { return newCtx(true) }
 func NewClientCtx() (*Ctx, error) { return newCtx(false) }
 
 func newCtx(server bool) (*Ctx, error) {
-	p, err := newCtxPtr(server)
-	if err != nil {
+	p, fail := libssl.NewCTX(server)
+	if err := asError(fail); err != nil {
 		return nil, err
 	}
 	c := &Ctx{server: server}
-	c.h.own(p)
+	c.h.Own(p)
 	return c, nil
 }
 
@@ -109,37 +111,37 @@ func (c *Ctx) Close() error {
 	if c == nil {
 		return errNilCtx
 	}
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	c.h.close()
+	c.h.Mu.Lock()
+	defer c.h.Mu.Unlock()
+	c.h.CloseLocked()
 	return nil
 }
 
-// lock is the door of every method; the caller unlocks c.h.mu after a nil error.
+// lock is the door of every method; the caller unlocks c.h.Mu after a nil error.
 func (c *Ctx) lock() error {
 	if c == nil {
 		return errNilCtx
 	}
-	c.h.mu.Lock()
-	if c.h.closed() {
-		c.h.mu.Unlock()
+	c.h.Mu.Lock()
+	if c.h.ClosedLocked() {
+		c.h.Mu.Unlock()
 		return errCtxClosed
 	}
 	return nil
 }
 
 // use runs one act on the SSL_CTX.
-func (c *Ctx) use(act func(p ctxPtr) error) error {
+func (c *Ctx) use(act func(p libssl.CTX) error) error {
 	if err := c.lock(); err != nil {
 		return err
 	}
-	defer c.h.mu.Unlock()
-	return act(c.h.p)
+	defer c.h.Mu.Unlock()
+	return act(c.h.P)
 }
 
 // change runs one act that needs a Ctx which is still open to change.
-func (c *Ctx) change(act func(p ctxPtr) error) error {
-	return c.use(func(p ctxPtr) error {
+func (c *Ctx) change(act func(p libssl.CTX) error) error {
+	return c.use(func(p libssl.CTX) error {
 		if c.frozen {
 			return ErrCtxInUse
 		}
@@ -149,11 +151,11 @@ func (c *Ctx) change(act func(p ctxPtr) error) error {
 
 // took notes how a setter ended that changes the SSL_CTX in more than one step.
 // One that failed in between leaves a Ctx that makes no connections.
-func (c *Ctx) took(setter string, r changed) error {
-	if r.half {
+func (c *Ctx) took(setter string, r libssl.Changed) error {
+	if r.Half {
 		c.broken = setter
 	}
-	return r.err
+	return asError(r.Fail)
 }
 
 // SetSessionIDContext names the context within which sessions of this server
@@ -169,11 +171,11 @@ func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
 	if err := c.lock(); err != nil {
 		return err
 	}
-	defer c.h.mu.Unlock()
+	defer c.h.Mu.Unlock()
 	if c.frozen {
 		return ErrCtxInUse
 	}
-	if err := c.h.p.setSessionIDContext(sidCtx); err != nil {
+	if err := setCtxSIDContext(c.h.P, sidCtx); err != nil {
 		return err
 	}
 	c.sidCtx, c.sidCtxSet, c.derived = newSIDContext(sidCtx), true, nil
@@ -185,30 +187,19 @@ func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
 // last set, or what [Ctx.Revoke] has made of it. It is empty if nothing was set
 // or if the Ctx is closed. libssl itself has no getter.
 func (c *Ctx) SessionIDContext() (sidCtx []byte) {
-	c.use(func(ctxPtr) error {
+	c.use(func(libssl.CTX) error {
 		sidCtx = append(sidCtx, c.present.bytes()...)
 		return nil
 	})
 	return sidCtx
 }
 
-// certificatePart is what a certificate could not be used for.
-type certificatePart int
-
-const (
-	partPair certificatePart = iota
-	partCertificate
-	partEncryptedCertificate
-	partKey
-	partEncryptedKey
-)
-
 var certificatePartText = [...]string{
-	partPair:                 "certificate and private key",
-	partCertificate:          "certificate",
-	partEncryptedCertificate: "the certificate is encrypted, give it decrypted",
-	partKey:                  "private key",
-	partEncryptedKey:         "the private key is encrypted, give it decrypted",
+	libssl.PartPair:                 "certificate and private key",
+	libssl.PartCertificate:          "certificate",
+	libssl.PartEncryptedCertificate: "the certificate is encrypted, give it decrypted",
+	libssl.PartKey:                  "private key",
+	libssl.PartEncryptedKey:         "the private key is encrypted, give it decrypted",
 }
 
 // UseCertificate shows a certificate to the peer: the leaf, the rest of its
@@ -219,9 +210,9 @@ var certificatePartText = [...]string{
 //
 // It is SSL_CTX_use_cert_and_key.
 func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
-	return c.change(func(p ctxPtr) error {
-		part, err := p.useCertificate(certPEM, keyPEM)
-		if err != nil {
+	return c.change(func(p libssl.CTX) error {
+		part, fail := p.UseCertificate(certPEM, keyPEM)
+		if err := asError(fail); err != nil {
 			return explain(certificatePartText[part], err)
 		}
 		c.fingerprint.add("certificate", string(certPEM))
@@ -262,8 +253,12 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 	if fault := mode.fault(); fault != "" {
 		return errors.New("openssl: SSL_CTX_set_verify: " + fault)
 	}
-	return c.change(func(p ctxPtr) error {
-		p.setVerify(mode)
+	return c.change(func(p libssl.CTX) error {
+		bits := mode &^ VerifyDefer
+		if mode&VerifyDefer != 0 {
+			bits |= VerifyPeer // to be sent a certificate at all
+		}
+		p.SetVerify(int(bits), mode&VerifyDefer != 0)
 		c.verify = mode
 		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
 		return nil
@@ -302,8 +297,8 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 	if depth < 0 || depth > maxVerifyDepth {
 		return fmt.Errorf("openssl: SSL_CTX_set_verify_depth: a depth of %d is not between 0 and %d", depth, maxVerifyDepth)
 	}
-	return c.change(func(p ctxPtr) error {
-		p.setVerifyDepth(depth)
+	return c.change(func(p libssl.CTX) error {
+		p.SetVerifyDepth(depth)
 		c.fingerprint.add("verify depth", strconv.Itoa(depth))
 		return nil
 	})
@@ -327,10 +322,10 @@ func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust("SetVerifyCAs",
 func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust("SetClientCAs", pem, true) }
 
 func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
-	return c.change(func(p ctxPtr) error {
-		r := p.setTrust(pem, names, c.crls)
+	return c.change(func(p libssl.CTX) error {
+		r := p.SetTrust(pem, names, c.crls)
 		if err := c.took(setter, r); err != nil {
-			if r.encrypted {
+			if r.Encrypted {
 				return explain("a CA certificate is encrypted, give it decrypted", err)
 			}
 			return explain("CA certificates", err)
@@ -349,10 +344,10 @@ func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 //
 // It is X509_STORE_add_crl with X509_V_FLAG_CRL_CHECK_ALL.
 func (c *Ctx) SetCRLs(pem []byte) error {
-	return c.change(func(p ctxPtr) error {
-		r := p.setCRLs(pem)
+	return c.change(func(p libssl.CTX) error {
+		r := p.SetCRLs(pem)
 		if err := c.took("SetCRLs", r); err != nil {
-			if r.encrypted {
+			if r.Encrypted {
 				return explain("a revocation list is encrypted, give it decrypted", err)
 			}
 			return explain("revocation lists", err)
@@ -392,8 +387,8 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 	if err != nil {
 		return explain("SSL_CTX_load_verify_locations", err)
 	}
-	return c.change(func(p ctxPtr) error {
-		if err := c.took("LoadVerifyLocations", p.loadVerify(file, dir)); err != nil {
+	return c.change(func(p libssl.CTX) error {
+		if err := c.took("LoadVerifyLocations", p.LoadVerify(file, dir)); err != nil {
 			return explain("CA certificates of "+strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
@@ -407,20 +402,20 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 // instance. The default is the higher of TLS 1.2 and what openssl.cnf sets.
 //
 // It is SSL_CTX_set_min_proto_version.
-func (c *Ctx) SetMinVersion(v uint16) error { return c.setVersion(v, ctxPtr.setMinVersion) }
+func (c *Ctx) SetMinVersion(v uint16) error { return c.setVersion(v, libssl.CTX.SetMinVersion) }
 
 // SetMaxVersion sets the highest version; the default is the highest that
 // libssl knows or openssl.cnf allows.
 //
 // It is SSL_CTX_set_max_proto_version.
-func (c *Ctx) SetMaxVersion(v uint16) error { return c.setVersion(v, ctxPtr.setMaxVersion) }
+func (c *Ctx) SetMaxVersion(v uint16) error { return c.setVersion(v, libssl.CTX.SetMaxVersion) }
 
-func (c *Ctx) setVersion(v uint16, set func(ctxPtr, uint16) error) error {
+func (c *Ctx) setVersion(v uint16, set func(libssl.CTX, uint16) *libssl.Failure) error {
 	if v == 0 { // libssl would take it for "any"
 		return errors.New("openssl: 0 is no protocol version")
 	}
-	return c.change(func(p ctxPtr) error {
-		if err := set(p, v); err != nil {
+	return c.change(func(p libssl.CTX) error {
+		if err := asError(set(p, v)); err != nil {
 			return explain(fmt.Sprintf("protocol version %#04x", v), err)
 		}
 		return nil
@@ -431,14 +426,14 @@ func (c *Ctx) setVersion(v uint16, set func(ctxPtr, uint16) error) error {
 //
 // It is SSL_CTX_set_cipher_list.
 func (c *Ctx) SetCipherList(list string) error {
-	return c.setList("SetCipherList", list, ctxPtr.setCipherList)
+	return c.setList("SetCipherList", list, libssl.CTX.SetCipherList)
 }
 
 // SetCipherSuites sets the cipher suites of TLS 1.3, names separated by colons.
 //
 // It is SSL_CTX_set_ciphersuites.
 func (c *Ctx) SetCipherSuites(list string) error {
-	return c.setList("SetCipherSuites", list, ctxPtr.setCipherSuites)
+	return c.setList("SetCipherSuites", list, libssl.CTX.SetCipherSuites)
 }
 
 // SetGroups sets the groups for key exchange in order of preference, names
@@ -451,20 +446,20 @@ func (c *Ctx) SetGroups(list string) error {
 	if list == "" { // 3.5 and later would take it for "any"
 		return errors.New("openssl: SSL_CTX_set1_groups_list: no group is named")
 	}
-	return c.setList("SetGroups", list, func(p ctxPtr, list string) changed {
-		r := p.setGroups(list)
-		if r.err == nil {
+	return c.setList("SetGroups", list, func(p libssl.CTX, list string) libssl.Changed {
+		r := p.SetGroups(list)
+		if r.Fail == nil {
 			c.listenOnly = append(c.listenOnly, "SetGroups")
 		}
 		return r
 	})
 }
 
-func (c *Ctx) setList(setter, list string, set func(ctxPtr, string) changed) error {
+func (c *Ctx) setList(setter, list string, set func(libssl.CTX, string) libssl.Changed) error {
 	if strings.IndexByte(list, 0) >= 0 {
 		return errors.New("openssl: a list with a NUL byte")
 	}
-	return c.change(func(p ctxPtr) error {
+	return c.change(func(p libssl.CTX) error {
 		if err := c.took(setter, set(p, list)); err != nil {
 			return explain(strconv.Quote(list), err)
 		}
@@ -489,8 +484,8 @@ func (c *Ctx) SetALPN(protocols ...string) error {
 	if len(wire) > 1<<16-1 {
 		return fmt.Errorf("openssl: ALPN: %d bytes of names do not fit into a ClientHello", len(wire))
 	}
-	return c.change(func(p ctxPtr) error {
-		if err := p.setALPN(c.server, wire); err != nil {
+	return c.change(func(p libssl.CTX) error {
+		if err := asError(p.SetALPN(c.server, wire)); err != nil {
 			return err
 		}
 		c.alpn = wire
@@ -503,8 +498,8 @@ func (c *Ctx) SetALPN(protocols ...string) error {
 //
 // It is SSL_CTX_set_options.
 func (c *Ctx) SetOptions(o Options) error {
-	return c.change(func(p ctxPtr) error {
-		p.setOptions(o, 0)
+	return c.change(func(p libssl.CTX) error {
+		p.SetOptions(uint64(o), 0)
 		return nil
 	})
 }
@@ -517,8 +512,8 @@ func (c *Ctx) ClearOptions(o Options) error {
 	if o&OptionNoRenegotiation != 0 {
 		return errRenegotiation
 	}
-	return c.change(func(p ctxPtr) error {
-		p.setOptions(0, o)
+	return c.change(func(p libssl.CTX) error {
+		p.SetOptions(0, uint64(o))
 		return nil
 	})
 }
@@ -529,8 +524,8 @@ var errRenegotiation = errors.New("openssl: renegotiation is not offered: Option
 //
 // It is SSL_CTX_get_options.
 func (c *Ctx) Options() (o Options) {
-	c.use(func(p ctxPtr) error {
-		o = p.setOptions(0, 0)
+	c.use(func(p libssl.CTX) error {
+		o = Options(p.SetOptions(0, 0))
 		return nil
 	})
 	return o
@@ -548,7 +543,7 @@ func (c *Ctx) Options() (o Options) {
 //
 // It is SSL_CTX_set_client_hello_cb with SSL_CLIENT_HELLO_RETRY.
 func (c *Ctx) SetClientHelloFunc(f func(ctx context.Context, hello *ClientHello) (*Ctx, error)) error {
-	return c.change(func(ctxPtr) error {
+	return c.change(func(libssl.CTX) error {
 		if !c.server {
 			return errors.New("openssl: a ClientHello function is for servers: this Ctx was made by NewClientCtx")
 		}
@@ -559,11 +554,11 @@ func (c *Ctx) SetClientHelloFunc(f func(ctx context.Context, hello *ClientHello)
 
 // freeze ends the time for changes, or says why c cannot be used yet. It is
 // called by use.
-func (c *Ctx) freeze(p ctxPtr) error {
+func (c *Ctx) freeze(p libssl.CTX) error {
 	if c.frozen {
 		return nil
 	}
-	facts := p.facts()
+	facts := p.Settings()
 	if err := c.ready(facts); err != nil {
 		return err
 	}
@@ -572,8 +567,8 @@ func (c *Ctx) freeze(p ctxPtr) error {
 			return err
 		}
 	}
-	if !c.server && facts.verify&VerifyPeer != 0 && !c.trustSet {
-		if err := p.systemRoots(); err != nil {
+	if !c.server && VerifyMode(facts.Verify)&VerifyPeer != 0 && !c.trustSet {
+		if err := asError(p.SystemRoots()); err != nil {
 			return err
 		}
 	}
@@ -582,25 +577,50 @@ func (c *Ctx) freeze(p ctxPtr) error {
 }
 
 // ready says what a Ctx still lacks.
-func (c *Ctx) ready(facts ctxFacts) error {
-	mayResume := facts.options&OptionNoTicket == 0 || facts.serverCache
+func (c *Ctx) ready(facts libssl.Settings) error {
+	mayResume := Options(facts.Options)&OptionNoTicket == 0 || facts.ServerCache
 	switch {
 	case c.broken != "":
 		return fmt.Errorf("openssl: %s failed with a part of its change in place: this Ctx makes no connections, make another one", c.broken)
-	case c.verifyFault(facts.verify) != "":
-		return errors.New("openssl: the verify mode that openssl.cnf or Conf has set: " + c.verifyFault(facts.verify))
-	case facts.options&OptionNoRenegotiation == 0:
+	case c.verifyFault(VerifyMode(facts.Verify)) != "":
+		return errors.New("openssl: the verify mode that openssl.cnf or Conf has set: " + c.verifyFault(VerifyMode(facts.Verify)))
+	case Options(facts.Options)&OptionNoRenegotiation == 0:
 		return errRenegotiation
 	case c.verify&VerifyDefer != 0 && c.verifyConnection == nil:
 		return errors.New("openssl: VerifyDefer leaves the decision to SetVerifyConnection, and no function is set")
 	case !c.server:
 		return nil
-	case !facts.hasCertificate && c.hello == nil:
+	case !facts.HasCertificate && c.hello == nil:
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
 			"nor a ClientHello function (SetClientHelloFunc)")
-	case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
+	case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
 		return explain("this server Ctx asks for client certificates and may resume sessions: "+
 			"say within which context, with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil
+}
+
+// mayBeRouted refuses a Ctx with settings that a switch would leave behind. It
+// is called by use.
+func (c *Ctx) mayBeRouted() error {
+	if len(c.listenOnly) > 0 {
+		return fmt.Errorf("openssl: %s has been called on a Ctx that connections are switched to: "+
+			"it counts on the listener's Ctx only", c.listenOnly[0])
+	}
+	c.routed = true
+	return nil
+}
+
+// presentSIDContext holds for a closed Ctx, too.
+func (c *Ctx) presentSIDContext() sidContext {
+	c.h.Mu.Lock()
+	defer c.h.Mu.Unlock()
+	return c.present
+}
+
+// configuredSIDContext holds for a closed Ctx, too: a connection may leave one.
+func (c *Ctx) configuredSIDContext() sidContext {
+	c.h.Mu.Lock()
+	defer c.h.Mu.Unlock()
+	return c.sidCtx
 }

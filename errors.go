@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Error is a refusal by libssl or libcrypto, with the whole error queue that
 // the failing call left. It unwraps to the [tls.AlertError] that the peer sent,
-// or to the [VerifyError] that its certificate earned, if one of them is why. The
-// same refusal may be the same Error again: read it, do not change it.
+// or to the [VerifyError] that its certificate earned, if one of them is why.
+// Each Error is a value of its own.
 type Error struct {
 	Op    string       // the libssl function, "SSL_CTX_set_session_id_context"
 	Code  int          // SSL_get_error's answer, 0 for calls that have none
@@ -33,6 +35,18 @@ type ErrorEntry struct {
 	Data     string // what libssl adds, a file's name for one
 }
 
+// asError makes an error of a failure, nil of none.
+func asError(f *libssl.Failure) error {
+	if f == nil {
+		return nil
+	}
+	e := &Error{Op: f.Op, Code: f.Code, verify: f.Verify}
+	for _, entry := range f.Stack {
+		e.Stack = append(e.Stack, ErrorEntry(entry))
+	}
+	return e
+}
+
 // Error is one line: the call and libssl's first reason, else the first at all;
 // libcrypto's stand before it where a cipher or a file was to blame. The rest is
 // in Stack.
@@ -47,7 +61,7 @@ func (e *Error) Error() string {
 	}
 	first := e.Stack[0]
 	for _, entry := range e.Stack {
-		if lib, _ := splitCode(entry.Code); lib == libSSL {
+		if lib, _ := libssl.SplitCode(entry.Code); lib == libssl.ERR_LIB_SSL {
 			first = entry
 			break
 		}
@@ -95,9 +109,9 @@ func (e *Error) Unwrap() error {
 		return v
 	}
 	for _, entry := range e.Stack {
-		lib, reason := splitCode(entry.Code)
-		if lib == libSSL && reason >= reasonAlertOffset && reason <= reasonAlertLast {
-			return tls.AlertError(reason - reasonAlertOffset)
+		lib, reason := libssl.SplitCode(entry.Code)
+		if lib == libssl.ERR_LIB_SSL && reason >= libssl.SSL_AD_REASON_OFFSET && reason <= libssl.SSL_AD_REASON_OFFSET+255 {
+			return tls.AlertError(reason - libssl.SSL_AD_REASON_OFFSET)
 		}
 	}
 	return nil
@@ -105,7 +119,7 @@ func (e *Error) Unwrap() error {
 
 func (e *Error) has(reason int) bool {
 	for _, entry := range e.Stack {
-		if l, r := splitCode(entry.Code); l == libSSL && r == reason {
+		if l, r := libssl.SplitCode(entry.Code); l == libssl.ERR_LIB_SSL && r == reason {
 			return true
 		}
 	}
@@ -113,7 +127,7 @@ func (e *Error) has(reason int) bool {
 }
 
 func (e *Error) verifyError() (*VerifyError, bool) {
-	if e.verify == 0 || !e.has(reasonCertificateVerifyFailed) {
+	if e.verify == 0 || !e.has(libssl.SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		return nil, false
 	}
 	return newVerifyError(e.verify), true
@@ -129,7 +143,7 @@ type VerifyError struct {
 func (e *VerifyError) Error() string { return "openssl: certificate verify failed: " + e.Reason }
 
 func newVerifyError(code int) *VerifyError {
-	return &VerifyError{Code: code, Reason: verifyText(code)}
+	return &VerifyError{Code: code, Reason: libssl.VerifyText(code)}
 }
 
 // reasonError is a sentinel for one of libssl's reason codes.
@@ -144,11 +158,11 @@ func (e *reasonError) Error() string { return "openssl: " + e.text }
 // queue holds the reason code, whatever the text.
 var (
 	// ErrSessionIDContextTooLong: more than 32 bytes.
-	ErrSessionIDContextTooLong error = &reasonError{reasonSIDCtxTooLong, "session id context too long"}
+	ErrSessionIDContextTooLong error = &reasonError{libssl.SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG, "session id context too long"}
 	// ErrSessionIDContextUninitialized: sessions with client certificates need a context.
-	ErrSessionIDContextUninitialized error = &reasonError{reasonSIDCtxUninitialized, "session id context uninitialized"}
+	ErrSessionIDContextUninitialized error = &reasonError{libssl.SSL_R_SESSION_ID_CONTEXT_UNINITIALIZED, "session id context uninitialized"}
 	// ErrSessionContextMismatch: the session was made within another context.
-	ErrSessionContextMismatch error = &reasonError{reasonSessionContextMismatch, "session of a different session id context"}
+	ErrSessionContextMismatch error = &reasonError{libssl.SSL_R_ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT, "session of a different session id context"}
 
 	// ErrCtxInUse: a Ctx is frozen from its first connection on.
 	ErrCtxInUse = errors.New("openssl: the Ctx is in use: configure it before its first connection is made")

@@ -2,18 +2,16 @@
 
 package openssl
 
-import "time"
+import (
+	"time"
 
-// LiveHandles is how many C objects are held.
-func LiveHandles() int64 { return liveHandles.Load() }
-
-// CaughtHandles is how many a cleanup had to free: somebody forgot a Close.
-func CaughtHandles() int64 { return caughtHandles.Load() }
+	"github.com/sidctx/openssl/internal/libssl"
+)
 
 // AgeTicketKeys moves the birth of c's ticket keys back: C's clock cannot be turned.
 func AgeTicketKeys(c *Ctx, d time.Duration) error {
-	return c.use(func(p ctxPtr) error {
-		p.ageTicketKeys(int64(d / time.Second))
+	return c.use(func(p libssl.CTX) error {
+		p.AgeTicketKeys(int64(d / time.Second))
 		return nil
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+
+	"github.com/sidctx/openssl/internal/wire"
 )
 
 // ClientHello is what a client says first, as the function of
@@ -39,63 +41,31 @@ const (
 	extSupportedVersions = 43
 )
 
-// parts reads bodies behind big-endian lengths; bad is sticky.
-type parts struct {
-	b   []byte
-	bad bool
-}
-
-func (p *parts) uint(size int) (v int) {
-	if len(p.b) < size {
-		p.bad = true
-		return 0
-	}
-	for _, c := range p.b[:size] {
-		v = v<<8 | int(c)
-	}
-	p.b = p.b[size:]
-	return v
-}
-
-func (p *parts) body(size int) []byte {
-	n := p.uint(size)
-	if len(p.b) < n {
-		p.bad = true
-		return nil
-	}
-	body := p.b[:n]
-	p.b = p.b[n:]
-	return body
-}
-
-// all says whether everything was read, and nothing beyond it.
-func (p *parts) all() bool { return !p.bad && len(p.b) == 0 }
-
 // parseClientHello reads what osl_hello_copy wrote.
 func parseClientHello(raw []byte, s *SSL) (*ClientHello, error) {
-	p := parts{b: raw}
+	p := wire.Reader{B: raw}
 	h := &ClientHello{ssl: s}
-	legacy := uint16(p.uint(2))
-	p.body(2) // session id
-	h.CipherSuites = uint16s(p.body(2))
-	for len(p.b) > 0 {
-		kind := p.uint(2)
-		ext := parts{b: p.body(2)}
+	legacy := uint16(p.Uint(2))
+	p.Bytes(2) // session id
+	h.CipherSuites = uint16s(p.Bytes(2))
+	for len(p.B) > 0 {
+		kind := p.Uint(2)
+		ext := wire.Reader{B: p.Bytes(2)}
 		var err error
 		switch kind {
 		case extServerName:
 			h.ServerName, err = parseServerName(ext)
 		case extALPN:
-			names := parts{b: ext.body(2)}
-			for len(names.b) > 0 && !names.bad {
-				h.ALPNProtocols = append(h.ALPNProtocols, string(names.body(1)))
+			names := wire.Reader{B: ext.Bytes(2)}
+			for len(names.B) > 0 && !names.Bad {
+				h.ALPNProtocols = append(h.ALPNProtocols, string(names.Bytes(1)))
 			}
-			if names.bad || !ext.all() {
+			if names.Bad || !ext.Done() {
 				err = malformed("ALPN", alertDecodeError)
 			}
 		case extSupportedVersions:
-			h.SupportedVersions = uint16s(ext.body(1))
-			if !ext.all() {
+			h.SupportedVersions = uint16s(ext.Bytes(1))
+			if !ext.Done() {
 				err = malformed("supported_versions", alertDecodeError)
 			}
 		}
@@ -139,12 +109,12 @@ func malformed(what string, alert tls.AlertError) error {
 }
 
 // parseServerName reads a list of exactly one host name.
-func parseServerName(ext parts) (string, error) {
+func parseServerName(ext wire.Reader) (string, error) {
 	const what = "server_name"
-	list := parts{b: ext.body(2)}
-	kind := list.uint(1)
-	name := list.body(2)
-	if !ext.all() || !list.all() {
+	list := wire.Reader{B: ext.Bytes(2)}
+	kind := list.Uint(1)
+	name := list.Bytes(2)
+	if !ext.Done() || !list.Done() {
 		return "", malformed(what, alertDecodeError)
 	}
 	if kind != 0 || len(name) == 0 || len(name) > 255 || bytes.IndexByte(name, 0) >= 0 {

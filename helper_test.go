@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 const forgets = "OPENSSL_TEST_FORGETS"
@@ -38,13 +39,13 @@ const forgets = "OPENSSL_TEST_FORGETS"
 func TestMain(m *testing.M) {
 	code := m.Run()
 	// The other end of an Example's connection may still be closing.
-	for end := time.Now().Add(5 * time.Second); openssl.LiveHandles() != 0 && time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Second); libssl.LiveHandles() != 0 && time.Now().Before(end); {
 		runtime.Gosched()
 	}
 	if os.Getenv(forgets) != "" { // TestForgottenClose, in a process of its own
 		os.Exit(code)
 	}
-	if live, caught := openssl.LiveHandles(), openssl.CaughtHandles(); code == 0 && (live != 0 || caught != 0) {
+	if live, caught := libssl.LiveHandles(), libssl.CaughtHandles(); code == 0 && (live != 0 || caught != 0) {
 		fmt.Fprintf(os.Stderr, "after all tests %d C objects are alive and %d were left to a cleanup\n", live, caught)
 		code = 1
 	}
@@ -76,7 +77,7 @@ func accounted(t testing.TB) {
 	if accounts.open == nil {
 		accounts.open = map[string]*account{}
 	}
-	mine := &account{live: openssl.LiveHandles(), caught: openssl.CaughtHandles()}
+	mine := &account{live: libssl.LiveHandles(), caught: libssl.CaughtHandles()}
 	for other, a := range accounts.open {
 		switch {
 		case !strings.HasPrefix(name, other+"/"):
@@ -91,13 +92,13 @@ func accounted(t testing.TB) {
 		shared := mine.shared
 		accounts.Unlock()
 		// The other end of a connection may still be closing.
-		for end := time.Now().Add(5 * time.Second); !shared && openssl.LiveHandles() > mine.live && time.Now().Before(end); {
+		for end := time.Now().Add(5 * time.Second); !shared && libssl.LiveHandles() > mine.live && time.Now().Before(end); {
 			runtime.Gosched()
 		}
 		accounts.Lock()
 		defer accounts.Unlock()
 		delete(accounts.open, name)
-		live, caught := openssl.LiveHandles()-mine.live, openssl.CaughtHandles()-mine.caught
+		live, caught := libssl.LiveHandles()-mine.live, libssl.CaughtHandles()-mine.caught
 		if !mine.shared && !t.Failed() && (live > 0 || caught != 0) {
 			t.Errorf("%d C objects are alive and %d were left to a cleanup", live, caught)
 		}

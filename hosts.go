@@ -11,6 +11,8 @@ import (
 	"net"
 	"strings"
 	"sync"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Hosts chooses the Ctx of a connection by the server name of its ClientHello.
@@ -76,8 +78,8 @@ func (h *Hosts) admit(c *Ctx) error {
 	if err := c.mustServe(); err != nil {
 		return err
 	}
-	err := c.use(func(p ctxPtr) error {
-		if !p.facts().hasCertificate {
+	err := c.use(func(p libssl.CTX) error {
+		if !p.Settings().HasCertificate {
 			return errors.New("openssl: a host needs a certificate: UseCertificate")
 		}
 		if err := c.freeze(p); err != nil {
@@ -166,11 +168,10 @@ func (h *Hosts) Serves(conn *Conn, name string) bool {
 //
 // It is SSL_get_SSL_CTX.
 func (c *Conn) Ctx() *Ctx {
-	if c == nil || c.ssl.lock() != nil {
+	if c.missing() {
 		return nil
 	}
-	defer c.ssl.unlock()
-	return c.ssl.ctx
+	return c.ssl.currentCtx()
 }
 
 // NormalizeHost is the one form of a host's name: lower case, without a trailing

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // SetKeyLogWriter has the secrets of every connection written to w, in the
@@ -21,8 +23,8 @@ import (
 //
 // It is SSL_CTX_set_keylog_callback.
 func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
-	return c.change(func(p ctxPtr) error {
-		p.setKeyLog(w != nil)
+	return c.change(func(p libssl.CTX) error {
+		p.SetKeyLog(w != nil)
 		keyLogs.mu.Lock()
 		defer keyLogs.mu.Unlock()
 		c.keyLog = w
@@ -84,7 +86,7 @@ func (c *Ctx) writeKeyLog(lines []byte) {
 func callKeyLogWriter(k keyLogLines) {
 	keyLogs.mu.Unlock()
 	defer keyLogs.mu.Lock()
-	contained("SetKeyLogWriter", func() error {
+	recoverToError("SetKeyLogWriter", func() error {
 		_, err := k.w.Write(k.lines)
 		return err
 	})

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"net"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Client makes the client's end of a TLS connection over wire, which it owns
@@ -85,7 +87,7 @@ func Listen(network, addr string, c *Ctx) (net.Listener, error) {
 	if err := c.mustServe(); err != nil {
 		return nil, err
 	}
-	if err := c.use(func(p ctxPtr) error { return c.ready(p.facts()) }); err != nil {
+	if err := c.use(func(p libssl.CTX) error { return c.ready(p.Settings()) }); err != nil {
 		return nil, err
 	}
 	inner, err := net.Listen(network, addr)

@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/wire"
 )
 
 // SessionPolicy is what a derived session id context says beyond what its Ctx
@@ -40,11 +42,11 @@ func (c *Ctx) DeriveSessionIDContext(p SessionPolicy) error {
 	for i := range p.Extra {
 		p.Extra[i] = bytes.Clone(p.Extra[i])
 	}
-	return c.change(func(ptr ctxPtr) error {
+	return c.change(func(ptr libssl.CTX) error {
 		if !c.server {
 			return errors.New("openssl: a session id context is derived for servers: this Ctx was made by NewClientCtx")
 		}
-		parts, err := c.policyParts(ptr, ptr.facts())
+		parts, err := c.policyParts(ptr, ptr.Settings())
 		if err != nil {
 			return err
 		}
@@ -53,9 +55,9 @@ func (c *Ctx) DeriveSessionIDContext(p SessionPolicy) error {
 }
 
 // derive sets the context of a policy.
-func (c *Ctx) derive(ptr ctxPtr, p *SessionPolicy, parts *digest) error {
+func (c *Ctx) derive(ptr libssl.CTX, p *SessionPolicy, parts *wire.Writer) error {
 	sidCtx := p.sidContext(parts)
-	if err := ptr.setSessionIDContext(sidCtx.bytes()); err != nil {
+	if err := setCtxSIDContext(ptr, sidCtx.bytes()); err != nil {
 		return err
 	}
 	c.sidCtx, c.present, c.sidCtxSet, c.derived = sidCtx, sidCtx, true, p
@@ -71,7 +73,7 @@ func (c *Ctx) derive(ptr ctxPtr, p *SessionPolicy, parts *digest) error {
 //
 // It is SSL_set_session_id_context, for every connection.
 func (c *Ctx) Revoke() (generation uint64, err error) {
-	err = c.use(func(ptr ctxPtr) error {
+	err = c.use(func(ptr libssl.CTX) error {
 		if c.derived == nil {
 			return errors.New("openssl: Revoke needs a context that was derived, see DeriveSessionIDContext")
 		}
@@ -82,9 +84,9 @@ func (c *Ctx) Revoke() (generation uint64, err error) {
 		}
 		// Of a frozen Ctx the parts are settled: libssl adds to its store what it
 		// looks up in a folder, while handshakes run.
-		parts := &digest{b: c.policy}
+		parts := &wire.Writer{B: c.policy}
 		if !c.frozen {
-			if parts, err = c.policyParts(ptr, ptr.facts()); err != nil {
+			if parts, err = c.policyParts(ptr, ptr.Settings()); err != nil {
 				return err
 			}
 		}
@@ -95,88 +97,63 @@ func (c *Ctx) Revoke() (generation uint64, err error) {
 	return generation, err
 }
 
-// digest collects parts to be hashed so that no two collections look alike:
-// each part behind its length, each list behind its count.
-type digest struct{ b []byte }
-
-func (d *digest) number(n uint64) { d.b = binary.BigEndian.AppendUint64(d.b, n) }
-
-func (d *digest) part(p []byte) {
-	d.number(uint64(len(p)))
-	d.b = append(d.b, p...)
-}
-
-func (d *digest) list(parts [][]byte) {
-	d.number(uint64(len(parts)))
-	for _, p := range parts {
-		d.part(p)
-	}
-}
-
-// set is a list whose order says nothing.
-func (d *digest) set(parts [][]byte) {
-	parts = slices.Clone(parts)
-	slices.SortFunc(parts, bytes.Compare)
-	d.list(parts)
-}
-
 // policyVersion changes with the way contexts are derived.
 const policyVersion = "github.com/sidctx/openssl session id context 1"
 
-func (p *SessionPolicy) sidContext(parts *digest) sidContext {
-	var d digest
-	d.part([]byte(policyVersion))
-	d.part([]byte(p.Label))
-	d.number(p.Generation)
-	d.list(p.Extra)
-	d.part(parts.b)
-	sum := sha256.Sum256(d.b)
+func (p *SessionPolicy) sidContext(parts *wire.Writer) sidContext {
+	var d wire.Writer
+	d.Bytes([]byte(policyVersion))
+	d.Bytes([]byte(p.Label))
+	d.Uint(p.Generation)
+	d.List(p.Extra)
+	d.Bytes(parts.B)
+	sum := sha256.Sum256(d.B)
 	return newSIDContext(sum[:])
 }
 
 // policyParts is what c itself holds that sessions must not cross.
-func (c *Ctx) policyParts(ptr ctxPtr, facts ctxFacts) (*digest, error) {
-	id, err := ptr.identity()
-	if err != nil {
-		return nil, fmt.Errorf("openssl: reading back what a Ctx holds: %w", err)
+func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, error) {
+	id, fail := ptr.Identity()
+	if fail != nil {
+		return nil, fmt.Errorf("openssl: reading the settings of a Ctx: %w", asError(fail))
 	}
 	var servers [][]byte
-	for _, der := range id.leaves {
+	for _, der := range id.Leaves {
 		servers = append(servers, serverIdentity(der))
 	}
 	var locations [][]byte
 	for _, l := range c.locations {
 		locations = append(locations, []byte(l))
 	}
-	var d digest
-	d.set(servers)
-	d.number(uint64(facts.verify))
-	d.number(uint64(c.verify & VerifyDefer))
-	d.number(uint64(int64(facts.depth)))
-	d.set(id.cas)
-	d.set(id.crls)
-	d.set(id.caNames)
-	d.list(locations)
+	var d wire.Writer
+	d.Set(servers)
+	d.Uint(uint64(facts.Verify))
+	d.Uint(uint64(c.verify & VerifyDefer))
+	d.Uint(uint64(int64(facts.Depth)))
+	d.Set(id.CAs)
+	d.Set(id.CRLs)
+	d.Set(id.CANames)
+	d.List(locations)
 	var confs [][]byte
 	for _, part := range c.confs {
 		confs = append(confs, []byte(part))
 	}
-	d.list(confs)
-	d.number(uint64(int64(facts.securityLevel)))
-	d.part(c.alpn)
-	d.number(uint64(int64(facts.minVersion)))
-	d.number(uint64(int64(facts.maxVersion)))
+	d.List(confs)
+	d.Uint(uint64(int64(facts.SecurityLevel)))
+	d.Bytes(c.alpn)
+	d.Uint(uint64(int64(facts.MinVersion)))
+	d.Uint(uint64(int64(facts.MaxVersion)))
 	return &d, nil
 }
 
 // serverIdentity is who a certificate says it is, and who says so: a renewed
 // one is the same.
 func serverIdentity(der []byte) []byte {
-	var d digest
+	var d wire.Writer
 	cert, err := x509.ParseCertificate(der)
 	if err != nil { // libssl reads more than crypto/x509: then no other is the same
-		d.part(der)
-		return d.b
+		d.Bytes(der)
+		return d.B
 	}
 	var names [][]byte
 	for _, n := range cert.DNSNames {
@@ -191,31 +168,31 @@ func serverIdentity(der []byte) []byte {
 	for _, u := range cert.URIs {
 		names = append(names, []byte("URI "+u.String()))
 	}
-	d.set(names)
-	d.part(cert.RawSubject)
-	d.part(cert.RawIssuer)
-	return d.b
+	d.Set(names)
+	d.Bytes(cert.RawSubject)
+	d.Bytes(cert.RawIssuer)
+	return d.B
 }
 
 // settlePolicy fixes, when a server Ctx freezes, what depends on everything that
 // it was told.
-func (c *Ctx) settlePolicy(ptr ctxPtr, facts ctxFacts) error {
+func (c *Ctx) settlePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 	parts, err := c.policyParts(ptr, facts)
 	if err != nil {
 		return err
 	}
-	c.policy = parts.b
+	c.policy = parts.B
 	if c.derived != nil {
 		if err := c.derive(ptr, c.derived, parts); err != nil {
 			return err
 		}
 	}
-	asks := facts.verify&VerifyPeer != 0
+	asks := VerifyMode(facts.Verify)&VerifyPeer != 0
 	maxAge := c.maxAuthAge
 	if asks && !c.maxAuthAgeSet {
 		maxAge = defaultMaxAuthAge
 	}
-	ptr.setChecks(c.checks.or(asks), maxAge)
+	ptr.SetChecks(c.checks.or(asks), maxAge)
 	return nil
 }
 
@@ -241,7 +218,7 @@ func (c *Ctx) SetMaxAuthAge(d time.Duration) error {
 	if d < 0 || d%time.Second != 0 {
 		return fmt.Errorf("openssl: SetMaxAuthAge: %v is not a number of seconds", d)
 	}
-	return c.change(func(ctxPtr) error {
+	return c.change(func(libssl.CTX) error {
 		c.maxAuthAge, c.maxAuthAgeSet = d, true
 		return nil
 	})
@@ -254,7 +231,7 @@ func (c *Ctx) SetMaxAuthAge(d time.Duration) error {
 // [ErrResumptionRefused]. The default is true for a server that asks for client
 // certificates.
 func (c *Ctx) SetResumptionChecks(on bool) error {
-	return c.change(func(ctxPtr) error {
+	return c.change(func(libssl.CTX) error {
 		c.checks = onOff{true, on}
 		return nil
 	})
@@ -266,7 +243,7 @@ func (c *Ctx) SetResumptionChecks(on bool) error {
 // read. f runs on the goroutine that does the handshake and may not use the
 // connection. With [VerifyDefer] it is f alone who decides on certificates.
 func (c *Ctx) SetVerifyConnection(f func(ConnectionState) error) error {
-	return c.change(func(ctxPtr) error {
+	return c.change(func(libssl.CTX) error {
 		c.verifyConnection = f
 		return nil
 	})

@@ -2,8 +2,7 @@
 
 package openssl
 
-// Built with -tags queuecheck every act aborts the process if it leaves residue
-// in OpenSSL's error queue.
+// As in internal/libssl.
 
 // #cgo CFLAGS: -DOSL_QUEUECHECK
 import "C"

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sidctx/openssl/internal/wire"
 )
 
 // SealStore is inner with every session sealed by AES-256-GCM, for a store that
@@ -62,9 +64,9 @@ const sealVersion = 1
 
 // sealedUnder is what a sealed session is bound to.
 func sealedUnder(id []byte) []byte {
-	d := digest{b: []byte{sealVersion}}
-	d.part(id)
-	return d.b
+	w := wire.Writer{B: []byte{sealVersion}}
+	w.Bytes(id)
+	return w.B
 }
 
 func (s *sealedStore) Put(ctx context.Context, id, session []byte, expires time.Time) error {

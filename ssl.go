@@ -5,16 +5,14 @@ package openssl
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // SSL is a TLS machine over memory: ciphertext is fed in and drained out, and
@@ -25,48 +23,45 @@ import (
 //
 // It is an SSL with a memory BIO.
 type SSL struct {
-	h handle[sslPtr] // its lock guards the rest, too
+	h libssl.Handle[libssl.SSL] // its Mu guards the rest, too
 
 	client bool
-	first  *Ctx // made from
-	ctx    *Ctx // in use, after a switch another one
+	first  *Ctx // that s was made from
+	ctx    *Ctx // in force: after a switch another one
 
-	in       buffer      // ciphertext that was fed and not taken yet
-	out      buffer      // ciphertext that is to be drained
-	spilled  int         // more of it, in C
-	outgoing atomic.Bool // there is some of either; read without the lock
-	eof      bool        // the wire ended behind in
+	in        buffer      // ciphertext that was fed and not taken yet
+	out       buffer      // ciphertext that is to be drained
+	spilled   int         // more of it, in C
+	hasOutput atomic.Bool // there is some of either; read without the lock
+	eof       bool        // the input ends behind in
 
-	starved   bool // the last act wanted input
-	pending   bool // plaintext waits in libssl
-	done      bool // the handshake is over
-	decided   bool // the ClientHello is through: contexts are too late
-	suspended bool // in WantClientHello
-	ticketed  bool // a session has arrived since the handshake
-	saidBye   bool // close_notify is out
-	heard     bool // plaintext has been read
-	accepted  bool // SetVerifyConnection has had its say
-	mute      bool // the connection is refused: nothing more is sent
-	fresh     bool // a client has a session that nobody has taken for a cache
-	stored    bool // a server's session is, or is going to be, in a store
-
-	resumption Resumption // of a finished handshake
+	phase           phase
+	wantsInput      bool // the last call wanted input
+	hasPlaintext    bool // plaintext waits in libssl
+	gotPlaintext    bool // some has been read
+	gotTicket       bool // a session has arrived since the handshake
+	newSession      bool // a client has a session that was not put into a cache yet
+	stored          bool // a server's session is, or is going to be, in a store
+	verified        bool // SetVerifyConnection's function has been called
+	closeNotifySent bool
 
 	keyLog []byte // lines that unlock hands over
 
 	readErr error // what every later Read returns
-	fatal   error // what every later act returns
+	fatal   error // what every later call returns
 
-	sidCtx  sidContext
-	own     bool        // sidCtx was set on this connection
-	offered *sidContext // of the session that a client offers
-	name    string      // that a client expects; empty for nobody
-	nameErr error       // what the last SetServerName failed with: no name is in force
+	sidCtx    sidContext
+	ownSIDCtx bool        // it was set on this connection
+	offered   *sidContext // of the session that a client offers
+	name      string      // that a client expects, or ""
+	nameErr   error       // what the last SetServerName failed with: no name is in force
 
-	offeredSpoilt *atomic.Bool // of the Session that a client offers a copy of
-	hello         *ClientHello
-	helloErr      error
-	state         *ConnectionState // of a finished handshake
+	offerInvalid *atomic.Bool // of the Session that a client offers a copy of
+	hello        *ClientHello
+	helloErr     error
+	helloAnswer  *helloAnswer     // to the first ClientHello
+	resumption   Resumption       // of a finished handshake
+	state        *ConnectionState // of a finished handshake
 }
 
 // Want is what a machine needs to go on.
@@ -91,89 +86,25 @@ func (w Want) String() string {
 	return fmt.Sprintf("Want(%d)", int(w))
 }
 
-// buffer is ciphertext between the wire and libssl: b[r:w].
-type buffer struct {
-	b    []byte
-	r, w int
-}
-
-const (
-	maxPlaintext = 64 << 10            // sealed in one act: longer calls into C make the scheduler take the processor away
-	largeBuffer  = maxPlaintext + 4096 // sealed, with what every record adds
-	smallBuffer  = 4 << 10             // what a reader holds while it waits
-)
-
-var (
-	largeBuffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
-	smallBuffers = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
-)
-
-func newBuffer(large bool) buffer {
-	if large {
-		return buffer{b: largeBuffers.Get().(*[largeBuffer]byte)[:]}
-	}
-	return buffer{b: smallBuffers.Get().(*[smallBuffer]byte)[:]}
-}
-
-// release gives the memory back.
-func (b *buffer) release() {
-	switch len(b.b) {
-	case largeBuffer:
-		largeBuffers.Put((*[largeBuffer]byte)(b.b))
-	case smallBuffer:
-		smallBuffers.Put((*[smallBuffer]byte)(b.b))
-	}
-	*b = buffer{}
-}
-
-func (b *buffer) empty() bool   { return b.r == b.w }
-func (b *buffer) bytes() []byte { return b.b[b.r:b.w] }
-
-// take moves past what was used; an empty buffer holds no memory.
-func (b *buffer) take(n int) {
-	if b.r += n; b.r == b.w && b.b != nil {
-		b.release()
-	}
-}
-
-// room is space behind what is there, at least something if n is not 0.
-func (b *buffer) room(n int) []byte {
-	if b.b == nil {
-		*b = newBuffer(n > smallBuffer)
-	}
-	return b.b[b.w:]
-}
-
-// append adds a copy, in more memory if need be.
-func (b *buffer) append(p []byte) {
-	if len(b.room(len(p))) < len(p) {
-		grown := buffer{b: make([]byte, 2*(b.w-b.r+len(p)))}
-		grown.w = copy(grown.b, b.bytes())
-		b.release()
-		*b = grown
-	}
-	b.w += copy(b.b[b.w:], p)
-}
-
 // NewSSL makes a machine from a recipe, which freezes; it is a server's or a
 // client's by the Ctx.
 //
 // It is SSL_new.
 func NewSSL(c *Ctx) (*SSL, error) {
 	s := &SSL{first: c, ctx: c}
-	err := c.use(func(p ctxPtr) error {
+	err := c.use(func(p libssl.CTX) error {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
 		if err := c.turnFleetKeys(p, time.Now()); err != nil {
 			return err
 		}
-		made, err := newSSLPtr(p, c.server, c.hello != nil || c.store != nil, c.present.bytes())
-		if err != nil {
+		made, fail := libssl.NewSSL(p, c.server, c.hello != nil || c.store != nil, c.present.bytes())
+		if err := asError(fail); err != nil {
 			return err
 		}
-		s.client, s.starved, s.sidCtx = !c.server, c.server, c.present
-		s.h.own(made)
+		s.client, s.wantsInput, s.sidCtx = !c.server, c.server, c.present
+		s.h.Own(made)
 		return nil
 	})
 	if err != nil {
@@ -182,14 +113,14 @@ func NewSSL(c *Ctx) (*SSL, error) {
 	return s, nil
 }
 
-// lock is the door of every method; the caller unlocks s.h.mu after a nil error.
+// lock is the door of every method; the caller unlocks s.h.Mu after a nil error.
 func (s *SSL) lock() error {
 	if s == nil {
 		return errNilSSL
 	}
-	s.h.mu.Lock()
-	if s.h.closed() {
-		s.h.mu.Unlock()
+	s.h.Mu.Lock()
+	if s.h.ClosedLocked() {
+		s.h.Mu.Unlock()
 		return errSSLClosed
 	}
 	return nil
@@ -200,55 +131,11 @@ func (s *SSL) lock() error {
 func (s *SSL) unlock() {
 	lines, c := s.keyLog, s.ctx
 	s.keyLog = nil
-	s.h.mu.Unlock()
+	s.h.Mu.Unlock()
 	if lines != nil {
 		c.writeKeyLog(lines)
 	}
 }
-
-// settle keeps the books after an act.
-func (s *SSL) settle(t turn) turn {
-	s.in.take(t.used)
-	s.out.w += t.out
-	if s.out.empty() && s.out.b != nil {
-		s.out.release()
-	}
-	if s.spilled = t.spilled; s.mute {
-		s.spilled = 0
-	}
-	s.noteOutput()
-	s.pending = t.pending
-	s.decided = s.decided || t.decided
-	s.ticketed = t.ticketed
-	s.fresh = s.fresh || t.fresh
-	if t.keylog {
-		lines, _ := s.h.p.keyLog() // without memory for them they are lost
-		s.keyLog = append(s.keyLog, lines...)
-	}
-	if t.spoilt && s.offeredSpoilt != nil {
-		s.offeredSpoilt.Store(true)
-	}
-	s.starved = t.want == wantInput
-	switch t.want {
-	case wireCut:
-		s.readErr = io.ErrUnexpectedEOF
-	case saidGoodbye:
-		s.readErr = io.EOF
-	case actFailed:
-		s.readErr, s.fatal = t.err, t.err
-	}
-	return t
-}
-
-// noteOutput keeps outgoing true.
-func (s *SSL) noteOutput() {
-	if some := s.unsentLocked() > 0; some != s.outgoing.Load() {
-		s.outgoing.Store(some)
-	}
-}
-
-// waiting says whether an act that reads could only ask for input again.
-func (s *SSL) waiting() bool { return s.starved && s.in.empty() && !s.eof }
 
 // SetSessionIDContext gives this connection a session id context of its own. At
 // most 32 bytes, copied. A server may do so until the ClientHello has been let
@@ -263,24 +150,17 @@ func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
 		return err
 	}
 	defer s.unlock()
-	if s.tooLate() {
+	if s.tooLateLocked() {
 		return ErrTooLate
 	}
-	if s.offered != nil && len(sidCtx) <= maxSIDCtx && !bytes.Equal(sidCtx, s.offered.bytes()) {
+	if s.offered != nil && len(sidCtx) <= libssl.MaxSIDCtx && !bytes.Equal(sidCtx, s.offered.bytes()) {
 		return mismatch(sidCtx, s.offered.bytes())
 	}
-	if err := s.h.p.setSessionIDContext(sidCtx); err != nil {
+	if err := setSSLSIDContext(s.h.P, sidCtx); err != nil {
 		return err
 	}
-	s.sidCtx, s.own = newSIDContext(sidCtx), true
+	s.sidCtx, s.ownSIDCtx = newSIDContext(sidCtx), true
 	return nil
-}
-
-func (s *SSL) tooLate() bool { return s.decided && !s.suspended }
-
-func mismatch(own, session []byte) error {
-	return explain(fmt.Sprintf("a session made within context %q cannot be offered within %q", session, own),
-		ErrSessionContextMismatch)
 }
 
 // SessionIDContext is a copy of the context in force for this connection:
@@ -313,14 +193,14 @@ func (s *SSL) SetCtx(c *Ctx) error {
 	if c == nil {
 		c = s.first
 	}
-	if s.tooLate() {
+	if s.tooLateLocked() {
 		return ErrTooLate
 	}
 	if c.server == s.client {
 		return errors.New("openssl: SSL_set_SSL_CTX: a server's Ctx cannot serve a client, nor a client's a server")
 	}
-	kept := s.own && s.sidCtx != s.ctx.configuredSIDContext()
-	return c.use(func(p ctxPtr) error {
+	kept := s.ownSIDCtx && s.sidCtx != s.ctx.configuredSIDContext()
+	return c.use(func(p libssl.CTX) error {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
@@ -333,39 +213,14 @@ func (s *SSL) SetCtx(c *Ctx) error {
 		if !kept {
 			next = c.present
 		}
-		if err := s.h.p.setCtx(p, next.bytes()); err != nil {
+		if err := asError(s.h.P.SetCtx(p, next.bytes())); err != nil {
 			// It may be half there, with what one Ctx trusts and the other's verify mode.
 			s.fatal, s.readErr = err, err
 			return err
 		}
-		s.ctx, s.sidCtx, s.own = c, next, kept
+		s.ctx, s.sidCtx, s.ownSIDCtx = c, next, kept
 		return nil
 	})
-}
-
-// mayBeRouted refuses a Ctx with settings that a switch would leave behind. It
-// is called by use.
-func (c *Ctx) mayBeRouted() error {
-	if len(c.listenOnly) > 0 {
-		return fmt.Errorf("openssl: %s has been called on a Ctx that connections are switched to: "+
-			"it counts on the listener's Ctx only", c.listenOnly[0])
-	}
-	c.routed = true
-	return nil
-}
-
-// presentSIDContext holds for a closed Ctx, too.
-func (c *Ctx) presentSIDContext() sidContext {
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	return c.present
-}
-
-// configuredSIDContext holds for a closed Ctx, too: a connection may leave one.
-func (c *Ctx) configuredSIDContext() sidContext {
-	c.h.mu.Lock()
-	defer c.h.mu.Unlock()
-	return c.sidCtx
 }
 
 // SetSession offers a session in a client's handshake; the server decides. The
@@ -385,24 +240,24 @@ func (s *SSL) SetSession(sess *Session) error {
 	switch {
 	case !s.client:
 		return errors.New("openssl: SSL_set_session: a server does not offer sessions, its clients do")
-	case s.decided:
+	case s.phase != phaseNew:
 		return ErrTooLate
 	case sess == nil:
-		s.offered, s.offeredSpoilt = nil, nil
-		return s.h.p.setSession(sessionPtr{})
+		s.offered, s.offerInvalid = nil, nil
+		return asError(s.h.P.SetSession(libssl.Session{}))
 	}
-	return sess.use(func(p sessionPtr) error {
-		made := newSIDContext(p.info().sidCtx)
+	return sess.use(func(p libssl.Session) error {
+		made := newSIDContext(p.Info().SIDCtx)
 		if made != s.sidCtx {
 			return mismatch(s.sidCtx.bytes(), made.bytes())
 		}
-		if sess.spoilt.Load() {
-			p = sessionPtr{} // its copy would not know
+		if sess.invalid.Load() {
+			p = libssl.Session{} // its copy would not know
 		}
-		if err := s.h.p.setSession(p); err != nil {
+		if err := asError(s.h.P.SetSession(p)); err != nil {
 			return err
 		}
-		s.offered, s.offeredSpoilt = &made, sess.spoilt
+		s.offered, s.offerInvalid = &made, sess.invalid
 		return nil
 	})
 }
@@ -423,7 +278,7 @@ func (s *SSL) SetServerName(name string) error {
 	switch {
 	case !s.client:
 		return errors.New("openssl: SSL_set_tlsext_host_name: a server has no server name to ask for")
-	case s.decided:
+	case s.phase != phaseNew:
 		return ErrTooLate
 	case name == "" || len(name) > maxServerName || name[0] == '.' || strings.IndexByte(name, 0) >= 0:
 		// To OpenSSL a leading dot means "any name below".
@@ -434,7 +289,7 @@ func (s *SSL) SetServerName(name string) error {
 	if isIP {
 		name = ip.WithZone("").Unmap().String() // as certificates have it
 	}
-	if s.nameErr = s.h.p.setServerName(name, isIP); s.nameErr != nil {
+	if s.nameErr = asError(s.h.P.SetServerName(name, isIP)); s.nameErr != nil {
 		s.name = ""
 		return s.nameErr
 	}
@@ -456,148 +311,16 @@ func (s *SSL) Handshake() (Want, error) {
 	if err := s.lock(); err != nil {
 		return WantNothing, err
 	}
-	w, err := s.handshake()
-	ask := s.ctx.verifyConnection
-	if w != WantNothing || err != nil || s.accepted {
-		ask = nil
+	w, err := s.handshakeLocked()
+	verify := s.ctx.verifyConnection
+	if w != WantNothing || err != nil || s.verified {
+		verify = nil
 	}
 	s.unlock()
-	if ask == nil {
+	if verify == nil {
 		return w, err
 	}
-	return WantNothing, s.accept(contained("SetVerifyConnection", func() error { return ask(s.ConnectionState()) }))
-}
-
-// contained turns a panic of a caller's function into an error.
-func contained(what string, f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("openssl: the function of %s panicked: %v", what, r)
-		}
-	}()
-	return f()
-}
-
-// accept records what the function of SetVerifyConnection says.
-func (s *SSL) accept(err error) error {
-	if lockErr := s.lock(); lockErr != nil {
-		return lockErr
-	}
-	defer s.unlock()
-	s.accepted = true
-	if err != nil {
-		s.refuse(err)
-	}
-	return err
-}
-
-// refuse ends a connection that libssl has accepted. What it has made for the
-// peer, tickets among it, is not sent, and its session is forgotten.
-func (s *SSL) refuse(err error) {
-	s.h.p.spoilSession()
-	s.fatal, s.readErr, s.mute = err, err, true
-	if s.state != nil {
-		s.state.HandshakeComplete = false
-	}
-	s.out.release()
-	s.spilled = 0
-	s.noteOutput()
-}
-
-// inHandshake bounds the handshakes that libssl works on at the same moment: it
-// never waits for a peer, only for a processor. Without a bound each of those
-// that the system has taken its processor from keeps a thread, and a storm of
-// connections makes hundreds.
-var inHandshake = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
-
-func (s *SSL) handshake() (Want, error) {
-	switch {
-	case s.fatal != nil:
-		return WantNothing, s.fatal
-	case s.done:
-		return WantNothing, nil
-	case s.readErr != nil:
-		return WantNothing, s.readErr
-	case s.client && !s.decided:
-		if err := s.mayCall(); err != nil {
-			return WantNothing, err
-		}
-	case s.waiting():
-		return WantInput, nil
-	}
-	if err := s.keepUp(); err != nil {
-		return WantNothing, err
-	}
-	s.suspended, s.hello, s.helloErr = false, nil, nil
-	room := s.out.room(largeBuffer)
-	inHandshake <- struct{}{}
-	did := s.h.p.handshake(s.in.bytes(), s.eof, room)
-	<-inHandshake
-	t := s.settle(did)
-	switch t.want {
-	case wantInput:
-		return WantInput, nil
-	case wantHello:
-		s.suspended = true
-		return WantClientHello, nil
-	case wantNothing:
-		return WantNothing, s.finish(t)
-	}
-	return WantNothing, s.readErr
-}
-
-// keepUp has a server that was made before Revoke follow it, until it has a
-// ClientHello: a client that keeps connections waiting must not outlast it.
-func (s *SSL) keepUp() error {
-	if s.client || s.own || s.decided || s.suspended {
-		return nil
-	}
-	present := s.ctx.presentSIDContext()
-	if present == s.sidCtx {
-		return nil
-	}
-	if err := s.h.p.setSessionIDContext(present.bytes()); err != nil {
-		return err
-	}
-	s.sidCtx = present
-	return nil
-}
-
-// finish is the end of the handshake.
-func (s *SSL) finish(t turn) error {
-	s.done = true
-	s.resumption = t.resumption
-	s.fresh = s.client && s.h.p.version() < tls.VersionTLS13 // later ones come as tickets; what was resumed is used up
-	if s.offered != nil && s.resumption == ResumptionNotOffered {
-		s.resumption = ResumptionOther
-	}
-	s.first.resumptions[s.resumption].Add(1)
-	if t.refused == nameNotVerified {
-		s.refuse(errNameNotVerified)
-	} else if why := refusalText[t.refused]; why != "" {
-		s.first.refused.Add(1)
-		s.refuse(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
-	}
-	return s.fatal
-}
-
-// mayCall is what a client is asked before its first byte.
-func (s *SSL) mayCall() error {
-	if s.offered != nil && *s.offered != s.sidCtx {
-		return mismatch(s.sidCtx.bytes(), s.offered.bytes())
-	}
-	if s.nameErr != nil {
-		return explain("the server name could not be set: call SetServerName again", s.nameErr)
-	}
-	if s.name != "" {
-		return nil
-	}
-	return s.ctx.use(func(p ctxPtr) error {
-		if p.facts().verify&VerifyPeer != 0 {
-			return errors.New("openssl: no server name to verify: call SetServerName, or say SetVerify(VerifyNone) on the Ctx")
-		}
-		return nil
-	})
+	return WantNothing, s.runVerifyConnection(verify)
 }
 
 // Read decrypts into p what was fed, from as many records as are at hand. It
@@ -616,26 +339,7 @@ func (s *SSL) Read(p []byte) (n int, w Want, err error) {
 		return 0, WantNothing, err
 	}
 	defer s.unlock()
-	return s.read(p)
-}
-
-func (s *SSL) read(p []byte) (int, Want, error) {
-	switch {
-	case s.readErr != nil:
-		return 0, WantNothing, s.readErr
-	case len(p) == 0:
-		return 0, WantNothing, nil
-	case s.in.empty() && !s.eof && !s.pending:
-		return 0, WantInput, nil
-	}
-	t := s.settle(s.h.p.read(p, s.in.bytes(), s.eof))
-	if t.n > 0 {
-		return t.n, WantNothing, nil // a failure behind it waits in readErr
-	}
-	if t.want == wantInput {
-		return 0, WantInput, nil
-	}
-	return 0, WantNothing, s.readErr
+	return s.readLocked(p)
 }
 
 // Write seals all of p; the ciphertext waits to be drained. It does the
@@ -652,27 +356,13 @@ func (s *SSL) Write(p []byte) (n int, w Want, err error) {
 	}
 	defer s.unlock()
 	for n < len(p) {
-		k, err := s.seal(p[n:])
+		k, err := s.encryptLocked(p[n:])
 		n += k
 		if err != nil {
 			return n, WantNothing, err
 		}
 	}
 	return n, WantNothing, nil
-}
-
-// seal is one act of writing.
-func (s *SSL) seal(p []byte) (int, error) {
-	switch {
-	case s.fatal != nil:
-		return 0, s.fatal
-	case s.saidBye:
-		return 0, errShutdown
-	}
-	p = p[:min(len(p), maxPlaintext)]
-	room := s.out.room(largeBuffer)
-	t := s.settle(s.h.p.write(p, room))
-	return t.n, t.err
 }
 
 // Shutdown says close_notify; drain it. WantInput: the peer has not said its
@@ -685,33 +375,7 @@ func (s *SSL) Shutdown() (Want, error) {
 		return WantNothing, err
 	}
 	defer s.unlock()
-	return s.shutdown()
-}
-
-func (s *SSL) shutdown() (Want, error) {
-	if s.fatal != nil {
-		return WantNothing, s.fatal
-	}
-	var in []byte
-	if s.saidBye { // now the peer's is read for
-		if s.readErr != nil {
-			return WantNothing, nil
-		}
-		if s.waiting() {
-			return WantInput, nil
-		}
-		in = s.in.bytes()
-	}
-	room := s.out.room(smallBuffer)
-	t := s.settle(s.h.p.shutdown(in, s.eof, room))
-	if t.err != nil {
-		return WantNothing, t.err
-	}
-	s.saidBye = true
-	if t.want == wantInput {
-		return WantInput, nil
-	}
-	return WantNothing, nil
+	return s.shutdownLocked()
 }
 
 // Feed takes ciphertext from the wire: all of p, copied. After [SSL.FeedEOF] it
@@ -750,11 +414,11 @@ func (s *SSL) Drain(p []byte) (n int) {
 	n = copy(p, s.out.bytes())
 	s.out.take(n)
 	if s.spilled > 0 && n < len(p) {
-		k := s.h.p.drain(p[n:])
+		k := s.h.P.Drain(p[n:])
 		s.spilled -= k
 		n += k
 	}
-	s.noteOutput()
+	s.noteOutputLocked()
 	return n
 }
 
@@ -777,12 +441,12 @@ func (s *SSL) ClientHello() (*ClientHello, error) {
 		return nil, err
 	}
 	defer s.unlock()
-	if !s.suspended {
+	if s.phase != phaseAsked {
 		return nil, errNotAsked
 	}
 	if s.hello == nil && s.helloErr == nil {
-		var raw []byte
-		if raw, s.helloErr = s.h.p.hello(); s.helloErr == nil {
+		raw, fail := s.h.P.Hello()
+		if s.helloErr = asError(fail); fail == nil {
 			s.hello, s.helloErr = parseClientHello(raw, s)
 		}
 	}
@@ -800,10 +464,10 @@ func (s *SSL) Refuse(alert tls.AlertError) error {
 		return err
 	}
 	defer s.unlock()
-	if !s.suspended {
+	if s.phase != phaseAsked {
 		return errNotAsked
 	}
-	s.h.p.refuse(uint8(alert))
+	s.h.P.Refuse(uint8(alert))
 	return nil
 }
 
@@ -817,10 +481,10 @@ func (s *SSL) OfferedSessionIDs() [][]byte {
 		return nil
 	}
 	defer s.unlock()
-	if !s.suspended {
+	if s.phase != phaseAsked {
 		return nil
 	}
-	return s.h.p.offeredIDs()
+	return s.h.P.OfferedIDs()
 }
 
 // AnswerSession gives the machine a session that a store has found, in DER,
@@ -833,10 +497,7 @@ func (s *SSL) AnswerSession(der []byte) error {
 		return err
 	}
 	defer s.unlock()
-	if !s.suspended {
-		return errNotAsked
-	}
-	return s.h.p.answer(der, nil)
+	return s.answerSessionLocked(der, nil)
 }
 
 // ExportKeyingMaterial derives length bytes that both ends agree on; TLS 1.2
@@ -850,7 +511,7 @@ func (s *SSL) ExportKeyingMaterial(label string, context []byte, length int) ([]
 	defer s.unlock()
 	const most = 1 << 16
 	switch {
-	case !s.done:
+	case s.phase < phaseDone:
 		return nil, errors.New("openssl: SSL_export_keying_material: the handshake is not done")
 	case length <= 0 || length > most:
 		return nil, fmt.Errorf("openssl: SSL_export_keying_material: a length of %d is not between 1 and %d", length, most)
@@ -858,7 +519,7 @@ func (s *SSL) ExportKeyingMaterial(label string, context []byte, length int) ([]
 		return nil, errors.New("openssl: SSL_export_keying_material: a label with a NUL byte")
 	}
 	p := make([]byte, length)
-	if err := s.h.p.exportKeyingMaterial(p, label, context); err != nil {
+	if err := asError(s.h.P.ExportKeyingMaterial(p, label, context)); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -874,89 +535,11 @@ func (s *SSL) ConnectionState() ConnectionState {
 	if s.state != nil {
 		return *s.state
 	}
-	state := s.readState()
+	state := s.readStateLocked()
 	if state.HandshakeComplete {
 		s.state = &state
 	}
 	return state
-}
-
-func (s *SSL) readState() ConnectionState {
-	st := s.h.p.state()
-	cs := ConnectionState{
-		Version:            st.version,
-		HandshakeComplete:  s.done && !s.mute,
-		DidResume:          s.done && st.reused,
-		CipherSuite:        st.cipher,
-		CipherName:         st.cipherName,
-		NegotiatedProtocol: st.alpn,
-		ServerName:         st.serverName,
-		SessionIDContext:   st.sidCtx,
-		Resumption:         s.resumption,
-	}
-	ders, err := s.h.p.peerCertificates()
-	for _, der := range ders {
-		var cert *x509.Certificate
-		if cert, err = x509.ParseCertificate(der); err != nil {
-			err = fmt.Errorf("openssl: libssl has taken a certificate that crypto/x509 cannot read: %w", err)
-			break
-		}
-		cs.PeerCertificates = append(cs.PeerCertificates, cert)
-	}
-	cs.VerifyError = err
-	if st.verifyResult != 0 {
-		cs.VerifyError = newVerifyError(st.verifyResult)
-	}
-	return cs
-}
-
-// ConnectionState is what a connection has come to, by crypto/tls's names where
-// the notion is the same.
-type ConnectionState struct {
-	Version            uint16 // [crypto/tls.VersionTLS13] for instance
-	HandshakeComplete  bool
-	DidResume          bool // libssl resumed a session. SSL_session_reused
-	CipherSuite        uint16
-	CipherName         string // OpenSSL's name of it
-	NegotiatedProtocol string // by ALPN
-
-	// ServerName is the one that the client asked for; after a resumption in TLS
-	// 1.2 that of the first handshake, as OpenSSL has it. Decide by
-	// ClientHello.ServerName. SSL_get_servername
-	ServerName string
-
-	// PeerCertificates is what the peer has shown, the leaf first, in both
-	// roles. After a resumption it is what the first handshake saw: a ticket
-	// remembers the leaf alone.
-	PeerCertificates []*x509.Certificate
-
-	// VerifyError is why the peer's certificate was not accepted, where the
-	// verify mode let that pass. It is nil as well for a peer that has shown none.
-	VerifyError error
-
-	// SessionIDContext is the context that the connection's session was made within.
-	SessionIDContext []byte
-
-	// Resumption says why a session was, or was not, resumed. A server knows; a
-	// client whose offer was declined only knows that (ResumptionOther).
-	Resumption Resumption
-}
-
-// TLS is the state as crypto/tls shows it, for code that is written for that,
-// http.Request.TLS for one. VerifiedChains and what libssl does not report
-// stay empty.
-func (cs ConnectionState) TLS() tls.ConnectionState {
-	return tls.ConnectionState{
-		Version:            cs.Version,
-		HandshakeComplete:  cs.HandshakeComplete,
-		DidResume:          cs.DidResume,
-		CipherSuite:        cs.CipherSuite,
-		NegotiatedProtocol: cs.NegotiatedProtocol,
-		//lint:ignore SA1019 always true, says crypto/tls; code that is older than that asks
-		NegotiatedProtocolIsMutual: true,
-		ServerName:                 cs.ServerName,
-		PeerCertificates:           cs.PeerCertificates,
-	}
 }
 
 // Session is the connection's newest resumable session, [ErrSessionNotFound]
@@ -969,11 +552,11 @@ func (s *SSL) Session() (*Session, error) {
 		return nil, err
 	}
 	defer s.unlock()
-	if !s.done { // until then libssl writes to it
+	if s.phase < phaseDone { // until then libssl writes to it
 		return nil, ErrSessionNotFound
 	}
-	p := s.h.p.session()
-	if p == (sessionPtr{}) {
+	p := s.h.P.Session()
+	if p == (libssl.Session{}) {
 		return nil, ErrSessionNotFound
 	}
 	return newSession(p), nil
@@ -987,15 +570,8 @@ func (s *SSL) Close() error {
 	if s == nil {
 		return errNilSSL
 	}
-	s.h.mu.Lock()
+	s.h.Mu.Lock()
 	defer s.unlock()
-	if !s.h.closed() && s.offeredSpoilt != nil && s.h.p.end() {
-		s.offeredSpoilt.Store(true)
-	}
-	s.h.close()
-	s.in.release()
-	s.out.release()
-	s.spilled = 0
-	s.noteOutput()
+	s.closeLocked()
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // SessionStore keeps a server's sessions outside the process. Its methods are
@@ -40,22 +42,22 @@ type SessionStore interface {
 // It is SSL_CTX_sess_set_new_cb and SSL_CTX_sess_set_get_cb with
 // SSL_SESS_CACHE_NO_INTERNAL.
 func (c *Ctx) SetSessionStore(store SessionStore) error {
-	return c.change(func(p ctxPtr) error {
+	return c.change(func(p libssl.CTX) error {
 		if !c.server {
 			return errors.New("openssl: a session store is for servers: this Ctx was made by NewClientCtx")
 		}
 		if store == nil {
 			if c.store != nil {
-				p.useStore(false, c.modeBeforeStore)
+				p.UseStore(false, int(c.modeBeforeStore))
 				c.store = nil
 			}
 			return nil
 		}
 		if c.store == nil {
-			c.modeBeforeStore = p.cacheMode()
+			c.modeBeforeStore = SessionCacheMode(p.CacheMode())
 		}
 		c.listenOnly = append(c.listenOnly, "SetSessionStore")
-		p.useStore(true, storeCacheMode)
+		p.UseStore(true, int(storeCacheMode))
 		c.store = &storeClient{store: store, timeout: storeTimeout}
 		return nil
 	})
@@ -70,7 +72,7 @@ func (c *Ctx) SetSessionStoreTimeout(d time.Duration) error {
 	if d <= 0 {
 		return fmt.Errorf("openssl: SetSessionStoreTimeout: %v is no time to wait", d)
 	}
-	return c.change(func(ctxPtr) error {
+	return c.change(func(libssl.CTX) error {
 		if c.store == nil {
 			return errors.New("openssl: SetSessionStoreTimeout: there is no store, call SetSessionStore first")
 		}
@@ -167,7 +169,7 @@ func (s *storeClient) get(ctx, limited context.Context, id []byte) (session []by
 	var parted atomic.Bool // one of the two is done with the other
 	go func() {
 		var a answer
-		a.err = contained("SessionStore.Get", func() (err error) {
+		a.err = recoverToError("SessionStore.Get", func() (err error) {
 			a.session, err = s.store.Get(limited, id)
 			return err
 		})
@@ -232,7 +234,7 @@ func (s *storeClient) work(shard *storeShard) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
-		err := contained("SessionStore", func() error {
+		err := recoverToError("SessionStore", func() error {
 			if call.session == nil {
 				return s.store.Delete(ctx, call.id)
 			}
@@ -248,7 +250,7 @@ func (s *storeClient) work(shard *storeShard) {
 // askStore looks for what the client wants to resume, once per handshake and
 // within one timeout. Whatever goes wrong, the handshake goes on without.
 func (c *Conn) askStore(ctx context.Context) {
-	store := c.ssl.first.store
+	store := c.ssl.store()
 	if store == nil || c.storeAsked {
 		return
 	}
@@ -272,49 +274,13 @@ func (c *Conn) askStore(ctx context.Context) {
 	}
 }
 
-// answerStored is AnswerSession for a session that must have a certain id.
-func (s *SSL) answerStored(der, id []byte) error {
-	if err := s.lock(); err != nil {
-		return err
-	}
-	defer s.unlock()
-	if !s.suspended {
-		return errNotAsked
-	}
-	err := s.h.p.answer(der, id)
-	s.stored = s.stored || err == nil
-	return err
-}
-
 // storeMade puts the sessions of a handshake into the store.
 func (c *Conn) storeMade() {
-	store := c.ssl.first.store
+	store := c.ssl.store()
 	if store == nil {
 		return
 	}
-	for _, made := range c.ssl.takeMade() {
-		store.later(storeCall{storeID(made.sidCtx, made.id), made.der, made.expires})
-	}
-}
-
-func (s *SSL) takeMade() []madeSession {
-	if s.lock() != nil {
-		return nil
-	}
-	defer s.unlock()
-	made, _ := s.h.p.madeSessions() // without memory for them they are not kept
-	s.stored = s.stored || len(made) > 0
-	return made
-}
-
-// storeForget deletes the session that this connection has spoilt, with the
-// machine's lock held, before it is freed. One that never was in the store, of a
-// handshake that failed, is not worth a call.
-func (s *SSL) storeForget() {
-	if !s.stored {
-		return
-	}
-	if id := s.h.p.spoiltID(); len(id) > 0 {
-		s.first.store.later(storeCall{id: storeID(s.sidCtx.bytes(), id)})
+	for _, made := range c.ssl.takeNewSessions() {
+		store.later(storeCall{storeID(made.SIDCtx, made.ID), made.DER, made.Expires})
 	}
 }

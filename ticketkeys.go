@@ -9,6 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/wire"
 )
 
 // TicketKey seals session tickets: AES-256-CBC with HMAC-SHA256, found by its
@@ -46,7 +49,7 @@ func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
 		}
 		seen[k.Name], material[k.AES], material[k.HMAC] = true, true, true
 	}
-	return c.use(func(p ctxPtr) error {
+	return c.use(func(p libssl.CTX) error {
 		if !c.server {
 			return errors.New("openssl: ticket keys are for servers: this Ctx was made by NewClientCtx")
 		}
@@ -55,8 +58,19 @@ func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
 		}
 		c.listenOnly = append(c.listenOnly, "SetTicketKeys")
 		c.fleet = nil
-		return p.setTicketKeys(keys)
+		return setTicketKeys(p, keys)
 	})
+}
+
+func setTicketKeys(p libssl.CTX, keys []TicketKey) error {
+	flat := make([]byte, 0, len(keys)*libssl.TicketKeySize)
+	for i := range keys {
+		flat = append(flat, keys[i].Name[:]...)
+		flat = append(flat, keys[i].AES[:]...)
+		flat = append(flat, keys[i].HMAC[:]...)
+	}
+	defer clear(flat)
+	return asError(p.SetTicketKeys(flat))
 }
 
 // fleetKeyInfo changes with the way keys are derived.
@@ -90,12 +104,12 @@ func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at tim
 	}
 	keys := make([]TicketKey, len(slots))
 	for i, s := range slots {
-		var info digest
-		info.part([]byte(fleetKeyInfo))
-		info.part(sidCtx)
-		info.number(uint64(slot / time.Second))
-		info.number(uint64(s))
-		material, err := hkdf.Key(sha256.New, secret, nil, string(info.b), 80)
+		var info wire.Writer
+		info.Bytes([]byte(fleetKeyInfo))
+		info.Bytes(sidCtx)
+		info.Uint(uint64(slot / time.Second))
+		info.Uint(uint64(s))
+		material, err := hkdf.Key(sha256.New, secret, nil, string(info.B), 80)
 		if err != nil {
 			return nil, fmt.Errorf(op+": %w", err)
 		}
@@ -125,7 +139,7 @@ type fleetKeys struct {
 //
 // It is SSL_CTX_set_tlsext_ticket_key_evp_cb.
 func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
-	return c.use(func(p ctxPtr) error {
+	return c.use(func(p libssl.CTX) error {
 		if !c.server {
 			return errors.New("openssl: ticket keys are for servers: this Ctx was made by NewClientCtx")
 		}
@@ -145,18 +159,18 @@ func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
 
 // turnFleetKeys makes the keys of now and of the present context, if those in
 // force are for others. It is called by use.
-func (c *Ctx) turnFleetKeys(p ctxPtr, now time.Time) error {
+func (c *Ctx) turnFleetKeys(p libssl.CTX, now time.Time) error {
 	f := c.fleet
 	if f == nil || now.Before(f.until) && f.sidCtx == c.present && f.settled == c.frozen {
 		return nil
 	}
-	keys, err := FleetTicketKeys(f.secret, c.present.bytes(), f.slot, p.timeout(), now)
+	keys, err := FleetTicketKeys(f.secret, c.present.bytes(), f.slot, p.Timeout(), now)
 	if err != nil {
 		return err
 	}
 	defer clear(keys)
 	seconds := int64(f.slot / time.Second)
-	if err := p.setTicketKeys(keys); err != nil {
+	if err := setTicketKeys(p, keys); err != nil {
 		return err
 	}
 	f.sidCtx, f.settled, f.until = c.present, c.frozen, time.Unix((now.Unix()/seconds+1)*seconds, 0)

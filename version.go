@@ -2,6 +2,8 @@
 
 package openssl
 
+import "github.com/sidctx/openssl/internal/libssl"
+
 // VersionInfo says which OpenSSL a program runs on.
 type VersionInfo struct {
 	Linked         string   // "OpenSSL 3.0.19 27 Jan 2026", of the library that runs
@@ -16,13 +18,13 @@ type VersionInfo struct {
 //
 // It is OpenSSL_version.
 func Version() VersionInfo {
-	number, text := linkedVersion()
+	number, text := libssl.LinkedVersion()
 	return VersionInfo{
 		Linked:         text,
 		LinkedNumber:   number,
-		Compiled:       compiledText,
-		CompiledNumber: compiledVersion,
-		FIPS:           fips(),
-		Providers:      providers(),
+		Compiled:       libssl.CompiledText,
+		CompiledNumber: libssl.CompiledVersion,
+		FIPS:           libssl.FIPS(),
+		Providers:      libssl.Providers(),
 	}
 }

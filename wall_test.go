@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // source is every Go file and header of the package itself, by name.
@@ -195,7 +196,7 @@ func TestForgottenClose(t *testing.T) {
 		return
 	}
 	certs(t)
-	live, caught := openssl.LiveHandles(), openssl.CaughtHandles()
+	live, caught := libssl.LiveHandles(), libssl.CaughtHandles()
 	func() {
 		c, err := openssl.NewServerCtx()
 		must(t, err)
@@ -205,13 +206,13 @@ func TestForgottenClose(t *testing.T) {
 		}
 	}()
 	for range 1000 {
-		if openssl.CaughtHandles() == caught+2 {
+		if libssl.CaughtHandles() == caught+2 {
 			break
 		}
 		runtime.GC()
 		runtime.Gosched()
 	}
-	if got := openssl.CaughtHandles() - caught; got != 2 || openssl.LiveHandles() != live {
-		t.Fatalf("%d were caught, %d are alive", got, openssl.LiveHandles()-live)
+	if got := libssl.CaughtHandles() - caught; got != 2 || libssl.LiveHandles() != live {
+		t.Fatalf("%d were caught, %d are alive", got, libssl.LiveHandles()-live)
 	}
 }

@@ -1,38 +1,25 @@
-/*
- * SSL_CONF_cmd: a command is tried where it changes nothing, and then run. See
- * queue_cgo.h for how an act is built.
- */
-#ifndef OSL_CONF_CGO_H
-#define OSL_CONF_CGO_H
-
-#include "queue_cgo.h"
-#include "machine_cgo.h"
-#include "pem_cgo.h"
+#include "conf.h"
+#include "ctx.h"
+#include "pem.h"
 
 #include <strings.h>
+#include <openssl/pem.h>
 
 #ifndef SSL_CONF_TYPE_STORE /* 3.0 */
 #define SSL_CONF_TYPE_STORE 0x5
 #endif
 
-/* osl_changed is how an act ended that changes an SSL_CTX in more than one step. */
-typedef struct {
-	int half;  /* it failed with a part of the change in place */
-	int asked; /* a block is encrypted */
-	osl_fail *fail;
-} osl_changed;
-
 /* osl_use_store has certificates verified against a store, which it takes over,
  * and against no other: the one that SSL_CONF_cmd loads CAs into would prevail.
  * SSL_CTX_set_cert_store, SSL_CTX_set0_verify_cert_store. */
-static void osl_use_store(SSL_CTX *c, X509_STORE *store) {
+void osl_use_store(SSL_CTX *c, X509_STORE *store) {
 	SSL_CTX_set0_verify_cert_store(c, NULL);
 	SSL_CTX_set_cert_store(c, store);
 }
 
 /* osl_trial_ctx is an SSL_CTX like c on which a command or a list can be tried:
  * of its method and security level, with neither certificates nor trust. */
-static SSL_CTX *osl_trial_ctx(SSL_CTX *c) {
+SSL_CTX *osl_trial_ctx(SSL_CTX *c) {
 	SSL_CTX *trial = SSL_CTX_new(SSL_CTX_get_ssl_method(c));
 
 	if (trial) {
@@ -107,14 +94,7 @@ static int osl_load_store(X509_STORE *store, const char *uri) {
 #endif
 }
 
-/* osl_conf_type is what the value of a command names, SSL_CONF_TYPE_...; 0 for an
- * unknown command. SSL_CONF_cmd_value_type. */
-typedef struct {
-	int type;
-	osl_fail *fail;
-} osl_conf_named;
-
-static osl_conf_named osl_conf_type(int server, const char *cmd) {
+osl_conf_named osl_conf_type(int server, const char *cmd) {
 	osl_conf_named r = {SSL_CONF_TYPE_UNKNOWN, NULL};
 	SSL_CONF_CTX *conf;
 
@@ -129,21 +109,13 @@ static osl_conf_named osl_conf_type(int server, const char *cmd) {
 	return r;
 }
 
-typedef struct {
-	int answer; /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
-	int loads;  /* and what another store stands for can be loaded now */
-	int asked;  /* it wanted a password */
-	int mode;   /* the verify mode that the SSL_CTX would have */
-	osl_fail *fail;
-} osl_conf_tried;
-
 /* osl_ctx_conf_try runs a command where it changes nothing: on an SSL, for what
  * depends on c's certificates, and on a fresh SSL_CTX, for what an SSL leaves out.
  * another is whether the command names another store, ext the extensions that
  * ServerInfoFile has registered on c. libssl itself applies the first half of some
  * commands before it refuses the second. SSL_CONF_cmd. */
-static osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
-                                       const uint16_t *ext, size_t ext_n) {
+osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
+                                const uint16_t *ext, size_t ext_n) {
 	osl_recipe *recipe = SSL_CTX_get_app_data(c);
 	osl_conf_tried r = {0, 1, 0, 0, NULL};
 	X509_STORE *verify = NULL;
@@ -176,7 +148,7 @@ static osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, 
 }
 
 /* osl_ctx_conf runs a command that osl_ctx_conf_try has passed. SSL_CONF_cmd. */
-static osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
+osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
 	const STACK_OF(X509_NAME) *names = SSL_CTX_get0_CA_list(c);
 	osl_changed r = {0, 0, NULL};
 
@@ -197,8 +169,8 @@ static osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const c
  * passed. libssl would put them into a store of their own, which prevails over
  * that of SSL_CTX_set_cert_store; here there is that one store. With replace they
  * alone are trusted, and revocation lists that were set stay. SSL_CONF_cmd. */
-static osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace, int another,
-                                      const unsigned char *crls, size_t crls_n) {
+osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace, int another,
+                               const unsigned char *crls, size_t crls_n) {
 	X509_STORE *store = replace ? X509_STORE_new() : SSL_CTX_get_cert_store(c);
 	osl_changed r = {0, 0, NULL};
 	SSL *ssl = NULL;
@@ -229,7 +201,7 @@ static osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, c
 /* osl_serverinfo is the types of the extensions in a file for ServerInfoFile; the
  * answer is how many there are. The first form of a block begins with the type,
  * the second has a 32-bit context in front. PEM_read_bio. */
-static size_t osl_serverinfo(const char *path, uint16_t *ext, size_t max) {
+size_t osl_serverinfo(const char *path, uint16_t *ext, size_t max) {
 	static const char first[] = "SERVERINFO FOR ", second[] = "SERVERINFOV2 FOR ";
 	unsigned char *data, *p;
 	char *name, *header;
@@ -253,5 +225,3 @@ static size_t osl_serverinfo(const char *path, uint16_t *ext, size_t max) {
 	osl_sweep();
 	return n;
 }
-
-#endif

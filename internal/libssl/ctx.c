@@ -1,30 +1,37 @@
-/*
- * The recipe: SSL_CTX. See queue_cgo.h for how an act is built.
- */
-#ifndef OSL_LIBSSL_CGO_H
-#define OSL_LIBSSL_CGO_H
+#include "ctx.h"
+#include "pem.h"
+#include "resumption.h"
+#include "ssl.h"
+#include "store.h"
 
-#include "queue_cgo.h"
-#include "machine_cgo.h"
-#include "pem_cgo.h"
-#include "conf_cgo.h"
-#include "sidctx_cgo.h"
-
-#include <openssl/bio.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509_vfy.h>
 
-/* Options that a version does not know are no bits there. */
-#ifndef SSL_OP_IGNORE_UNEXPECTED_EOF /* 3.0 */
-#define SSL_OP_IGNORE_UNEXPECTED_EOF 0
-#endif
-#ifndef SSL_OP_NO_EXTENDED_MASTER_SECRET /* 3.0 */
-#define SSL_OP_NO_EXTENDED_MASTER_SECRET 0
-#endif
+/* osl_recipe_slot is the ex_data index that frees a recipe, once there is one. */
+static void *osl_recipe_slot;
 
-static int osl_alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outlen,
-                       const unsigned char *in, unsigned int inlen, void *arg) {
+static void osl_recipe_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp) {
+	osl_recipe *r = p;
+
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	if (r) {
+		OPENSSL_free(r->alpn);
+		osl_ring_free(r->ring);
+		OPENSSL_free(r);
+	}
+}
+
+static void *osl_recipe_slot_new(void) {
+	int idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_recipe_free);
+
+	return idx > 0 ? (void *)(intptr_t)idx : NULL; /* 0 is for SSL_CTX_set_app_data */
+}
+
+static void osl_recipe_slot_free(void *slot) {
+	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_CTX, (int)(intptr_t)slot);
+}
+
+static int osl_alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in,
+                       unsigned int inlen, void *arg) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 	unsigned char *chosen;
 
@@ -41,39 +48,34 @@ static int osl_servername_cb(SSL *ssl, int *alert, void *arg) {
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static void osl_recipe_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp) {
-	osl_recipe *r = p;
+/* osl_verify_cb verifies as libssl does, and leaves no reason behind when it
+ * accepts: a server's handshake that has to wait for more input then would fail
+ * for it. SSL_CTX_set_cert_verify_callback, X509_verify_cert. */
+static int osl_verify_cb(X509_STORE_CTX *x, void *arg) {
+	int ok;
 
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (r) {
-		OPENSSL_free(r->alpn);
-		osl_ring_free(r->ring);
-		OPENSSL_free(r);
-	}
+	(void)arg;
+	ERR_set_mark();
+	ok = X509_verify_cert(x) > 0;
+	if (ok)
+		ERR_pop_to_mark();
+	else
+		ERR_clear_last_mark();
+	return ok;
 }
 
-/* osl_recipe_slot is the ex_data index that frees a recipe, once there is one. */
-static void *osl_recipe_slot;
-
-static void *osl_recipe_slot_new(void) {
-	int idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_recipe_free);
-
-	return idx > 0 ? (void *)(intptr_t)idx : NULL; /* 0 is for SSL_CTX_set_app_data */
+/* osl_ctx_install gives a server's SSL_CTX its callbacks, for good: after a switch
+ * libssl asks those of the new SSL_CTX. */
+static int osl_ctx_install(SSL_CTX *c) {
+	SSL_CTX_sess_set_get_cb(c, osl_get_session_cb);
+	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
+	SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
+	SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
+	return osl_tickets_install(c) && SSL_CTX_set_session_ticket_cb(c, osl_ticket_sealing, osl_ticket_opened, NULL);
 }
-
-static void osl_recipe_slot_free(void *slot) {
-	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_CTX, (int)(intptr_t)slot);
-}
-
-typedef struct {
-	SSL_CTX *ctx;
-	osl_fail *fail;
-} osl_ctx_made;
 
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
-static int osl_verify_cb(X509_STORE_CTX *x, void *arg);
-
-static osl_ctx_made osl_ctx_new(int server) {
+osl_ctx_made osl_ctx_new(int server) {
 	osl_ctx_made made = {NULL, NULL};
 	osl_recipe *r = NULL;
 	void *slot;
@@ -87,8 +89,9 @@ static osl_ctx_made osl_ctx_new(int server) {
 		goto failed;
 	}
 	/* That slot frees it, from here on; the one for applications finds it from a callback. */
-	if (!SSL_CTX_set_app_data(c, r) || !osl_ctx_install(c, server))
+	if (!SSL_CTX_set_app_data(c, r) || (server && !osl_ctx_install(c)))
 		goto failed;
+	osl_ctx_set_cache_mode(c, SSL_CTX_get_session_cache_mode(c));
 	SSL_CTX_set_cert_verify_callback(c, osl_verify_cb, NULL);
 	SSL_CTX_set_default_passwd_cb(c, osl_no_password);
 	SSL_CTX_set_default_passwd_cb_userdata(c, &r->asked);
@@ -98,13 +101,8 @@ static osl_ctx_made osl_ctx_new(int server) {
 		goto failed;
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-	if (server) {
-		/* On every server SSL_CTX: after a switch libssl asks the new one. */
-		SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
-		SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
-	} else {
+	if (!server)
 		SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);
-	}
 	osl_sweep();
 	made.ctx = c;
 	return made;
@@ -115,29 +113,15 @@ failed:
 	return made;
 }
 
-static void osl_ctx_free(SSL_CTX *c) {
+void osl_ctx_free(SSL_CTX *c) {
 	osl_enter();
 	SSL_CTX_free(c);
 	osl_sweep();
 }
 
-/* What osl_ctx_use_certificate stumbled over. */
-enum {
-	OSL_PART_CERTIFICATE = 1,
-	OSL_PART_CERTIFICATE_ENCRYPTED,
-	OSL_PART_KEY,
-	OSL_PART_KEY_ENCRYPTED,
-	OSL_PART_PAIR
-};
-
-typedef struct {
-	int part;
-	osl_fail *fail;
-} osl_pair;
-
 /* osl_ctx_use_certificate installs a leaf, its chain and its key, or nothing. SSL_CTX_use_cert_and_key. */
-static osl_pair osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n,
-                                        const unsigned char *key, size_t key_n) {
+osl_pair osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n, const unsigned char *key,
+                                 size_t key_n) {
 	osl_pair r = {0, NULL};
 	STACK_OF(X509) *certs = NULL;
 	EVP_PKEY *pkey = NULL;
@@ -178,7 +162,7 @@ out:
 
 /* osl_ctx_set_crls adds revocation lists and has every certificate of a chain
  * looked up in them. X509_STORE_add_crl, X509_V_FLAG_CRL_CHECK_ALL. */
-static osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
+osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
 	osl_changed r = {0, 0, NULL};
 	X509_STORE *trial;
 
@@ -200,8 +184,8 @@ static osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t
 /* osl_ctx_set_trust replaces what is trusted by the certificates in pem and, for
  * names, the list that a server sends in its CertificateRequest. Revocation
  * lists that were set stay. SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
-static osl_changed osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
-                                     const unsigned char *crls, size_t crls_n) {
+osl_changed osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names, const unsigned char *crls,
+                              size_t crls_n) {
 	STACK_OF(X509_NAME) *list = NULL;
 	osl_changed r = {0, 0, NULL};
 	STACK_OF(X509) *certs;
@@ -247,7 +231,7 @@ out:
 /* osl_ctx_load_verify adds the certificates of a file, a hashed folder, or both.
  * A throw-away store goes first, so that a broken file changes nothing.
  * SSL_CTX_load_verify_locations. */
-static osl_changed osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
+osl_changed osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
 	osl_changed r = {0, 0, NULL};
 	X509_STORE *trial;
 
@@ -265,7 +249,7 @@ static osl_changed osl_ctx_load_verify(SSL_CTX *c, const char *file, const char 
 }
 
 /* osl_ctx_system_roots trusts what the system trusts. SSL_CTX_set_default_verify_paths. */
-static osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
+osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
 	osl_fail *fail = NULL;
 
 	osl_enter();
@@ -282,48 +266,28 @@ static int osl_defer_cb(int ok, X509_STORE_CTX *x) {
 	return 1;
 }
 
-/* osl_verify_cb verifies as libssl does, and leaves no reason behind when it
- * accepts: a server's handshake that has to wait for more input then would fail
- * for it. SSL_CTX_set_cert_verify_callback, X509_verify_cert. */
-static int osl_verify_cb(X509_STORE_CTX *x, void *arg) {
-	int ok;
-
-	(void)arg;
-	ERR_set_mark();
-	ok = X509_verify_cert(x) > 0;
-	if (ok)
-		ERR_pop_to_mark();
-	else
-		ERR_clear_last_mark();
-	return ok;
-}
-
-static void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
+void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
 	osl_enter();
 	((osl_recipe *)SSL_CTX_get_app_data(c))->deferred = defer;
 	SSL_CTX_set_verify(c, mode, defer ? osl_defer_cb : NULL);
 	osl_leave();
 }
 
-static void osl_ctx_set_verify_depth(SSL_CTX *c, int depth) {
+void osl_ctx_set_verify_depth(SSL_CTX *c, int depth) {
 	osl_enter();
 	SSL_CTX_set_verify_depth(c, depth);
 	osl_leave();
 }
 
-static osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v) {
+osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v) {
 	osl_enter();
 	return osl_result(SSL_CTX_set_min_proto_version(c, v) == 1);
 }
 
-static osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
+osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
 	osl_enter();
 	return osl_result(SSL_CTX_set_max_proto_version(c, v) == 1);
 }
-
-static int osl_set_cipher_list(SSL_CTX *c, const char *list) { return SSL_CTX_set_cipher_list(c, list) == 1; }
-static int osl_set_ciphersuites(SSL_CTX *c, const char *list) { return SSL_CTX_set_ciphersuites(c, list) == 1; }
-static int osl_set_groups(SSL_CTX *c, const char *list) { return SSL_CTX_set1_groups_list(c, list) == 1; }
 
 /* osl_set_list tries a list on a throw-away SSL_CTX first: libssl puts a list of
  * ciphers without a known one in place before it refuses it. */
@@ -344,24 +308,36 @@ static osl_changed osl_set_list(SSL_CTX *c, const char *list, int (*set)(SSL_CTX
 	return r;
 }
 
+static int osl_set_cipher_list(SSL_CTX *c, const char *list) {
+	return SSL_CTX_set_cipher_list(c, list) == 1;
+}
+
+static int osl_set_ciphersuites(SSL_CTX *c, const char *list) {
+	return SSL_CTX_set_ciphersuites(c, list) == 1;
+}
+
+static int osl_set_groups(SSL_CTX *c, const char *list) {
+	return SSL_CTX_set1_groups_list(c, list) == 1;
+}
+
 /* SSL_CTX_set_cipher_list. */
-static osl_changed osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
+osl_changed osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
 	return osl_set_list(c, list, osl_set_cipher_list);
 }
 
 /* SSL_CTX_set_ciphersuites. */
-static osl_changed osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
+osl_changed osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
 	return osl_set_list(c, list, osl_set_ciphersuites);
 }
 
 /* SSL_CTX_set1_groups_list. */
-static osl_changed osl_ctx_set_groups(SSL_CTX *c, const char *list) {
+osl_changed osl_ctx_set_groups(SSL_CTX *c, const char *list) {
 	return osl_set_list(c, list, osl_set_groups);
 }
 
 /* osl_ctx_set_alpn takes the wire's form: each name behind its length.
  * SSL_CTX_set_alpn_protos on a client, SSL_CTX_set_alpn_select_cb on a server. */
-static osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p, size_t n) {
+osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p, size_t n) {
 	osl_recipe *r = SSL_CTX_get_app_data(c);
 	unsigned char *copy = NULL;
 
@@ -382,7 +358,7 @@ static osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p
 	return NULL;
 }
 
-static uint64_t osl_ctx_set_options(SSL_CTX *c, uint64_t set, uint64_t clear) {
+uint64_t osl_ctx_set_options(SSL_CTX *c, uint64_t set, uint64_t clear) {
 	osl_enter();
 	SSL_CTX_clear_options(c, clear);
 	set = SSL_CTX_set_options(c, set);
@@ -408,12 +384,10 @@ static int osl_put_der(osl_bytes *b, int kind, unsigned char *der, int n) {
 	return 1;
 }
 
-enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME };
-
 /* osl_ctx_identity is all that says who a server is and whom it believes: its
  * leaves, the certificates and revocation lists of its store, and the names
  * that it sends. SSL_get_certificate, X509_STORE_get0_objects. */
-static osl_bytes osl_ctx_identity(SSL_CTX *c) {
+osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c));
 	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(c);
 	osl_bytes b = {NULL, 0, NULL};
@@ -461,15 +435,7 @@ static osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	return b;
 }
 
-/* What decides whether a recipe may be used, read from the SSL_CTX itself:
- * openssl.cnf and SSL_CONF_cmd may have set it too. */
-typedef struct {
-	int verify_mode, verify_depth, has_certificate, min_version, max_version, security_level;
-	long cache_mode;
-	uint64_t options;
-} osl_ctx_facts;
-
-static osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
+osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
 	osl_ctx_facts f;
 
 	osl_enter();
@@ -499,64 +465,19 @@ static void osl_keylog_cb(const SSL *ssl, const char *line) {
 }
 
 /* osl_ctx_set_keylog has every machine collect its secrets' lines. SSL_CTX_set_keylog_callback. */
-static void osl_ctx_set_keylog(SSL_CTX *c, int on) {
+void osl_ctx_set_keylog(SSL_CTX *c, int on) {
 	osl_enter();
 	SSL_CTX_set_keylog_callback(c, on ? osl_keylog_cb : NULL);
 	osl_leave();
 }
 
+/* Options that a version does not know are no bits there. */
+#ifndef SSL_OP_IGNORE_UNEXPECTED_EOF /* 3.0 */
+#define SSL_OP_IGNORE_UNEXPECTED_EOF 0
+#endif
+
+#ifndef SSL_OP_NO_EXTENDED_MASTER_SECRET /* 3.0 */
+#define SSL_OP_NO_EXTENDED_MASTER_SECRET 0
+#endif
+
 /* ---- which libssl ---- */
-
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-#include <openssl/provider.h>
-
-typedef struct {
-	char *p;
-	size_t n;
-} osl_names;
-
-static int osl_provider_name(OSSL_PROVIDER *provider, void *arg) {
-	osl_names *names = arg;
-	const char *name = OSSL_PROVIDER_get0_name(provider);
-	size_t n = strlen(name) + 1;
-	char *p = OPENSSL_realloc(names->p, names->n + n);
-
-	if (!p)
-		return 0;
-	memcpy(p + names->n, name, n);
-	names->p = p;
-	names->n += n;
-	return 1;
-}
-#endif
-
-/* osl_providers is the names of the loaded providers, a NUL behind each; there
- * are none before 3.0. OSSL_PROVIDER_do_all. */
-static osl_bytes osl_providers(void) {
-	osl_bytes r = {NULL, 0, NULL};
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	osl_names names = {NULL, 0};
-
-	osl_enter();
-	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL); /* if openssl.cnf is broken, what is loaded without it */
-	if (OSSL_PROVIDER_do_all(NULL, osl_provider_name, &names) == 1) {
-		r.p = (unsigned char *)names.p;
-		r.n = names.n;
-	} else {
-		r.fail = osl_take(0);
-		OPENSSL_free(names.p);
-	}
-	osl_sweep();
-#endif
-	return r;
-}
-
-static int osl_fips(void) {
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	return EVP_default_properties_is_fips_enabled(NULL);
-#else
-	return FIPS_mode(); /* gone in 3.0 */
-#endif
-}
-
-#endif

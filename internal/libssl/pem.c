@@ -1,25 +1,12 @@
-/*
- * PEM, read without a password. See queue_cgo.h for how an act is built.
- *
- * A reader of libcrypto that is given no callback asks on the terminal for the
- * password of an encrypted block, and waits for it. Every reader of this package
- * is given osl_no_password. Files that libssl reads by itself are looked at
- * before, with osl_pem_encrypted.
- */
-#ifndef OSL_PEM_CGO_H
-#define OSL_PEM_CGO_H
-
-#include "queue_cgo.h"
+#include "pem.h"
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509_vfy.h>
 
 /* osl_no_password is a pem_password_cb that has no password, and notes that one
  * was needed. */
-static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
+int osl_no_password(char *buf, int size, int rwflag, void *asked) {
 	(void)buf, (void)size, (void)rwflag;
 	*(int *)asked = 1;
 	return -1;
@@ -35,7 +22,7 @@ static int osl_pem_end(void) {
 
 /* osl_pem_certs reads every certificate; NULL for none and for one that cannot
  * be read. PEM_read_bio_X509. */
-static STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked) {
+STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked) {
 	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
 	STACK_OF(X509) *certs = sk_X509_new_null();
 	int ok = b && certs;
@@ -58,7 +45,7 @@ static STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *as
 
 /* osl_pem_crls adds every revocation list to a store; none is a failure.
  * PEM_read_bio_X509_CRL, X509_STORE_add_crl. */
-static int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n, int *asked) {
+int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n, int *asked) {
 	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
 	int ok = b != NULL, some = 0;
 	X509_CRL *crl;
@@ -75,17 +62,11 @@ static int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n, i
 	return ok;
 }
 
-/* osl_pem_block is what osl_pem_encrypted has found. */
-typedef struct {
-	char type[64]; /* "CERTIFICATE" for one, empty for none */
-	osl_fail *fail;
-} osl_pem_block;
-
 /* osl_pem_encrypted finds the first encrypted block of a file, private keys
  * apart: what reads certificates does not decrypt those. A file that cannot be
  * opened has none, and libssl says why. It reads with the same BIO as libssl, so
  * that it finds the same blocks. PEM_read_bio, PEM_get_EVP_CIPHER_INFO. */
-static osl_pem_block osl_pem_encrypted(const char *path) {
+osl_pem_block osl_pem_encrypted(const char *path) {
 	static const char key[] = "PRIVATE KEY";
 	osl_pem_block r = {"", NULL};
 	EVP_CIPHER_INFO cipher;
@@ -113,5 +94,3 @@ static osl_pem_block osl_pem_encrypted(const char *path) {
 	osl_sweep();
 	return r;
 }
-
-#endif

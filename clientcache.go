@@ -1,0 +1,186 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"container/list"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sidctx/openssl/internal/libssl"
+)
+
+// ClientSessionCache remembers a client's sessions. The key tells connections
+// apart that must not share them: host, port, whom the Ctx trusts and who it
+// says it is. Both methods are called from any goroutine.
+type ClientSessionCache interface {
+	// Get hands a session out; the connection that asked for it closes it. To
+	// keep it as well, hand out a Clone.
+	Get(key string) (*Session, bool)
+	// Put takes a session over, in the place of what has the same key. A nil
+	// session takes that out: it has led to a failed handshake.
+	Put(key string, s *Session)
+}
+
+// SetClientSessionCache has a client offer sessions from cache and put there
+// what servers send. nil ends it.
+//
+// It is SSL_get1_session and SSL_set_session.
+func (c *Ctx) SetClientSessionCache(cache ClientSessionCache) error {
+	return c.change(func(libssl.CTX) error {
+		if c.server {
+			return errors.New("openssl: a client session cache is for clients: this Ctx was made by NewServerCtx")
+		}
+		c.sessions = cache
+		return nil
+	})
+}
+
+// maxClientLifetime is RFC 8446's bound for what a server may promise; not
+// every libssl holds a client to it.
+const maxClientLifetime = 7 * 24 * time.Hour
+
+// NewLRUClientSessionCache keeps the capacity most recently used sessions, 64
+// if capacity is not positive, each for 7 days at most. A TLS 1.3 session is
+// handed out once: offering it twice would let an observer link the
+// connections.
+func NewLRUClientSessionCache(capacity int) ClientSessionCache {
+	if capacity <= 0 {
+		capacity = 64
+	}
+	return &lruCache{capacity: capacity, byKey: make(map[string]*list.Element), order: list.New()}
+}
+
+type lruCache struct {
+	mu       sync.Mutex
+	capacity int
+	byKey    map[string]*list.Element
+	order    *list.List // of *lruEntry, the most recently used first
+}
+
+type lruEntry struct {
+	key     string
+	session *Session
+}
+
+func (l *lruCache) Put(key string, s *Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, ok := l.byKey[key]; ok {
+		l.remove(e).Close()
+	}
+	if s == nil {
+		return
+	}
+	l.byKey[key] = l.order.PushFront(&lruEntry{key, s})
+	if l.order.Len() > l.capacity {
+		l.remove(l.order.Back()).Close()
+	}
+}
+
+func (l *lruCache) Get(key string) (*Session, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.byKey[key]
+	if !ok {
+		return nil, false
+	}
+	s := e.Value.(*lruEntry).session
+	info := s.info()
+	if !offerable(info, time.Now()) {
+		l.remove(e).Close()
+		return nil, false
+	}
+	if info.SingleUse() {
+		return l.remove(e), true
+	}
+	l.order.MoveToFront(e)
+	clone, err := s.Clone()
+	return clone, err == nil
+}
+
+func (l *lruCache) remove(e *list.Element) *Session {
+	entry := l.order.Remove(e).(*lruEntry)
+	delete(l.byKey, entry.key)
+	return entry.session
+}
+
+// offerable says whether offering the session can lead anywhere. Its time may be
+// any number that stood in DER.
+func offerable(i libssl.SessionInfo, now time.Time) bool {
+	made := i.Time.Unix()
+	return i.Resumable && made >= 0 && now.Unix()-made < int64(min(i.Timeout, maxClientLifetime)/time.Second)
+}
+
+// fingerprint is a running hash of what has been configured, in order.
+type fingerprint [sha256.Size]byte
+
+func (f *fingerprint) add(parts ...string) {
+	h := sha256.New()
+	h.Write(f[:])
+	for _, part := range parts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		h.Write([]byte(part))
+	}
+	h.Sum(f[:0])
+}
+
+// offerCached has a client that was given no session offer one of the cache's.
+func (c *Conn) offerCached() {
+	if !c.ssl.mayOffer() {
+		return
+	}
+	cache, key := c.ssl.sessionCache(c.wire.RemoteAddr())
+	if cache == nil {
+		return
+	}
+	var sess *Session
+	recoverToError("ClientSessionCache.Get", func() error { // a panic finds nothing
+		sess, _ = cache.Get(key)
+		return nil
+	})
+	if sess == nil {
+		return
+	}
+	defer sess.Close()
+	if offerable(sess.info(), time.Now()) {
+		c.ssl.SetSession(sess) // one that cannot be offered costs a full handshake
+	}
+}
+
+// keepFresh puts a session that has come into the cache. It calls the cache, and
+// is called with no lock held.
+func (c *Conn) keepFresh() {
+	if !c.ssl.takeNewSession() {
+		return
+	}
+	cache, key := c.ssl.sessionCache(c.wire.RemoteAddr())
+	if cache == nil {
+		return
+	}
+	if sess, err := c.ssl.Session(); err == nil {
+		putCached(cache, key, sess)
+	}
+}
+
+// dropCached takes out what has led to a failed handshake. It is called with no
+// lock held.
+func (c *Conn) dropCached() {
+	if cache, key := c.ssl.sessionCache(c.wire.RemoteAddr()); cache != nil && c.ssl.hasOffered() {
+		putCached(cache, key, nil)
+	}
+}
+
+// putCached calls Put, whose panic costs the session.
+func putCached(cache ClientSessionCache, key string, sess *Session) {
+	err := recoverToError("ClientSessionCache.Put", func() error {
+		cache.Put(key, sess)
+		return nil
+	})
+	if err != nil && sess != nil {
+		sess.Close()
+	}
+}

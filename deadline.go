@@ -1,0 +1,183 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// side is a Read or a Write, by the deadline that it has.
+type side int
+
+const (
+	neither side = iota
+	reads
+	writes
+)
+
+// deadline is a moment in Unix nanoseconds, 0 for none.
+type deadline struct{ at atomic.Int64 }
+
+func (d *deadline) set(t time.Time) {
+	const most = 1<<63 - 1
+	switch {
+	case t.IsZero() || t.After(time.Unix(0, most)):
+		d.at.Store(0)
+	case t.Before(time.Unix(0, 1)):
+		d.at.Store(1)
+	default:
+		d.at.Store(t.UnixNano())
+	}
+}
+
+func (d *deadline) isSet() bool { return d.at.Load() != 0 }
+
+// time is zero for none.
+func (d *deadline) time() time.Time {
+	if at := d.at.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+func (d *deadline) passed() bool {
+	at := d.at.Load()
+	return at != 0 && time.Now().UnixNano() >= at
+}
+
+// SetDeadline sets both deadlines. A connection can be used on after one has
+// passed, given a new one: nothing of the stream is lost.
+func (c *Conn) SetDeadline(t time.Time) error {
+	return c.setDeadline(t, net.Conn.SetDeadline, true, true)
+}
+
+// SetReadDeadline sets the deadline of Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	return c.setDeadline(t, net.Conn.SetReadDeadline, true, false)
+}
+
+// SetWriteDeadline sets the deadline of Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	return c.setDeadline(t, net.Conn.SetWriteDeadline, false, true)
+}
+
+func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, read, write bool) error {
+	if c.missing() {
+		return errNilConn
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing.Load() {
+		return net.ErrClosed // Close has set its own
+	}
+	if read {
+		c.readUntil.set(t)
+	}
+	if write {
+		c.writeUntil.set(t)
+	}
+	c.wakeLocked()
+	if c.driver != neither {
+		return c.boundLocked()
+	}
+	return set(c.wire, t)
+}
+
+// wakeLocked has those that wait for one of c's locks look at their deadline again.
+func (c *Conn) wakeLocked() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
+// boundLocked has the wire's deadlines be what was set, and for both directions
+// that of the call which works in both.
+func (c *Conn) boundLocked() error {
+	read, write := c.readUntil.time(), c.writeUntil.time()
+	c.bounded = c.driver != neither
+	switch c.driver {
+	case reads:
+		write = earlier(write, read)
+	case writes:
+		read = earlier(read, write)
+	}
+	if err := c.wire.SetReadDeadline(read); err != nil {
+		return err
+	}
+	return c.wire.SetWriteDeadline(write)
+}
+
+// earlier is the earlier of two deadlines, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// drive says that the call of that side begins to work in both directions of the
+// wire, a Write that does the handshake for one, or with neither that it has ended.
+func (c *Conn) drive(by side) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.driver = by
+	if c.closing.Load() {
+		return // Close has set the wire's deadlines
+	}
+	if c.bounded || by == reads && c.readUntil.isSet() || by == writes && c.writeUntil.isSet() {
+		c.boundLocked()
+	}
+}
+
+// wait waits until got has something to say, or with the reason why it must not
+// go on: ctx has ended, the deadline of that side has passed, c is closed.
+func (c *Conn) wait(ctx context.Context, got <-chan struct{}, by side) error {
+	for {
+		c.mu.Lock()
+		if c.changed == nil {
+			c.changed = make(chan struct{})
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		var passed <-chan time.Time
+		if until := c.deadline(by); until != nil {
+			if err := c.may(until); err != nil {
+				return err
+			}
+			if until.isSet() {
+				passed = time.After(time.Until(until.time()))
+			}
+		} else if c.closing.Load() {
+			return net.ErrClosed
+		}
+		select {
+		case <-got:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-passed:
+		case <-changed:
+		}
+	}
+}
+
+// deadline is the one of a side, nil for neither.
+func (c *Conn) deadline(by side) *deadline {
+	switch by {
+	case reads:
+		return &c.readUntil
+	case writes:
+		return &c.writeUntil
+	}
+	return nil
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}

@@ -1,0 +1,215 @@
+package libssl
+
+/*
+#cgo noescape osl_ctx_set_crls
+#cgo nocallback osl_ctx_set_crls
+#cgo noescape osl_ctx_set_trust
+#cgo nocallback osl_ctx_set_trust
+#cgo noescape osl_ctx_use_certificate
+#cgo nocallback osl_ctx_use_certificate
+#include "ctx.h"
+*/
+import "C"
+
+import (
+	"unsafe"
+
+	"github.com/sidctx/openssl/internal/wire"
+)
+
+// CTX is an SSL_CTX.
+type CTX struct{ p *C.SSL_CTX }
+
+// Pointer is the SSL_CTX itself, for C of the package above.
+func (c CTX) Pointer() unsafe.Pointer { return unsafe.Pointer(c.p) }
+
+// NewCTX makes an SSL_CTX with this package's defaults.
+func NewCTX(server bool) (CTX, *Failure) {
+	made := C.osl_ctx_new(cBool(server))
+	return CTX{made.ctx}, failure("SSL_CTX_new", made.fail)
+}
+
+// Free frees the SSL_CTX.
+func (c CTX) Free() { C.osl_ctx_free(c.p) }
+
+// Changed is how a call ended that changes an SSL_CTX in more than one step.
+type Changed struct {
+	Half      bool // it failed with a part of the change in place
+	Encrypted bool // it failed for want of a password
+	Fail      *Failure
+}
+
+func changed(op string, r C.osl_changed) Changed {
+	return Changed{r.half != 0, r.asked != 0, failure(op, r.fail)}
+}
+
+// CertificatePart is what UseCertificate has failed at.
+type CertificatePart int
+
+const (
+	PartPair CertificatePart = iota
+	PartCertificate
+	PartEncryptedCertificate
+	PartKey
+	PartEncryptedKey
+)
+
+// UseCertificate sets a leaf, its chain and its key.
+func (c CTX) UseCertificate(certPEM, keyPEM []byte) (part CertificatePart, fail *Failure) {
+	r := C.osl_ctx_use_certificate(c.p, bytesPtr(certPEM), C.size_t(len(certPEM)), bytesPtr(keyPEM), C.size_t(len(keyPEM)))
+	op := "SSL_CTX_use_cert_and_key"
+	switch r.part {
+	case C.OSL_PART_CERTIFICATE:
+		part, op = PartCertificate, "PEM_read_bio_X509"
+	case C.OSL_PART_CERTIFICATE_ENCRYPTED:
+		part, op = PartEncryptedCertificate, "PEM_read_bio_X509"
+	case C.OSL_PART_KEY:
+		part, op = PartKey, "PEM_read_bio_PrivateKey"
+	case C.OSL_PART_KEY_ENCRYPTED:
+		part, op = PartEncryptedKey, "PEM_read_bio_PrivateKey"
+	}
+	return part, failure(op, r.fail)
+}
+
+func (c CTX) SetTrust(pem []byte, names bool, crls []byte) Changed {
+	return changed("PEM_read_bio_X509",
+		C.osl_ctx_set_trust(c.p, bytesPtr(pem), C.size_t(len(pem)), cBool(names), bytesPtr(crls), C.size_t(len(crls))))
+}
+
+func (c CTX) SetCRLs(pem []byte) Changed {
+	return changed("PEM_read_bio_X509_CRL", C.osl_ctx_set_crls(c.p, bytesPtr(pem), C.size_t(len(pem))))
+}
+
+func (c CTX) LoadVerify(file, dir string) Changed {
+	cFile, cDir := optionalString(file), optionalString(dir)
+	defer C.free(unsafe.Pointer(cFile))
+	defer C.free(unsafe.Pointer(cDir))
+	return changed("SSL_CTX_load_verify_locations", C.osl_ctx_load_verify(c.p, cFile, cDir))
+}
+
+func (c CTX) SystemRoots() *Failure {
+	return failure("SSL_CTX_set_default_verify_paths", C.osl_ctx_system_roots(c.p))
+}
+
+// SetVerify sets OpenSSL's bits. With acceptAny every certificate is accepted, and
+// the verify result is kept.
+func (c CTX) SetVerify(bits int, acceptAny bool) {
+	C.osl_ctx_set_verify(c.p, C.int(bits), cBool(acceptAny))
+}
+
+func (c CTX) SetVerifyDepth(depth int) { C.osl_ctx_set_verify_depth(c.p, C.int(depth)) }
+
+func (c CTX) SetMinVersion(v uint16) *Failure {
+	return failure("SSL_CTX_set_min_proto_version", C.osl_ctx_set_min_version(c.p, C.int(v)))
+}
+
+func (c CTX) SetMaxVersion(v uint16) *Failure {
+	return failure("SSL_CTX_set_max_proto_version", C.osl_ctx_set_max_version(c.p, C.int(v)))
+}
+
+func (c CTX) SetCipherList(list string) Changed {
+	s := C.CString(list)
+	defer C.free(unsafe.Pointer(s))
+	return changed("SSL_CTX_set_cipher_list", C.osl_ctx_set_cipher_list(c.p, s))
+}
+
+func (c CTX) SetCipherSuites(list string) Changed {
+	s := C.CString(list)
+	defer C.free(unsafe.Pointer(s))
+	return changed("SSL_CTX_set_ciphersuites", C.osl_ctx_set_ciphersuites(c.p, s))
+}
+
+func (c CTX) SetGroups(list string) Changed {
+	s := C.CString(list)
+	defer C.free(unsafe.Pointer(s))
+	return changed("SSL_CTX_set1_groups_list", C.osl_ctx_set_groups(c.p, s))
+}
+
+func (c CTX) SetALPN(server bool, wire []byte) *Failure {
+	op := "SSL_CTX_set_alpn_protos"
+	if server {
+		op = "SSL_CTX_set_alpn_select_cb"
+	}
+	return failure(op, C.osl_ctx_set_alpn(c.p, cBool(server), bytesPtr(wire), C.size_t(len(wire))))
+}
+
+// SetOptions clears, then sets, and returns the options that are set now.
+func (c CTX) SetOptions(set, clear uint64) uint64 {
+	return uint64(C.osl_ctx_set_options(c.p, C.uint64_t(set), C.uint64_t(clear)))
+}
+
+func (c CTX) SetKeyLog(on bool) { C.osl_ctx_set_keylog(c.p, cBool(on)) }
+
+// Settings is what stands in the SSL_CTX itself, whether this program has set it
+// or openssl.cnf.
+type Settings struct {
+	Verify         int // OpenSSL's bits
+	Depth          int
+	MinVersion     int
+	MaxVersion     int
+	SecurityLevel  int // which keys and digests are good enough, in certificates too
+	HasCertificate bool
+	ServerCache    bool
+	Options        uint64
+}
+
+// Settings reads them.
+func (c CTX) Settings() Settings {
+	f := C.osl_ctx_read(c.p)
+	return Settings{
+		Verify:         int(f.verify_mode),
+		Depth:          int(f.verify_depth),
+		MinVersion:     int(f.min_version),
+		MaxVersion:     int(f.max_version),
+		SecurityLevel:  int(f.security_level),
+		HasCertificate: f.has_certificate != 0,
+		ServerCache:    f.cache_mode&C.SSL_SESS_CACHE_SERVER != 0,
+		Options:        uint64(f.options),
+	}
+}
+
+// Identity is who a server is and whom it trusts, in DER.
+type Identity struct{ Leaves, CAs, CRLs, CANames [][]byte }
+
+// Identity reads it.
+func (c CTX) Identity() (id Identity, fail *Failure) {
+	b, fail := takeBytes("X509_STORE_get0_objects", C.osl_ctx_identity(c.p))
+	for r := (wire.Reader{B: b}); len(r.B) > 0; {
+		kind, der := r.Uint(1), r.Bytes(4)
+		switch kind {
+		case C.OSL_DER_LEAF:
+			id.Leaves = append(id.Leaves, der)
+		case C.OSL_DER_CA:
+			id.CAs = append(id.CAs, der)
+		case C.OSL_DER_CRL:
+			id.CRLs = append(id.CRLs, der)
+		case C.OSL_DER_CA_NAME:
+			id.CANames = append(id.CANames, der)
+		}
+	}
+	return id, fail
+}
+
+// OpenSSL's bits, by OpenSSL's names. One that the linked version does not know is 0.
+const (
+	SSL_VERIFY_NONE                               = C.SSL_VERIFY_NONE
+	SSL_VERIFY_PEER                               = C.SSL_VERIFY_PEER
+	SSL_VERIFY_FAIL_IF_NO_PEER_CERT               = C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	SSL_VERIFY_CLIENT_ONCE                        = C.SSL_VERIFY_CLIENT_ONCE
+	SSL_VERIFY_POST_HANDSHAKE                     = C.SSL_VERIFY_POST_HANDSHAKE
+	SSL_OP_NO_TICKET                              = C.SSL_OP_NO_TICKET
+	SSL_OP_NO_RENEGOTIATION                       = C.SSL_OP_NO_RENEGOTIATION
+	SSL_OP_CIPHER_SERVER_PREFERENCE               = C.SSL_OP_CIPHER_SERVER_PREFERENCE
+	SSL_OP_PRIORITIZE_CHACHA                      = C.SSL_OP_PRIORITIZE_CHACHA
+	SSL_OP_NO_TLSv1_2                             = C.SSL_OP_NO_TLSv1_2
+	SSL_OP_NO_TLSv1_3                             = C.SSL_OP_NO_TLSv1_3
+	SSL_OP_NO_COMPRESSION                         = C.SSL_OP_NO_COMPRESSION
+	SSL_OP_NO_ENCRYPT_THEN_MAC                    = C.SSL_OP_NO_ENCRYPT_THEN_MAC
+	SSL_OP_NO_EXTENDED_MASTER_SECRET              = C.SSL_OP_NO_EXTENDED_MASTER_SECRET
+	SSL_OP_ALLOW_NO_DHE_KEX                       = C.SSL_OP_ALLOW_NO_DHE_KEX
+	SSL_OP_NO_ANTI_REPLAY                         = C.SSL_OP_NO_ANTI_REPLAY
+	SSL_OP_ENABLE_MIDDLEBOX_COMPAT                = C.SSL_OP_ENABLE_MIDDLEBOX_COMPAT
+	SSL_OP_IGNORE_UNEXPECTED_EOF                  = C.SSL_OP_IGNORE_UNEXPECTED_EOF
+	SSL_OP_LEGACY_SERVER_CONNECT                  = C.SSL_OP_LEGACY_SERVER_CONNECT
+	SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION = C.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+)

@@ -1,0 +1,46 @@
+/*
+ * What this package decides about resumption inside libssl's callbacks, where no
+ * Go code can run: how long a session may live, whether one may be resumed, and
+ * why one was not.
+ */
+#ifndef OSL_RESUMPTION_H
+#define OSL_RESUMPTION_H
+
+#include "ssl.h"
+
+/* Why a connection that libssl has accepted is refused. */
+enum {
+	OSL_FINE,
+	OSL_NO_CERTIFICATE,
+	OSL_CERTIFICATE_EXPIRED,
+	OSL_NOT_VERIFIED,
+	OSL_TOO_OLD,
+	OSL_NAME_NOT_VERIFIED /* no resumption: libssl has verified the chain without the name */
+};
+
+/* What a client has offered to resume, and what became of it. */
+enum { OSL_NOT_OFFERED, OSL_RESUMED, OSL_CONTEXT_MISMATCH, OSL_NOT_FOUND, OSL_EXPIRED, OSL_UNDECRYPTABLE, OSL_OTHER };
+
+/* The application data of a ticket, and of a TLS 1.3 session: a tag, when the
+ * peer was first authenticated, and when nothing of that holds any more. */
+typedef struct {
+	unsigned char tag[8];
+	int64_t authenticated, ends;
+} osl_memo;
+
+int osl_memo_read(SSL_SESSION *s, osl_memo *m);
+int64_t osl_session_authenticated(SSL_SESSION *s);
+int64_t osl_add(int64_t a, int64_t b);
+int64_t osl_sub(int64_t a, int64_t b);
+int osl_from_the_future(int64_t made, int64_t now);
+int osl_recipe_caps(const osl_recipe *r);
+int64_t osl_session_ends(const osl_recipe *r, SSL_SESSION *s, int64_t authenticated, int64_t now);
+int osl_session_cap(SSL *ssl, SSL_SESSION *s);
+void osl_judge_timeout(osl_ssl *t);
+void osl_judge(osl_ssl *t);
+int osl_ticket_sealing(SSL *ssl, void *arg);
+SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_n,
+                                    SSL_TICKET_STATUS status, void *arg);
+void osl_ctx_set_checks(SSL_CTX *c, int checks, int64_t max_age);
+
+#endif

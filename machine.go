@@ -1,0 +1,641 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+
+	"github.com/sidctx/openssl/internal/libssl"
+)
+
+// What an SSL does for its own methods, and for Conn, the caches and the store,
+// which read none of its fields. A method whose name ends in Locked wants s.h.Mu
+// held; the others take it.
+
+// phase is how far a connection has come.
+type phase int8
+
+const (
+	phaseNew       phase = iota // nothing was sent, no ClientHello was received
+	phaseAsked                  // a server: libssl is suspended in the ClientHello
+	phaseHelloDone              // the ClientHello was sent, or let through: what it decides is settled
+	phaseDone                   // the handshake is done
+	phaseRefused                // it was, and the connection is refused: nothing more is sent
+)
+
+// updateLocked updates s from the result of a libssl call.
+func (s *SSL) updateLocked(r libssl.Result) libssl.Result {
+	s.in.take(r.Used)
+	s.out.w += r.Out
+	if s.out.empty() && s.out.b != nil {
+		s.out.release()
+	}
+	if s.spilled = r.Spilled; s.phase == phaseRefused {
+		s.spilled = 0
+	}
+	s.noteOutputLocked()
+	s.hasPlaintext = r.Pending
+	if r.HelloDone && s.phase < phaseHelloDone {
+		s.phase = phaseHelloDone
+	}
+	s.gotTicket = r.GotTicket
+	s.newSession = s.newSession || r.NewSession
+	if r.KeyLog {
+		lines, _ := s.h.P.KeyLog() // without memory for them they are lost
+		s.keyLog = append(s.keyLog, lines...)
+	}
+	if r.OfferInvalid && s.offerInvalid != nil {
+		s.offerInvalid.Store(true)
+	}
+	s.wantsInput = r.Want == libssl.WantInput
+	switch r.Want {
+	case libssl.EOF:
+		s.readErr = io.ErrUnexpectedEOF
+	case libssl.CloseNotify:
+		s.readErr = io.EOF
+	case libssl.Failed:
+		s.fatal = asError(r.Fail)
+		s.readErr = s.fatal
+	}
+	return r
+}
+
+// noteOutputLocked keeps hasOutput up to date.
+func (s *SSL) noteOutputLocked() {
+	if some := s.unsentLocked() > 0; some != s.hasOutput.Load() {
+		s.hasOutput.Store(some)
+	}
+}
+
+// unsentLocked is how many bytes wait to be drained.
+func (s *SSL) unsentLocked() int { return s.out.w - s.out.r + s.spilled }
+
+// unsent is the same.
+func (s *SSL) unsent() int {
+	if s.lock() != nil {
+		return 0
+	}
+	defer s.unlock()
+	return s.unsentLocked()
+}
+
+// needsInputLocked reports whether a call that reads could only ask for input again.
+func (s *SSL) needsInputLocked() bool { return s.wantsInput && s.in.empty() && !s.eof }
+
+// tooLateLocked reports whether the context and the Ctx are settled.
+func (s *SSL) tooLateLocked() bool { return s.phase >= phaseHelloDone }
+
+func mismatch(own, session []byte) error {
+	return explain(fmt.Sprintf("a session made within context %q cannot be offered within %q", session, own),
+		ErrSessionContextMismatch)
+}
+
+// ---- the handshake ----
+
+// inHandshake bounds the handshakes that libssl works on at the same moment: it
+// never waits for a peer, only for a processor. Without a bound each of those
+// that the system has taken its processor from keeps a thread, and a storm of
+// connections makes hundreds.
+var inHandshake = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
+
+func (s *SSL) handshakeLocked() (Want, error) {
+	switch {
+	case s.fatal != nil:
+		return WantNothing, s.fatal
+	case s.phase >= phaseDone:
+		return WantNothing, nil
+	case s.readErr != nil:
+		return WantNothing, s.readErr
+	case s.client && s.phase == phaseNew:
+		if err := s.checkServerNameLocked(); err != nil {
+			return WantNothing, err
+		}
+	case s.needsInputLocked():
+		return WantInput, nil
+	}
+	if err := s.applyRevocationLocked(); err != nil {
+		return WantNothing, err
+	}
+	if s.phase == phaseAsked {
+		s.phase, s.hello, s.helloErr = phaseNew, nil, nil
+	}
+	room := s.out.room(largeBuffer)
+	inHandshake <- struct{}{}
+	r := s.h.P.Handshake(s.in.bytes(), s.eof, room)
+	<-inHandshake
+	s.updateLocked(r)
+	switch r.Want {
+	case libssl.WantInput:
+		return WantInput, nil
+	case libssl.WantClientHello:
+		s.phase = phaseAsked
+		return WantClientHello, nil
+	case libssl.Done:
+		return WantNothing, s.finishHandshakeLocked(r)
+	}
+	return WantNothing, s.readErr
+}
+
+// applyRevocationLocked applies a Revoke that came after s was made and before its
+// ClientHello, so that a client which keeps connections waiting does not outlast it.
+func (s *SSL) applyRevocationLocked() error {
+	if s.client || s.ownSIDCtx || s.phase != phaseNew {
+		return nil
+	}
+	present := s.ctx.presentSIDContext()
+	if present == s.sidCtx {
+		return nil
+	}
+	if err := setSSLSIDContext(s.h.P, present.bytes()); err != nil {
+		return err
+	}
+	s.sidCtx = present
+	return nil
+}
+
+// finishHandshakeLocked records what a handshake has come to, and refuses a
+// connection that libssl has accepted and this package does not.
+func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
+	s.phase = phaseDone
+	s.resumption = Resumption(r.Resumption)
+	s.newSession = s.client && s.h.P.Version() < tls.VersionTLS13 // later ones come as tickets; what was resumed is used up
+	if s.offered != nil && s.resumption == ResumptionNotOffered {
+		s.resumption = ResumptionOther
+	}
+	s.first.resumptions[s.resumption].Add(1)
+	if r.Refusal == libssl.NameNotVerified {
+		s.refuseLocked(errNameNotVerified)
+	} else if why := refusalText[r.Refusal]; why != "" {
+		s.first.refused.Add(1)
+		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
+	}
+	return s.fatal
+}
+
+// checkServerNameLocked returns an error if a client must not send its first byte.
+func (s *SSL) checkServerNameLocked() error {
+	if s.offered != nil && *s.offered != s.sidCtx {
+		return mismatch(s.sidCtx.bytes(), s.offered.bytes())
+	}
+	if s.nameErr != nil {
+		return explain("the server name could not be set: call SetServerName again", s.nameErr)
+	}
+	if s.name != "" {
+		return nil
+	}
+	return s.ctx.use(func(p libssl.CTX) error {
+		if VerifyMode(p.Settings().Verify)&VerifyPeer != 0 {
+			return errors.New("openssl: no server name to verify: call SetServerName, or SetVerify(VerifyNone) on the Ctx")
+		}
+		return nil
+	})
+}
+
+// runVerifyConnection calls f, with no lock held, and refuses the connection if it
+// returns an error.
+func (s *SSL) runVerifyConnection(f func(ConnectionState) error) error {
+	err := recoverToError("SetVerifyConnection", func() error { return f(s.ConnectionState()) })
+	if lockErr := s.lock(); lockErr != nil {
+		return lockErr
+	}
+	defer s.unlock()
+	s.verified = true
+	if err != nil {
+		s.refuseLocked(err)
+	}
+	return err
+}
+
+// recoverToError turns a panic of a caller's function into an error.
+func recoverToError(what string, f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("openssl: the function of %s panicked: %v", what, r)
+		}
+	}()
+	return f()
+}
+
+// refuseLocked ends a connection that libssl has accepted. What it has made for
+// the peer, tickets among it, is not sent, and its session is forgotten.
+func (s *SSL) refuseLocked(err error) {
+	s.h.P.InvalidateSession()
+	s.fatal, s.readErr, s.phase = err, err, phaseRefused
+	if s.state != nil {
+		s.state.HandshakeComplete = false
+	}
+	s.out.release()
+	s.spilled = 0
+	s.noteOutputLocked()
+}
+
+// ticketsRemain reports whether what a finished handshake leaves to be sent is
+// tickets alone, which are no part of it.
+func (s *SSL) ticketsRemain() bool {
+	return !s.client && s.ConnectionState().Version >= tls.VersionTLS13
+}
+
+// askHello calls the ClientHello function, if there is one, with no lock held.
+func (s *SSL) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err error) {
+	if s.first.hello == nil { // it is the store that wants to know
+		return nil, nil
+	}
+	err = recoverToError("SetClientHelloFunc", func() (err error) {
+		next, err = s.first.hello(ctx, hello)
+		return err
+	})
+	return next, err
+}
+
+// helloAnswer is what a ClientHello led to.
+type helloAnswer struct {
+	ctx    *Ctx
+	sidCtx sidContext
+}
+
+// sameHelloAnswer compares the answer to the ClientHello that follows a
+// HelloRetryRequest with the first: a client decides whether there is one, so it
+// must decide nothing.
+func (s *SSL) sameHelloAnswer() error {
+	if err := s.lock(); err != nil {
+		return err
+	}
+	defer s.unlock()
+	answer := helloAnswer{s.ctx, s.sidCtx}
+	if s.helloAnswer == nil {
+		s.helloAnswer = &answer
+	}
+	if *s.helloAnswer != answer {
+		return fmt.Errorf("openssl: the ClientHello after a HelloRetryRequest selects another Ctx or context than the first: %w", alertIllegalParameter)
+	}
+	return nil
+}
+
+// currentCtx is the Ctx in force, nil if s is closed.
+func (s *SSL) currentCtx() *Ctx {
+	if s.lock() != nil {
+		return nil
+	}
+	defer s.unlock()
+	return s.ctx
+}
+
+// ---- reading and writing ----
+
+func (s *SSL) readLocked(p []byte) (int, Want, error) {
+	switch {
+	case s.readErr != nil:
+		return 0, WantNothing, s.readErr
+	case len(p) == 0:
+		return 0, WantNothing, nil
+	case s.in.empty() && !s.eof && !s.hasPlaintext:
+		return 0, WantInput, nil
+	}
+	r := s.updateLocked(s.h.P.Read(p, s.in.bytes(), s.eof))
+	if r.N > 0 {
+		return r.N, WantNothing, nil // a failure behind it waits in readErr
+	}
+	if r.Want == libssl.WantInput {
+		return 0, WantInput, nil
+	}
+	return 0, WantNothing, s.readErr
+}
+
+// encryptLocked is one call of SSL_write_ex, for at most maxPlaintext bytes.
+func (s *SSL) encryptLocked(p []byte) (int, error) {
+	switch {
+	case s.fatal != nil:
+		return 0, s.fatal
+	case s.closeNotifySent:
+		return 0, errShutdown
+	}
+	p = p[:min(len(p), maxPlaintext)]
+	room := s.out.room(largeBuffer)
+	r := s.updateLocked(s.h.P.Write(p, room))
+	if r.Fail != nil {
+		return r.N, s.fatal
+	}
+	return r.N, nil
+}
+
+func (s *SSL) shutdownLocked() (Want, error) {
+	if s.fatal != nil {
+		return WantNothing, s.fatal
+	}
+	var in []byte
+	if s.closeNotifySent { // now the peer's is read for
+		if s.readErr != nil {
+			return WantNothing, nil
+		}
+		if s.needsInputLocked() {
+			return WantInput, nil
+		}
+		in = s.in.bytes()
+	}
+	room := s.out.room(smallBuffer)
+	r := s.updateLocked(s.h.P.Shutdown(in, s.eof, room))
+	if r.Fail != nil {
+		return WantNothing, s.fatal
+	}
+	s.closeNotifySent = true
+	if r.Want == libssl.WantInput {
+		return WantInput, nil
+	}
+	return WantNothing, nil
+}
+
+// feedLocked takes a buffer over.
+func (s *SSL) feedLocked(got buffer, eof bool) {
+	if !got.empty() {
+		s.in = got
+	}
+	s.eof = s.eof || eof
+}
+
+// feed is the same; it reports whether s is still open.
+func (s *SSL) feed(got buffer, eof bool) bool {
+	if s.lock() != nil {
+		got.release()
+		return false
+	}
+	defer s.unlock()
+	s.feedLocked(got, eof)
+	return true
+}
+
+// connRead is what a Read of a Conn has come to.
+type connRead struct {
+	n          int
+	want       Want
+	err        error
+	needsRead  bool // the next one needs ciphertext
+	newSession bool // a session has come for the session cache
+	unsent     int  // bytes wait to be drained
+}
+
+// readForConn is feed and Read: one lock, one call into C.
+func (s *SSL) readForConn(p []byte, got buffer, eof bool) (r connRead) {
+	if s.lock() != nil {
+		got.release()
+		r.err = net.ErrClosed
+		return r
+	}
+	defer s.unlock()
+	s.feedLocked(got, eof)
+	r.n, r.want, r.err = s.readLocked(p)
+	if r.n > 0 {
+		s.gotPlaintext = true
+	} else if r.err != nil {
+		r.err = s.refusedLateLocked(r.err)
+	}
+	r.needsRead = s.in.empty() && !s.hasPlaintext && !s.eof && s.readErr == nil
+	r.newSession = s.newSession && s.ctx.sessions != nil
+	r.unsent = s.unsentLocked()
+	return r
+}
+
+// refusedLateLocked explains an alert that a TLS 1.3 client meets at its first Read:
+// the server looks at the client's certificate only when the client's handshake
+// is over.
+func (s *SSL) refusedLateLocked(err error) error {
+	var alert tls.AlertError
+	if !s.client || s.gotPlaintext || !errors.As(err, &alert) {
+		return err
+	}
+	switch alert {
+	case alertHandshakeFailure, alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked,
+		alertCertificateExpired, alertCertificateUnknown, alertUnknownCA, alertAccessDenied, alertCertificateRequired:
+		return explain("the server has refused the client's certificate, "+
+			"which a TLS 1.3 client hears only after its handshake", err)
+	}
+	return err
+}
+
+// encryptForConn is encryptLocked, and takes what it made: one lock, one call into C.
+func (s *SSL) encryptForConn(p []byte, made *buffer) (int, error) {
+	if s.lock() != nil {
+		return 0, net.ErrClosed
+	}
+	defer s.unlock()
+	n, err := s.encryptLocked(p)
+	s.moveOutputLocked(made)
+	return n, err
+}
+
+// takeOutput moves ciphertext that is to be sent into b, which is empty.
+func (s *SSL) takeOutput(b *buffer) bool {
+	if !s.hasOutput.Load() || s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	return s.moveOutputLocked(b)
+}
+
+func (s *SSL) moveOutputLocked(b *buffer) bool {
+	switch {
+	case !s.out.empty():
+		*b, s.out = s.out, buffer{}
+	case s.spilled > 0:
+		*b = newBuffer(true)
+		b.w = s.h.P.Drain(b.b)
+		s.spilled -= b.w
+	}
+	s.noteOutputLocked()
+	return !b.empty()
+}
+
+// ---- the end ----
+
+// sendCloseNotify makes a close_notify, once.
+func (s *SSL) sendCloseNotify() error {
+	if s.lock() != nil {
+		return net.ErrClosed
+	}
+	defer s.unlock()
+	if s.closeNotifySent {
+		return nil
+	}
+	_, err := s.shutdownLocked()
+	return err
+}
+
+// mayHaveUnreadTickets reports whether a TLS 1.3 client has read no ticket yet.
+func (s *SSL) mayHaveUnreadTickets() bool {
+	if s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	return s.client && !s.gotTicket && s.readErr == nil && !s.eof && s.h.P.Version() >= tls.VersionTLS13
+}
+
+// closeForConn frees s, and keeps the session of a connection that has not failed.
+func (s *SSL) closeForConn() {
+	s.h.Mu.Lock()
+	defer s.unlock()
+	if s.h.ClosedLocked() {
+		return
+	}
+	if s.phase == phaseDone && s.fatal == nil && !s.closeNotifySent {
+		s.h.P.KeepSession()
+	}
+	s.forgetStoredLocked()
+	s.closeLocked()
+}
+
+func (s *SSL) closeLocked() {
+	if !s.h.ClosedLocked() && s.offerInvalid != nil && s.h.P.End() {
+		s.offerInvalid.Store(true)
+	}
+	s.h.CloseLocked()
+	s.in.release()
+	s.out.release()
+	s.spilled = 0
+	s.noteOutputLocked()
+}
+
+// ---- a client's session cache ----
+
+// sessionCache is where a client's connection looks for a session and keeps one:
+// the cache, nil without one, and a key that tells its connections apart from
+// those to another server, or with another configuration.
+func (s *SSL) sessionCache(peer net.Addr) (cache ClientSessionCache, key string) {
+	if s.lock() != nil {
+		return nil, ""
+	}
+	defer s.unlock()
+	if s.ctx.sessions == nil {
+		return nil, ""
+	}
+	host, port, err := net.SplitHostPort(peer.String())
+	if err != nil {
+		host = peer.String()
+	}
+	if s.name != "" {
+		host = strings.ToLower(s.name)
+	}
+	who := s.ctx.fingerprint
+	who.add("session id context", string(s.sidCtx.bytes()))
+	return s.ctx.sessions, net.JoinHostPort(host, port) + " " + hex.EncodeToString(who[:])
+}
+
+// mayOffer reports whether a client has a cache and can still offer a session of it.
+func (s *SSL) mayOffer() bool {
+	if s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	return s.ctx.sessions != nil && s.offered == nil && s.phase == phaseNew
+}
+
+func (s *SSL) hasOffered() bool {
+	if s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	return s.offered != nil
+}
+
+// takeNewSession reports whether a session has come that is to be put into the cache.
+func (s *SSL) takeNewSession() bool {
+	if s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	fresh := s.newSession && s.ctx.sessions != nil
+	s.newSession = false
+	return fresh
+}
+
+// ---- a server's session store ----
+
+// store is the listener's, nil without one.
+func (s *SSL) store() *storeClient { return s.first.store }
+
+// answerStored is AnswerSession for a session that must have a certain id.
+func (s *SSL) answerStored(der, id []byte) error {
+	if err := s.lock(); err != nil {
+		return err
+	}
+	defer s.unlock()
+	return s.answerSessionLocked(der, id)
+}
+
+func (s *SSL) answerSessionLocked(der, id []byte) error {
+	if s.phase != phaseAsked {
+		return errNotAsked
+	}
+	outcome, fail := s.h.P.Answer(der, id)
+	switch outcome {
+	case libssl.AnswerOtherID:
+		return errAnswerOtherID
+	case libssl.AnswerBadTime:
+		return errAnswerBadTime
+	case libssl.AnswerTaken:
+		s.stored = s.stored || id != nil
+	}
+	return asError(fail)
+}
+
+// takeNewSessions takes the sessions that were made for the store.
+func (s *SSL) takeNewSessions() []libssl.NewSession {
+	if s.lock() != nil {
+		return nil
+	}
+	defer s.unlock()
+	made, _ := s.h.P.NewSessions() // without memory for them they are not kept
+	s.stored = s.stored || len(made) > 0
+	return made
+}
+
+// forgetStoredLocked deletes the session that this connection has invalidated,
+// before it is freed. One that never was in the store, of a handshake that failed,
+// is not worth a call.
+func (s *SSL) forgetStoredLocked() {
+	if !s.stored {
+		return
+	}
+	if id := s.h.P.InvalidatedID(); len(id) > 0 {
+		s.first.store.later(storeCall{id: storeID(s.sidCtx.bytes(), id)})
+	}
+}
+
+// ---- what a connection has come to ----
+
+func (s *SSL) readStateLocked() ConnectionState {
+	st := s.h.P.State()
+	cs := ConnectionState{
+		Version:            st.Version,
+		HandshakeComplete:  s.phase == phaseDone,
+		DidResume:          s.phase >= phaseDone && st.Reused,
+		CipherSuite:        st.Cipher,
+		CipherName:         st.CipherName,
+		NegotiatedProtocol: st.ALPN,
+		ServerName:         st.ServerName,
+		SessionIDContext:   st.SIDCtx,
+		Resumption:         s.resumption,
+	}
+	ders, fail := s.h.P.PeerCertificates()
+	err := asError(fail)
+	for _, der := range ders {
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(der); err != nil {
+			err = fmt.Errorf("openssl: libssl has taken a certificate that crypto/x509 cannot read: %w", err)
+			break
+		}
+		cs.PeerCertificates = append(cs.PeerCertificates, cert)
+	}
+	cs.VerifyError = err
+	if st.VerifyResult != 0 {
+		cs.VerifyError = newVerifyError(st.VerifyResult)
+	}
+	return cs
+}
