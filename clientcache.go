@@ -128,8 +128,8 @@ func (f *fingerprint) add(parts ...string) {
 	h.Sum(f[:0])
 }
 
-// offerCached has a client that was given no session offer one of the cache's.
-func (c *Conn) offerCached() {
+// offerCachedSession has a client that was given no session offer one of the cache's.
+func (c *Conn) offerCachedSession() {
 	if !c.ssl.mayOffer() {
 		return
 	}
@@ -151,9 +151,9 @@ func (c *Conn) offerCached() {
 	}
 }
 
-// keepFresh puts a session that has come into the cache. It calls the cache, and
+// cacheNewSession puts a session that has come into the cache. It calls the cache, and
 // is called with no lock held.
-func (c *Conn) keepFresh() {
+func (c *Conn) cacheNewSession() {
 	if !c.ssl.takeNewSession() {
 		return
 	}
@@ -162,20 +162,20 @@ func (c *Conn) keepFresh() {
 		return
 	}
 	if sess, err := c.ssl.Session(); err == nil {
-		putCached(cache, key, sess)
+		putSession(cache, key, sess)
 	}
 }
 
-// dropCached takes out what has led to a failed handshake. It is called with no
+// dropCachedSession takes out what has led to a failed handshake. It is called with no
 // lock held.
-func (c *Conn) dropCached() {
+func (c *Conn) dropCachedSession() {
 	if cache, key := c.ssl.sessionCache(c.wire.RemoteAddr()); cache != nil && c.ssl.hasOffered() {
-		putCached(cache, key, nil)
+		putSession(cache, key, nil)
 	}
 }
 
-// putCached calls Put, whose panic costs the session.
-func putCached(cache ClientSessionCache, key string, sess *Session) {
+// putSession calls Put, whose panic costs the session.
+func putSession(cache ClientSessionCache, key string, sess *Session) {
 	err := recoverToError("ClientSessionCache.Put", func() error {
 		cache.Put(key, sess)
 		return nil

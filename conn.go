@@ -23,21 +23,21 @@ type Conn struct {
 	// These may be held across a wait, and are taken in this order. Functions of
 	// the caller run with handshaking alone, which neither Close nor a finished
 	// handshake waits for.
-	handshaking slot // the handshake, until it is done
-	reading     slot // the wire's reading side, and what feeds the machine
-	writing     slot // the wire's writing side, unsent and writeErr
+	handshaking tryMutex // the handshake, until it is done
+	reading     tryMutex // the wire's reading side, and what feeds the machine
+	writing     tryMutex // the wire's writing side, unsent and writeErr
 
-	unsent   buffer // sealed, and goes out before anything later
-	writeErr error  // the wire's writing side is broken for good
-	bulk     bool   // under reading: the last read was large, so the next buffer is
-	dry      bool   // under reading: the machine has nothing to read from
-	held     int    // under reading: bytes that reading has made and that were not sent
+	unsent    buffer // sealed, and goes out before anything later
+	writeErr  error  // the wire's writing side is broken for good
+	bulk      bool   // under reading: the last read was large, so the next buffer is
+	needsRead bool   // under reading: the machine has nothing to read from
+	held      int    // under reading: bytes that reading has made and that were not sent
 
-	shaken     atomic.Bool
-	shakeErr   error // under handshaking: why there will be no handshake any more
-	storeAsked bool  // under handshaking
+	handshakeDone atomic.Bool
+	handshakeErr  error // under handshaking: why there will be no handshake any more
+	storeAsked    bool  // under handshaking
 
-	roomWanted atomic.Bool   // a Read waits until what it has made was sent
+	sentWanted atomic.Bool   // a Read waits until what it has made was sent
 	room       chan struct{} // one token: it should look again
 
 	readUntil, writeUntil deadline
@@ -72,9 +72,9 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 		wire: wire,
 		ssl:  s,
 
-		handshaking: slot{wake: make(chan struct{}, 1)},
-		reading:     slot{wake: make(chan struct{}, 1)},
-		writing:     slot{wake: make(chan struct{}, 1)},
+		handshaking: tryMutex{wake: make(chan struct{}, 1)},
+		reading:     tryMutex{wake: make(chan struct{}, 1)},
+		writing:     tryMutex{wake: make(chan struct{}, 1)},
 		room:        make(chan struct{}, 1),
 	}, nil
 }
@@ -167,8 +167,8 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return c.wire.RemoteAddr()
 }
 
-// verdict is what a caller hears of an error of the wire.
-func (c *Conn) verdict(err error) error {
+// mapError returns net.ErrClosed for errors that Close itself caused.
+func (c *Conn) mapError(err error) error {
 	if err != nil && c.closing.Load() {
 		return net.ErrClosed
 	}
@@ -176,7 +176,7 @@ func (c *Conn) verdict(err error) error {
 }
 
 // may says whether a Read or Write may begin.
-func (c *Conn) may(until *deadline) error {
+func (c *Conn) checkOpen(until *deadline) error {
 	switch {
 	case c.closing.Load():
 		return net.ErrClosed
@@ -212,7 +212,7 @@ func (c *Conn) handshake(ctx context.Context, by side) error {
 	switch {
 	case c.closing.Load():
 		return net.ErrClosed
-	case c.shaken.Load():
+	case c.handshakeDone.Load():
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -222,11 +222,11 @@ func (c *Conn) handshake(ctx context.Context, by side) error {
 	switch {
 	case !done:
 	case err == nil:
-		c.keepFresh()
+		c.cacheNewSession()
 	case !isTimeout(err):
-		c.dropCached()
+		c.dropCachedSession()
 	}
-	return c.verdict(err)
+	return c.mapError(err)
 }
 
 // handshakeOnce does what is left of the handshake, or waits for who does; done
@@ -237,20 +237,20 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (done bool, err error
 	}
 	defer c.handshaking.unlock()
 	switch {
-	case c.shaken.Load():
+	case c.handshakeDone.Load():
 		return false, nil
 	case c.closing.Load():
 		return false, net.ErrClosed
-	case c.shakeErr != nil:
-		return false, c.shakeErr
+	case c.handshakeErr != nil:
+		return false, c.handshakeErr
 	}
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { c.wire.Close() })
 		defer func() {
 			if !stop() {
-				c.shaken.Store(false)
-				c.shakeErr = ctx.Err()
-				err = c.shakeErr
+				c.handshakeDone.Store(false)
+				c.handshakeErr = ctx.Err()
+				err = c.handshakeErr
 			}
 		}()
 	}
@@ -258,13 +258,13 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (done bool, err error
 		c.drive(by)
 		defer c.drive(neither)
 	}
-	c.offerCached()
-	err = c.shake(ctx)
+	c.offerCachedSession()
+	err = c.runHandshake(ctx)
 	switch {
 	case err == nil:
-		c.shaken.Store(true)
+		c.handshakeDone.Store(true)
 	case !isTimeout(err):
-		c.shakeErr = err
+		c.handshakeErr = err
 	}
 	return true, err
 }
@@ -282,14 +282,14 @@ func (c *Conn) lockHandshake(ctx context.Context, by side) error {
 	return nil
 }
 
-// shake drives the machine's handshake over the wire, with handshaking held.
-func (c *Conn) shake(ctx context.Context) error {
+// runHandshake drives the machine's handshake over the wire, with handshaking held.
+func (c *Conn) runHandshake(ctx context.Context) error {
 	for {
 		w, err := c.ssl.Handshake()
 		if w == WantNothing && err == nil {
-			c.storeMade() // before the client hears of them and comes back
+			c.storeNewSessions() // before the client hears of them and comes back
 		}
-		sent := c.flushAlone()
+		sent := c.lockAndFlush()
 		switch {
 		case err != nil:
 			return err // the machine's verdict outranks the wire's
@@ -310,8 +310,8 @@ func (c *Conn) shake(ctx context.Context) error {
 	}
 }
 
-// flushAlone is flush, which takes writing for it.
-func (c *Conn) flushAlone() error {
+// lockAndFlush is flush, which takes writing for it.
+func (c *Conn) lockAndFlush() error {
 	c.writing.lock()
 	defer c.writing.unlock()
 	return c.flush()
@@ -334,12 +334,12 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		c.askStore(ctx)
 		return nil
 	}
-	c.shakeErr = err // also when it is a timeout of the function's own
+	c.handshakeErr = err // also when it is a timeout of the function's own
 	alert := alertInternalError
 	errors.As(err, &alert)
 	if c.ssl.Refuse(alert) == nil {
 		c.ssl.Handshake() // makes the alert; why is in err
-		c.flushAlone()
+		c.lockAndFlush()
 	}
 	return err
 }
@@ -411,7 +411,7 @@ func (c *Conn) flush() error {
 
 // wakeReader has a Read that waits for what it has made to be sent look again.
 func (c *Conn) wakeReader() {
-	if c.roomWanted.Load() {
+	if c.sentWanted.Load() {
 		select {
 		case c.room <- struct{}{}:
 		default: // it has been told
@@ -419,10 +419,10 @@ func (c *Conn) wakeReader() {
 	}
 }
 
-// answer sends what reading made, the reply to a KeyUpdate for one, unless a
+// sendAnswers sends what reading made, the reply to a KeyUpdate for one, unless a
 // writer is there: then that one looks again when it has done. It is called by a
 // Read, whose deadline holds, or by a writer.
-func (c *Conn) answer(by side) (err error) {
+func (c *Conn) sendAnswers(by side) (err error) {
 	for err == nil && c.ssl.hasOutput.Load() && c.writing.tryLock() {
 		if by == reads {
 			c.drive(reads)
@@ -439,26 +439,26 @@ func (c *Conn) answer(by side) (err error) {
 func (c *Conn) unlockWriting() {
 	c.writing.unlock()
 	if !c.closing.Load() {
-		c.answer(writes)
+		c.sendAnswers(writes)
 	}
 	c.wakeReader()
 }
 
-// awaitRoom waits, with reading held, until no more than maxHeld bytes of what
+// awaitSent waits, with reading held, until no more than maxHeld bytes of what
 // reading has made are unsent.
-func (c *Conn) awaitRoom() error {
+func (c *Conn) awaitSent() error {
 	if c.held <= maxHeld {
 		return nil
 	}
-	c.roomWanted.Store(true)
-	defer c.roomWanted.Store(false)
+	c.sentWanted.Store(true)
+	defer c.sentWanted.Store(false)
 	for {
-		err := c.answer(reads)
+		err := c.sendAnswers(reads)
 		if c.held = c.ssl.unsent(); c.held <= maxHeld {
 			return nil
 		}
 		if err != nil { // it was this Read which could not send
-			return c.verdict(err)
+			return c.mapError(err)
 		}
 		if err := c.wait(context.Background(), c.room, reads); err != nil {
 			return err
@@ -483,7 +483,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	fresh := false
 	n, err := c.read(p, &fresh)
 	if fresh {
-		c.keepFresh() // with reading released
+		c.cacheNewSession() // with reading released
 	}
 	return n, err
 }
@@ -493,18 +493,18 @@ func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 	c.reading.lock()
 	defer c.reading.unlock()
 	for {
-		if err := c.may(&c.readUntil); err != nil {
+		if err := c.checkOpen(&c.readUntil); err != nil {
 			return 0, err
 		}
-		if err := c.awaitRoom(); err != nil {
+		if err := c.awaitSent(); err != nil {
 			return 0, err
 		}
 		var got buffer
 		var eof bool
-		if c.dry && len(p) > 0 {
+		if c.needsRead && len(p) > 0 {
 			var err error
 			if got, eof, err = c.receive(); err != nil {
-				return 0, c.verdict(err)
+				return 0, c.mapError(err)
 			}
 			if c.closing.Load() { // it is Close that has made the wire end
 				got.release()
@@ -512,8 +512,8 @@ func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 			}
 		}
 		r := c.ssl.readForConn(p, got, eof)
-		c.dry, c.held, *fresh = r.needsRead, r.unsent, *fresh || r.newSession
-		c.answer(reads)
+		c.needsRead, c.held, *fresh = r.needsRead, r.unsent, *fresh || r.newSession
+		c.sendAnswers(reads)
 		if r.n > 0 || r.want == WantNothing {
 			return r.n, r.err
 		}
@@ -535,12 +535,12 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	c.writing.lock()
 	defer c.unlockWriting()
 	for n < len(p) {
-		if err := c.may(&c.writeUntil); err != nil {
+		if err := c.checkOpen(&c.writeUntil); err != nil {
 			return n, err
 		}
 		if !c.unsent.empty() { // of a Write that a deadline cut
 			if err := c.flush(); err != nil {
-				return n, c.verdict(err)
+				return n, c.mapError(err)
 			}
 		}
 		k, err := c.ssl.encryptForConn(p[n:], &c.unsent)
@@ -550,7 +550,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 			return n, err
 		}
 		if sent != nil {
-			return n, c.verdict(sent)
+			return n, c.mapError(sent)
 		}
 	}
 	return n, nil
@@ -567,18 +567,18 @@ func (c *Conn) CloseWrite() error {
 	if c.closing.Load() {
 		return net.ErrClosed
 	}
-	if !c.shaken.Load() {
+	if !c.handshakeDone.Load() {
 		return errors.New("openssl: SSL_shutdown: CloseWrite before the handshake is done")
 	}
 	c.writing.lock()
 	defer c.unlockWriting()
-	if err := c.may(&c.writeUntil); err != nil {
+	if err := c.checkOpen(&c.writeUntil); err != nil {
 		return err
 	}
 	if err := c.ssl.sendCloseNotify(); err != nil {
 		return err
 	}
-	return c.verdict(c.flush())
+	return c.mapError(c.flush())
 }
 
 // Close ends the connection: blocked Reads and Writes return [net.ErrClosed] at
@@ -610,7 +610,7 @@ func (c *Conn) Close() error {
 	c.mu.Unlock()
 
 	if lockUntil(&c.writing, until) {
-		c.goodbye(until)
+		c.sendClose(until)
 		c.writing.unlock()
 	}
 	err := c.wire.Close()
@@ -619,7 +619,7 @@ func (c *Conn) Close() error {
 }
 
 // lockUntil takes a lock, or gives up at a time.
-func lockUntil(l *slot, until time.Time) bool {
+func lockUntil(l *tryMutex, until time.Time) bool {
 	if l.tryLock() {
 		return true
 	}
@@ -628,10 +628,10 @@ func lockUntil(l *slot, until time.Time) bool {
 	return lockUnless(l, timer.C)
 }
 
-// goodbye says what is left to say, with writing held.
-func (c *Conn) goodbye(until time.Time) {
+// sendClose sends what is left and close_notify, with writing held.
+func (c *Conn) sendClose(until time.Time) {
 	defer c.unsent.release()
-	if !c.shaken.Load() {
+	if !c.handshakeDone.Load() {
 		return
 	}
 	c.wire.SetWriteDeadline(until)

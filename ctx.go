@@ -600,9 +600,9 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 	return nil
 }
 
-// mayBeRouted refuses a Ctx with settings that a switch would leave behind. It
+// checkRoutable refuses a Ctx with settings that a switch would leave behind. It
 // is called by use.
-func (c *Ctx) mayBeRouted() error {
+func (c *Ctx) checkRoutable() error {
 	if len(c.listenOnly) > 0 {
 		return fmt.Errorf("openssl: %s has been called on a Ctx that connections are switched to: "+
 			"it counts on the listener's Ctx only", c.listenOnly[0])

@@ -146,7 +146,7 @@ func (c *Conn) wait(ctx context.Context, got <-chan struct{}, by side) error {
 		c.mu.Unlock()
 		var passed <-chan time.Time
 		if until := c.deadline(by); until != nil {
-			if err := c.may(until); err != nil {
+			if err := c.checkOpen(until); err != nil {
 				return err
 			}
 			if until.isSet() {

@@ -75,7 +75,7 @@ func (h *Hosts) SetDefault(c *Ctx) error {
 
 // admit freezes c and holds it against the others.
 func (h *Hosts) admit(c *Ctx) error {
-	if err := c.mustServe(); err != nil {
+	if err := c.requireServer(); err != nil {
 		return err
 	}
 	err := c.use(func(p libssl.CTX) error {
@@ -85,7 +85,7 @@ func (h *Hosts) admit(c *Ctx) error {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
-		return c.mayBeRouted()
+		return c.checkRoutable()
 	})
 	if err != nil {
 		return err

@@ -14,13 +14,13 @@ import (
 // from then on. Say [Conn.SetServerName] before the handshake. On an error wire
 // is the caller's still.
 func Client(wire net.Conn, c *Ctx) (*Conn, error) {
-	if err := c.mustCall(); err != nil {
+	if err := c.requireClient(); err != nil {
 		return nil, err
 	}
 	return newConn(wire, c)
 }
 
-func (c *Ctx) mustCall() error {
+func (c *Ctx) requireClient() error {
 	if c != nil && c.server {
 		return errors.New("openssl: a client needs a Ctx made by NewClientCtx, this one was made by NewServerCtx")
 	}
@@ -30,13 +30,13 @@ func (c *Ctx) mustCall() error {
 // Server makes the server's end of a TLS connection over wire, which it owns
 // from then on. On an error wire is the caller's still.
 func Server(wire net.Conn, c *Ctx) (*Conn, error) {
-	if err := c.mustServe(); err != nil {
+	if err := c.requireServer(); err != nil {
 		return nil, err
 	}
 	return newConn(wire, c)
 }
 
-func (c *Ctx) mustServe() error {
+func (c *Ctx) requireServer() error {
 	if c != nil && !c.server {
 		return errors.New("openssl: a server needs a Ctx made by NewServerCtx, this one was made by NewClientCtx")
 	}
@@ -84,7 +84,7 @@ func (l *listener) Addr() net.Addr {
 
 // Listen is [net.Listen] with TLS. A Ctx that cannot serve is an error here.
 func Listen(network, addr string, c *Ctx) (net.Listener, error) {
-	if err := c.mustServe(); err != nil {
+	if err := c.requireServer(); err != nil {
 		return nil, err
 	}
 	if err := c.use(func(p libssl.CTX) error { return c.ready(p.Settings()) }); err != nil {
@@ -129,7 +129,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string) (*Conn, error) 
 	case ctx == nil:
 		return nil, errNilContext
 	}
-	if err := d.Ctx.mustCall(); err != nil {
+	if err := d.Ctx.requireClient(); err != nil {
 		return nil, err
 	}
 	dialer := d.NetDialer

@@ -96,7 +96,7 @@ func NewSSL(c *Ctx) (*SSL, error) {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
-		if err := c.turnFleetKeys(p, time.Now()); err != nil {
+		if err := c.rotateFleetKeys(p, time.Now()); err != nil {
 			return err
 		}
 		made, fail := libssl.NewSSL(p, c.server, c.hello != nil || c.store != nil, c.present.bytes())
@@ -205,7 +205,7 @@ func (s *SSL) SetCtx(c *Ctx) error {
 			return err
 		}
 		if c != s.first {
-			if err := c.mayBeRouted(); err != nil {
+			if err := c.checkRoutable(); err != nil {
 				return err
 			}
 		}

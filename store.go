@@ -274,8 +274,8 @@ func (c *Conn) askStore(ctx context.Context) {
 	}
 }
 
-// storeMade puts the sessions of a handshake into the store.
-func (c *Conn) storeMade() {
+// storeNewSessions puts the sessions of a handshake into the store.
+func (c *Conn) storeNewSessions() {
 	store := c.ssl.store()
 	if store == nil {
 		return

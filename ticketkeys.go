@@ -148,7 +148,7 @@ func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
 		}
 		was := c.fleet
 		c.fleet = &fleetKeys{secret: bytes.Clone(secret), slot: slot}
-		if err := c.turnFleetKeys(p, time.Now()); err != nil {
+		if err := c.rotateFleetKeys(p, time.Now()); err != nil {
 			c.fleet = was
 			return err
 		}
@@ -157,9 +157,9 @@ func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
 	})
 }
 
-// turnFleetKeys makes the keys of now and of the present context, if those in
+// rotateFleetKeys makes the keys of now and of the present context, if those in
 // force are for others. It is called by use.
-func (c *Ctx) turnFleetKeys(p libssl.CTX, now time.Time) error {
+func (c *Ctx) rotateFleetKeys(p libssl.CTX, now time.Time) error {
 	f := c.fleet
 	if f == nil || now.Before(f.until) && f.sidCtx == c.present && f.settled == c.frozen {
 		return nil

@@ -94,8 +94,8 @@ static int osl_load_store(X509_STORE *store, const char *uri) {
 #endif
 }
 
-osl_conf_named osl_conf_type(int server, const char *cmd) {
-	osl_conf_named r = {SSL_CONF_TYPE_UNKNOWN, NULL};
+osl_conf_type_result osl_conf_type(int server, const char *cmd) {
+	osl_conf_type_result r = {SSL_CONF_TYPE_UNKNOWN, NULL};
 	SSL_CONF_CTX *conf;
 
 	osl_enter();
@@ -114,16 +114,16 @@ osl_conf_named osl_conf_type(int server, const char *cmd) {
  * another is whether the command names another store, ext the extensions that
  * ServerInfoFile has registered on c. libssl itself applies the first half of some
  * commands before it refuses the second. SSL_CONF_cmd. */
-osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
+osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
                                 const uint16_t *ext, size_t ext_n) {
-	osl_recipe *recipe = SSL_CTX_get_app_data(c);
-	osl_conf_tried r = {0, 1, 0, 0, NULL};
+	osl_ctx_data *data = SSL_CTX_get_app_data(c);
+	osl_conf_trial r = {0, 1, 0, 0, NULL};
 	X509_STORE *verify = NULL;
 	SSL_CTX *fresh = NULL;
 	SSL *ssl = NULL;
 
 	osl_enter();
-	recipe->asked = 0;
+	data->asked = 0;
 	if ((verify = X509_STORE_new()) != NULL && (ssl = osl_trial_ssl(c, verify)) != NULL &&
 	    (fresh = osl_trial_ctx(c)) != NULL) {
 		int ok = 1;
@@ -137,7 +137,7 @@ osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const c
 		if (r.answer > 0 && another)
 			r.loads = osl_load_store(verify, value);
 	}
-	r.asked = recipe->asked;
+	r.asked = data->asked;
 	if (r.answer <= 0 || !r.loads)
 		r.fail = osl_take(0);
 	SSL_free(ssl);
@@ -148,9 +148,9 @@ osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const c
 }
 
 /* osl_ctx_conf runs a command that osl_ctx_conf_try has passed. SSL_CONF_cmd. */
-osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
+osl_change_result osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
 	const STACK_OF(X509_NAME) *names = SSL_CTX_get0_CA_list(c);
-	osl_changed r = {0, 0, NULL};
+	osl_change_result r = {0, 0, NULL};
 
 	osl_enter();
 	if (osl_conf_run(server, c, NULL, cmd, value) <= 0) {
@@ -169,10 +169,10 @@ osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *va
  * passed. libssl would put them into a store of their own, which prevails over
  * that of SSL_CTX_set_cert_store; here there is that one store. With replace they
  * alone are trusted, and revocation lists that were set stay. SSL_CONF_cmd. */
-osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace, int another,
-                               const unsigned char *crls, size_t crls_n) {
+osl_change_result osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace,
+                                     int another, const unsigned char *crls, size_t crls_n) {
 	X509_STORE *store = replace ? X509_STORE_new() : SSL_CTX_get_cert_store(c);
-	osl_changed r = {0, 0, NULL};
+	osl_change_result r = {0, 0, NULL};
 	SSL *ssl = NULL;
 	int ok;
 

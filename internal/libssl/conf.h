@@ -4,19 +4,19 @@
 
 #include "error.h"
 
-/* osl_changed is how an act ended that changes an SSL_CTX in more than one step. */
+/* osl_change_result is how a call ended that changes an SSL_CTX in more than one step. */
 typedef struct {
 	int half;  /* it failed with a part of the change in place */
 	int asked; /* a block is encrypted */
 	osl_fail *fail;
-} osl_changed;
+} osl_change_result;
 
 /* osl_conf_type is what the value of a command names, SSL_CONF_TYPE_...; 0 for an
  * unknown command. SSL_CONF_cmd_value_type. */
 typedef struct {
 	int type;
 	osl_fail *fail;
-} osl_conf_named;
+} osl_conf_type_result;
 
 typedef struct {
 	int answer; /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
@@ -24,16 +24,16 @@ typedef struct {
 	int asked;  /* it wanted a password */
 	int mode;   /* the verify mode that the SSL_CTX would have */
 	osl_fail *fail;
-} osl_conf_tried;
+} osl_conf_trial;
 
 void osl_use_store(SSL_CTX *c, X509_STORE *store);
 SSL_CTX *osl_trial_ctx(SSL_CTX *c);
-osl_conf_named osl_conf_type(int server, const char *cmd);
-osl_conf_tried osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
+osl_conf_type_result osl_conf_type(int server, const char *cmd);
+osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
                                 const uint16_t *ext, size_t ext_n);
-osl_changed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value);
-osl_changed osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace, int another,
-                               const unsigned char *crls, size_t crls_n);
+osl_change_result osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value);
+osl_change_result osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace,
+                                     int another, const unsigned char *crls, size_t crls_n);
 size_t osl_serverinfo(const char *path, uint16_t *ext, size_t max);
 
 #endif

@@ -6,33 +6,33 @@
 
 #include <openssl/pem.h>
 
-/* osl_recipe_slot is the ex_data index that frees a recipe, once there is one. */
-static void *osl_recipe_slot;
+/* osl_ctx_data_index is the ex_data index that frees an osl_ctx_data, once there is one. */
+static void *osl_ctx_data_index;
 
-static void osl_recipe_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp) {
-	osl_recipe *r = p;
+static void osl_ctx_data_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp) {
+	osl_ctx_data *r = p;
 
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	if (r) {
 		OPENSSL_free(r->alpn);
-		osl_ring_free(r->ring);
+		osl_keyring_free(r->keyring);
 		OPENSSL_free(r);
 	}
 }
 
-static void *osl_recipe_slot_new(void) {
-	int idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_recipe_free);
+static void *osl_ctx_data_index_new(void) {
+	int idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_ctx_data_free);
 
 	return idx > 0 ? (void *)(intptr_t)idx : NULL; /* 0 is for SSL_CTX_set_app_data */
 }
 
-static void osl_recipe_slot_free(void *slot) {
+static void osl_ctx_data_index_free(void *slot) {
 	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_CTX, (int)(intptr_t)slot);
 }
 
 static int osl_alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outlen, const unsigned char *in,
                        unsigned int inlen, void *arg) {
-	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 	unsigned char *chosen;
 
 	(void)arg; /* the listener's, also after a switch */
@@ -71,19 +71,20 @@ static int osl_ctx_install(SSL_CTX *c) {
 	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
 	SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
 	SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
-	return osl_tickets_install(c) && SSL_CTX_set_session_ticket_cb(c, osl_ticket_sealing, osl_ticket_opened, NULL);
+	return osl_tickets_install(c) &&
+	       SSL_CTX_set_session_ticket_cb(c, osl_ticket_generate_cb, osl_ticket_decrypt_cb, NULL);
 }
 
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
-osl_ctx_made osl_ctx_new(int server) {
-	osl_ctx_made made = {NULL, NULL};
-	osl_recipe *r = NULL;
+osl_ctx_result osl_ctx_new(int server) {
+	osl_ctx_result made = {NULL, NULL};
+	osl_ctx_data *r = NULL;
 	void *slot;
 	SSL_CTX *c;
 
 	osl_enter();
 	c = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
-	if (!c || !(slot = osl_first(&osl_recipe_slot, osl_recipe_slot_new, osl_recipe_slot_free)) ||
+	if (!c || !(slot = osl_first(&osl_ctx_data_index, osl_ctx_data_index_new, osl_ctx_data_index_free)) ||
 	    !(r = OPENSSL_zalloc(sizeof *r)) || !SSL_CTX_set_ex_data(c, (int)(intptr_t)slot, r)) {
 		OPENSSL_free(r);
 		goto failed;
@@ -120,9 +121,9 @@ void osl_ctx_free(SSL_CTX *c) {
 }
 
 /* osl_ctx_use_certificate installs a leaf, its chain and its key, or nothing. SSL_CTX_use_cert_and_key. */
-osl_pair osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n, const unsigned char *key,
-                                 size_t key_n) {
-	osl_pair r = {0, NULL};
+osl_certificate_result osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n,
+                                               const unsigned char *key, size_t key_n) {
+	osl_certificate_result r = {0, NULL};
 	STACK_OF(X509) *certs = NULL;
 	EVP_PKEY *pkey = NULL;
 	X509 *leaf = NULL;
@@ -162,8 +163,8 @@ out:
 
 /* osl_ctx_set_crls adds revocation lists and has every certificate of a chain
  * looked up in them. X509_STORE_add_crl, X509_V_FLAG_CRL_CHECK_ALL. */
-osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
-	osl_changed r = {0, 0, NULL};
+osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
+	osl_change_result r = {0, 0, NULL};
 	X509_STORE *trial;
 
 	osl_enter();
@@ -184,10 +185,10 @@ osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
 /* osl_ctx_set_trust replaces what is trusted by the certificates in pem and, for
  * names, the list that a server sends in its CertificateRequest. Revocation
  * lists that were set stay. SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
-osl_changed osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names, const unsigned char *crls,
-                              size_t crls_n) {
+osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
+                                    const unsigned char *crls, size_t crls_n) {
 	STACK_OF(X509_NAME) *list = NULL;
-	osl_changed r = {0, 0, NULL};
+	osl_change_result r = {0, 0, NULL};
 	STACK_OF(X509) *certs;
 	X509_STORE *store = NULL;
 	int i, ok = 0;
@@ -231,8 +232,8 @@ out:
 /* osl_ctx_load_verify adds the certificates of a file, a hashed folder, or both.
  * A throw-away store goes first, so that a broken file changes nothing.
  * SSL_CTX_load_verify_locations. */
-osl_changed osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
-	osl_changed r = {0, 0, NULL};
+osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
+	osl_change_result r = {0, 0, NULL};
 	X509_STORE *trial;
 
 	osl_enter();
@@ -261,15 +262,15 @@ osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
 
 /* Accepts what chain verification does not: Go decides after the handshake. The
  * verify result is kept. */
-static int osl_defer_cb(int ok, X509_STORE_CTX *x) {
+static int osl_accept_any_cb(int ok, X509_STORE_CTX *x) {
 	(void)ok, (void)x;
 	return 1;
 }
 
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
 	osl_enter();
-	((osl_recipe *)SSL_CTX_get_app_data(c))->deferred = defer;
-	SSL_CTX_set_verify(c, mode, defer ? osl_defer_cb : NULL);
+	((osl_ctx_data *)SSL_CTX_get_app_data(c))->accept_any = defer;
+	SSL_CTX_set_verify(c, mode, defer ? osl_accept_any_cb : NULL);
 	osl_leave();
 }
 
@@ -291,8 +292,8 @@ osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
 
 /* osl_set_list tries a list on a throw-away SSL_CTX first: libssl puts a list of
  * ciphers without a known one in place before it refuses it. */
-static osl_changed osl_set_list(SSL_CTX *c, const char *list, int (*set)(SSL_CTX *, const char *)) {
-	osl_changed r = {0, 0, NULL};
+static osl_change_result osl_set_list(SSL_CTX *c, const char *list, int (*set)(SSL_CTX *, const char *)) {
+	osl_change_result r = {0, 0, NULL};
 	SSL_CTX *trial;
 
 	osl_enter();
@@ -321,24 +322,24 @@ static int osl_set_groups(SSL_CTX *c, const char *list) {
 }
 
 /* SSL_CTX_set_cipher_list. */
-osl_changed osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
+osl_change_result osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
 	return osl_set_list(c, list, osl_set_cipher_list);
 }
 
 /* SSL_CTX_set_ciphersuites. */
-osl_changed osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
+osl_change_result osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
 	return osl_set_list(c, list, osl_set_ciphersuites);
 }
 
 /* SSL_CTX_set1_groups_list. */
-osl_changed osl_ctx_set_groups(SSL_CTX *c, const char *list) {
+osl_change_result osl_ctx_set_groups(SSL_CTX *c, const char *list) {
 	return osl_set_list(c, list, osl_set_groups);
 }
 
-/* osl_ctx_set_alpn takes the wire's form: each name behind its length.
+/* osl_ctx_set_alpn takes names each behind its length, as they are sent.
  * SSL_CTX_set_alpn_protos on a client, SSL_CTX_set_alpn_select_cb on a server. */
 osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p, size_t n) {
-	osl_recipe *r = SSL_CTX_get_app_data(c);
+	osl_ctx_data *r = SSL_CTX_get_app_data(c);
 	unsigned char *copy = NULL;
 
 	osl_enter();
@@ -435,8 +436,8 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	return b;
 }
 
-osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
-	osl_ctx_facts f;
+osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c) {
+	osl_ctx_settings f;
 
 	osl_enter();
 	f.verify_mode = SSL_CTX_get_verify_mode(c);
@@ -464,7 +465,7 @@ static void osl_keylog_cb(const SSL *ssl, const char *line) {
 	t->keylog_n += n + 1;
 }
 
-/* osl_ctx_set_keylog has every machine collect its secrets' lines. SSL_CTX_set_keylog_callback. */
+/* osl_ctx_set_keylog has every SSL collect its key log lines. SSL_CTX_set_keylog_callback. */
 void osl_ctx_set_keylog(SSL_CTX *c, int on) {
 	osl_enter();
 	SSL_CTX_set_keylog_callback(c, on ? osl_keylog_cb : NULL);

@@ -5,12 +5,12 @@
 #include "conf.h"
 #include "tickets.h"
 
-/* What a callback needs to know of the SSL_CTX it is called for. */
+/* What callbacks need to know of an SSL_CTX. */
 typedef struct {
 	unsigned char *alpn;
 	size_t alpn_n;
 	int asked; /* libssl wanted a password */
-	osl_ring *ring;
+	osl_keyring *keyring;
 
 	/* What the program asked for; a server's sessions are published by osl_new_session_cb alone. */
 	long cache_mode;
@@ -18,14 +18,14 @@ typedef struct {
 
 	/* What this package checks on a resumption and libssl does not. */
 	int checks;      /* the peer's certificate again */
-	int deferred;    /* whether it is verified is for Go to say */
+	int accept_any;  /* whether it is verified is for Go to say */
 	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
-} osl_recipe;
+} osl_ctx_data;
 
 typedef struct {
 	SSL_CTX *ctx;
 	osl_fail *fail;
-} osl_ctx_made;
+} osl_ctx_result;
 
 /* What osl_ctx_use_certificate stumbled over. */
 enum { OSL_PART_CERTIFICATE = 1, OSL_PART_CERTIFICATE_ENCRYPTED, OSL_PART_KEY, OSL_PART_KEY_ENCRYPTED, OSL_PART_PAIR };
@@ -33,38 +33,38 @@ enum { OSL_PART_CERTIFICATE = 1, OSL_PART_CERTIFICATE_ENCRYPTED, OSL_PART_KEY, O
 typedef struct {
 	int part;
 	osl_fail *fail;
-} osl_pair;
+} osl_certificate_result;
 
 enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME };
 
-/* What decides whether a recipe may be used, read from the SSL_CTX itself:
+/* What decides whether an SSL_CTX may be used, read from itself:
  * openssl.cnf and SSL_CONF_cmd may have set it too. */
 typedef struct {
 	int verify_mode, verify_depth, has_certificate, min_version, max_version, security_level;
 	long cache_mode;
 	uint64_t options;
-} osl_ctx_facts;
+} osl_ctx_settings;
 
-osl_ctx_made osl_ctx_new(int server);
+osl_ctx_result osl_ctx_new(int server);
 void osl_ctx_free(SSL_CTX *c);
-osl_pair osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n, const unsigned char *key,
-                                 size_t key_n);
-osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n);
-osl_changed osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names, const unsigned char *crls,
-                              size_t crls_n);
-osl_changed osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir);
+osl_certificate_result osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n,
+                                               const unsigned char *key, size_t key_n);
+osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n);
+osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
+                                    const unsigned char *crls, size_t crls_n);
+osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir);
 osl_fail *osl_ctx_system_roots(SSL_CTX *c);
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer);
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth);
 osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v);
 osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v);
-osl_changed osl_ctx_set_cipher_list(SSL_CTX *c, const char *list);
-osl_changed osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list);
-osl_changed osl_ctx_set_groups(SSL_CTX *c, const char *list);
+osl_change_result osl_ctx_set_cipher_list(SSL_CTX *c, const char *list);
+osl_change_result osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list);
+osl_change_result osl_ctx_set_groups(SSL_CTX *c, const char *list);
 osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p, size_t n);
 uint64_t osl_ctx_set_options(SSL_CTX *c, uint64_t set, uint64_t clear);
 osl_bytes osl_ctx_identity(SSL_CTX *c);
-osl_ctx_facts osl_ctx_read(SSL_CTX *c);
+osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c);
 void osl_ctx_set_keylog(SSL_CTX *c, int on);
 
 #endif

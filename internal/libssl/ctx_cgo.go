@@ -39,7 +39,7 @@ type Changed struct {
 	Fail      *Failure
 }
 
-func changed(op string, r C.osl_changed) Changed {
+func changed(op string, r C.osl_change_result) Changed {
 	return Changed{r.half != 0, r.asked != 0, failure(op, r.fail)}
 }
 
@@ -155,7 +155,7 @@ type Settings struct {
 
 // Settings reads them.
 func (c CTX) Settings() Settings {
-	f := C.osl_ctx_read(c.p)
+	f := C.osl_ctx_get_settings(c.p)
 	return Settings{
 		Verify:         int(f.verify_mode),
 		Depth:          int(f.verify_depth),

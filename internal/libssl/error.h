@@ -30,7 +30,7 @@
 #define OSL_QUEUE_SLOTS 16 /* libcrypto's ring; ERR_NUM_ERRORS left the headers in 4.0 */
 
 /*
- * osl_fail is a copy of this thread's error queue, made in the act that failed.
+ * osl_fail is a copy of this thread's error queue, made in the call that failed.
  * text holds three NUL-terminated strings for each entry: function, file, data;
  * the library and the reason follow from the code. The receiver frees it with
  * osl_fail_free.
@@ -59,18 +59,18 @@ static inline void osl_enter(void) {
 		ERR_clear_error();
 }
 
-/* osl_leave is the end of every act that succeeded or copied its failure. */
+/* osl_leave is the end of every call that succeeded or copied its failure. */
 static inline void osl_leave(void) {
 #ifdef OSL_QUEUECHECK
 	if (ERR_peek_error()) {
-		fputs("openssl: an act left residue in the error queue\n", stderr);
+		fputs("openssl: a call left something in the error queue\n", stderr);
 		ERR_print_errors_fp(stderr);
 		abort();
 	}
 #endif
 }
 
-/* osl_sweep drops what a successful act left: libssl reports some things that
+/* osl_sweep drops what a successful call left: libssl reports some things that
  * it then gets over, a PEM file's end among them. */
 static inline void osl_sweep(void) {
 	if (ERR_peek_error())

@@ -72,19 +72,19 @@ int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 		return SSL_CLIENT_HELLO_ERROR;
 	}
 	osl_hello_offer(t, ssl);
-	if (t->asks && !t->answered) {
+	if (t->suspends && !t->resume) {
 		if (!osl_hello_copy(t, ssl)) {
 			*alert = SSL_AD_INTERNAL_ERROR;
 			return SSL_CLIENT_HELLO_ERROR;
 		}
-		t->asking = 1;
+		t->suspended = 1;
 		return SSL_CLIENT_HELLO_RETRY;
 	}
-	t->timeouts = SSL_CTX_sess_timeouts(t->listener);
+	t->timeouts = SSL_CTX_sess_timeouts(t->first_ctx);
 	t->resumption = t->offer.psk || t->offer.sid_n ? OSL_OTHER : OSL_NOT_OFFERED; /* until somebody knows better */
-	t->answered = 0; /* the answer to a HelloRetryRequest is asked about again */
-	t->decided = 1;
-	t->decided_at = (int64_t)time(NULL);
+	t->resume = 0; /* the answer to a HelloRetryRequest is asked about again */
+	t->hello_done = 1;
+	t->hello_done_at = (int64_t)time(NULL);
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
 

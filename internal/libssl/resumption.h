@@ -10,7 +10,7 @@
 
 /* Why a connection that libssl has accepted is refused. */
 enum {
-	OSL_FINE,
+	OSL_ACCEPTED,
 	OSL_NO_CERTIFICATE,
 	OSL_CERTIFICATE_EXPIRED,
 	OSL_NOT_VERIFIED,
@@ -26,21 +26,21 @@ enum { OSL_NOT_OFFERED, OSL_RESUMED, OSL_CONTEXT_MISMATCH, OSL_NOT_FOUND, OSL_EX
 typedef struct {
 	unsigned char tag[8];
 	int64_t authenticated, ends;
-} osl_memo;
+} osl_ticket_data;
 
-int osl_memo_read(SSL_SESSION *s, osl_memo *m);
+int osl_ticket_data_read(SSL_SESSION *s, osl_ticket_data *m);
 int64_t osl_session_authenticated(SSL_SESSION *s);
 int64_t osl_add(int64_t a, int64_t b);
 int64_t osl_sub(int64_t a, int64_t b);
 int osl_from_the_future(int64_t made, int64_t now);
-int osl_recipe_caps(const osl_recipe *r);
-int64_t osl_session_ends(const osl_recipe *r, SSL_SESSION *s, int64_t authenticated, int64_t now);
-int osl_session_cap(SSL *ssl, SSL_SESSION *s);
-void osl_judge_timeout(osl_ssl *t);
-void osl_judge(osl_ssl *t);
-int osl_ticket_sealing(SSL *ssl, void *arg);
-SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_n,
-                                    SSL_TICKET_STATUS status, void *arg);
+int osl_limits_lifetime(const osl_ctx_data *r);
+int64_t osl_session_ends(const osl_ctx_data *r, SSL_SESSION *s, int64_t authenticated, int64_t now);
+int osl_session_limit_new(SSL *ssl, SSL_SESSION *s);
+void osl_classify_timeout(osl_ssl *t);
+void osl_classify_resumption(osl_ssl *t);
+int osl_ticket_generate_cb(SSL *ssl, void *arg);
+SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_n,
+                                        SSL_TICKET_STATUS status, void *arg);
 void osl_ctx_set_checks(SSL_CTX *c, int checks, int64_t max_age);
 
 #endif

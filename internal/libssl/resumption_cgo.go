@@ -29,7 +29,7 @@ const (
 type Refusal int
 
 const (
-	Accepted           Refusal = C.OSL_FINE
+	Accepted           Refusal = C.OSL_ACCEPTED
 	NoCertificate      Refusal = C.OSL_NO_CERTIFICATE
 	CertificateExpired Refusal = C.OSL_CERTIFICATE_EXPIRED
 	NotVerified        Refusal = C.OSL_NOT_VERIFIED

@@ -11,8 +11,8 @@ void osl_session_free(SSL_SESSION *s) {
 }
 
 /* osl_session_parse reads one DER session and nothing behind it. d2i_SSL_SESSION. */
-osl_session_made osl_session_parse(const unsigned char *der, size_t n) {
-	osl_session_made made = {NULL, NULL};
+osl_session_result osl_session_parse(const unsigned char *der, size_t n) {
+	osl_session_result made = {NULL, NULL};
 	const unsigned char *p = der;
 
 	osl_enter();
@@ -45,7 +45,7 @@ osl_bytes osl_session_der(SSL_SESSION *s) {
 	return r;
 }
 
-void osl_session_read(const SSL_SESSION *s, osl_session_info *info) {
+void osl_session_get_info(const SSL_SESSION *s, osl_session_info *info) {
 	const unsigned char *p;
 	unsigned int n;
 
@@ -92,21 +92,21 @@ osl_fail *osl_ssl_set_session(osl_ssl *t, SSL_SESSION *s) {
 	}
 	SSL_SESSION_free(t->offered);
 	t->offered = copy;
-	t->offered_good = copy && SSL_SESSION_is_resumable(copy);
+	t->offer_was_good = copy && SSL_SESSION_is_resumable(copy);
 	osl_leave();
 	return NULL;
 }
 
-/* osl_ssl_spoilt_offer says whether libssl has made the session that a client
+/* osl_ssl_offer_invalid says whether libssl has made the session that a client
  * offers one that cannot be resumed. */
-int osl_ssl_spoilt_offer(const osl_ssl *t) {
-	return t->offered_good && !SSL_SESSION_is_resumable(t->offered);
+int osl_ssl_offer_invalid(const osl_ssl *t) {
+	return t->offer_was_good && !SSL_SESSION_is_resumable(t->offered);
 }
 
 /* osl_session_set_sidctx names the context of a copy: a session may be shared,
  * with a cache among others, and libssl takes no lock. SSL_SESSION_set1_id_context. */
-osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned char *sid, size_t n) {
-	osl_session_made made = {NULL, NULL};
+osl_session_result osl_session_set_sidctx(SSL_SESSION *s, const unsigned char *sid, size_t n) {
+	osl_session_result made = {NULL, NULL};
 
 	osl_enter();
 	made.session = SSL_SESSION_dup(s);
@@ -127,8 +127,8 @@ osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned char *sid
 /* osl_session_parse_pem reads one PEM session, and nothing behind it within its
  * block: PEM_read_bio_SSL_SESSION would not notice, and would ask for a password
  * on the terminal. PEM_bytes_read_bio. */
-osl_session_made osl_session_parse_pem(const unsigned char *pem, size_t n) {
-	osl_session_made made = {NULL, NULL};
+osl_session_result osl_session_parse_pem(const unsigned char *pem, size_t n) {
+	osl_session_result made = {NULL, NULL};
 	unsigned char *der = NULL;
 	int asked = 0;
 	long der_n = 0;
@@ -247,14 +247,14 @@ void osl_session_set_time(SSL_SESSION *s, int64_t at) {
 #endif
 }
 
-/* osl_ssl_spoil has the connection's session forgotten: nobody resumes it any
+/* osl_ssl_invalidate_session has the connection's session forgotten: nobody resumes it any
  * more. SSL_CTX_remove_session. */
-void osl_ssl_spoil(osl_ssl *t) {
+void osl_ssl_invalidate_session(osl_ssl *t) {
 	SSL_SESSION *s = SSL_get_session(t->ssl);
 
 	osl_enter();
 	if (s)
-		SSL_CTX_remove_session(t->listener, s);
+		SSL_CTX_remove_session(t->first_ctx, s);
 	/* TLS 1.3 has made a new one out of what the client has offered. */
 	if (s && SSL_is_server(t->ssl) && SSL_session_reused(t->ssl) && SSL_version(t->ssl) >= TLS1_3_VERSION) {
 		SSL_SESSION *offered = SSL_SESSION_dup(s);
@@ -264,9 +264,9 @@ void osl_ssl_spoil(osl_ssl *t) {
 			osl_session_private(offered);
 		for (i = 0; offered && i < t->offer.ids_n; i++)
 			if (SSL_SESSION_set1_id(offered, t->offer.ids[i], sizeof t->offer.ids[i]))
-				SSL_CTX_remove_session(t->listener, offered);
+				SSL_CTX_remove_session(t->first_ctx, offered);
 		SSL_SESSION_free(offered);
-		t->forget = t->offer.ids_n > 0;
+		t->forget_offer = t->offer.ids_n > 0;
 	}
 	osl_sweep();
 }

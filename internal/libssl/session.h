@@ -7,7 +7,7 @@
 typedef struct {
 	SSL_SESSION *session;
 	osl_fail *fail;
-} osl_session_made;
+} osl_session_result;
 
 typedef struct {
 	unsigned char id[SSL_MAX_SSL_SESSION_ID_LENGTH];
@@ -19,14 +19,14 @@ typedef struct {
 } osl_session_info;
 
 void osl_session_free(SSL_SESSION *s);
-osl_session_made osl_session_parse(const unsigned char *der, size_t n);
+osl_session_result osl_session_parse(const unsigned char *der, size_t n);
 osl_bytes osl_session_der(SSL_SESSION *s);
-void osl_session_read(const SSL_SESSION *s, osl_session_info *info);
+void osl_session_get_info(const SSL_SESSION *s, osl_session_info *info);
 SSL_SESSION *osl_ssl_session(osl_ssl *t);
 osl_fail *osl_ssl_set_session(osl_ssl *t, SSL_SESSION *s);
-int osl_ssl_spoilt_offer(const osl_ssl *t);
-osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned char *sid, size_t n);
-osl_session_made osl_session_parse_pem(const unsigned char *pem, size_t n);
+int osl_ssl_offer_invalid(const osl_ssl *t);
+osl_session_result osl_session_set_sidctx(SSL_SESSION *s, const unsigned char *sid, size_t n);
+osl_session_result osl_session_parse_pem(const unsigned char *pem, size_t n);
 osl_bytes osl_session_pem(SSL_SESSION *s);
 SSL_SESSION *osl_session_share(SSL_SESSION *s);
 void osl_session_publish(SSL_SESSION *s);
@@ -34,6 +34,6 @@ void osl_session_private(const SSL_SESSION *s);
 int64_t osl_session_time(const SSL_SESSION *s);
 void osl_session_set_timeout(SSL_SESSION *s, int64_t seconds);
 void osl_session_set_time(SSL_SESSION *s, int64_t at);
-void osl_ssl_spoil(osl_ssl *t);
+void osl_ssl_invalidate_session(osl_ssl *t);
 
 #endif

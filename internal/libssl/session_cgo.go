@@ -5,8 +5,8 @@ package libssl
 #cgo nocallback osl_session_parse
 #cgo noescape osl_session_parse_pem
 #cgo nocallback osl_session_parse_pem
-#cgo noescape osl_session_read
-#cgo nocallback osl_session_read
+#cgo noescape osl_session_get_info
+#cgo nocallback osl_session_get_info
 #cgo noescape osl_session_set_sidctx
 #cgo nocallback osl_session_set_sidctx
 #include "session.h"
@@ -74,7 +74,7 @@ func (i SessionInfo) SingleUse() bool { return i.Version > C.TLS1_2_VERSION }
 // Info reads it.
 func (s Session) Info() SessionInfo {
 	var info C.osl_session_info
-	C.osl_session_read(s.p, &info)
+	C.osl_session_get_info(s.p, &info)
 	return SessionInfo{
 		ID:        C.GoBytes(unsafe.Pointer(&info.id[0]), C.int(info.id_n)),
 		SIDCtx:    C.GoBytes(unsafe.Pointer(&info.sidctx[0]), C.int(info.sidctx_n)),
@@ -95,4 +95,4 @@ func (s SSL) SetSession(sess Session) *Failure {
 
 // InvalidateSession takes the connection's session out of the cache and marks it
 // as one that cannot be resumed.
-func (s SSL) InvalidateSession() { C.osl_ssl_spoil(s.p) }
+func (s SSL) InvalidateSession() { C.osl_ssl_invalidate_session(s.p) }

@@ -105,7 +105,7 @@ void osl_ssl_free(osl_ssl *t) {
 	OPENSSL_free(t->ip);
 	while (t->answers_n)
 		SSL_SESSION_free(t->answers[--t->answers_n]);
-	OPENSSL_clear_free(t->made, t->made_n);
+	OPENSSL_clear_free(t->new_sessions, t->new_sessions_n);
 	free(t->spill);
 	OPENSSL_clear_free(t->keylog, t->keylog_n);
 	OPENSSL_free(t->hello);
@@ -113,9 +113,9 @@ void osl_ssl_free(osl_ssl *t) {
 	osl_sweep();
 }
 
-/* osl_ssl_new makes a machine; asks suspends it at every ClientHello. SSL_new. */
-osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned char *sid, size_t sid_n) {
-	osl_ssl_made made = {NULL, NULL};
+/* osl_ssl_new makes an SSL; with suspends it stops at every ClientHello. SSL_new. */
+osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned char *sid, size_t sid_n) {
+	osl_ssl_result made = {NULL, NULL};
 	BIO_METHOD *m = NULL;
 	osl_ssl *t;
 	BIO *b;
@@ -127,9 +127,9 @@ osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned char *
 	}
 	t->refuse = -1;
 	t->timeouts = -1;
-	t->asks = asks;
-	t->listener = c;
-	/* The context is named for each machine: it may have moved on since c froze. */
+	t->suspends = suspends;
+	t->first_ctx = c;
+	/* The context is set for each SSL: Revoke may have changed it since c was frozen. */
 	if (!(t->ssl = SSL_new(c)) || !SSL_set_app_data(t->ssl, t) || !osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n) ||
 	    !(b = BIO_new(m))) {
 		made.fail = osl_take(0);
@@ -148,7 +148,8 @@ osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned char *
 	return made;
 }
 
-static void osl_lend(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap) {
+static void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
+                           size_t out_cap) {
 	osl_enter();
 	t->in = in;
 	t->in_n = in_n;
@@ -166,12 +167,12 @@ int osl_ssl_end(osl_ssl *t) {
 	SSL_free(t->ssl);
 	t->ssl = NULL;
 	osl_sweep();
-	return osl_ssl_spoilt_offer(t);
+	return osl_ssl_offer_invalid(t);
 }
 
-/* osl_end gives back what was lent and says what ret, of the libssl call just made, means. */
-static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
-	osl_turn r = {0};
+/* osl_call_end gives back what was lent and says what ret, of the libssl call just made, means. */
+static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
+	osl_call_result r = {0};
 	int code = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);
 
 	switch (code) {
@@ -185,17 +186,17 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 		r.want = OSL_HELLO;
 		break;
 	case SSL_ERROR_ZERO_RETURN:
-		r.want = OSL_GOODBYE;
+		r.want = OSL_CLOSE_NOTIFY;
 		break;
 	default:
 		r.want = OSL_FAILED;
 #ifdef SSL_R_UNEXPECTED_EOF_WHILE_READING /* 3.0; 1.1.1 says SSL_ERROR_SYSCALL with an empty queue */
 		if (t->saw_eof && ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-			r.want = OSL_CUT;
+			r.want = OSL_EOF;
 #endif
 		if (t->saw_eof && code == SSL_ERROR_SYSCALL && !ERR_peek_error())
-			r.want = OSL_CUT;
-		if (r.want == OSL_CUT) {
+			r.want = OSL_EOF;
+		if (r.want == OSL_EOF) {
 			ERR_clear_error();
 			break;
 		}
@@ -206,19 +207,19 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	if (t->last && SSL_get_session(t->ssl) != t->last) {
 		SSL_SESSION_free(t->last);
 		t->last = SSL_get1_session(t->ssl);
-		t->ticketed = r.fresh = 1;
+		t->got_ticket = r.new_session = 1;
 	}
 	r.n = n;
 	r.used = in_n - t->in_n;
 	r.out = t->out_n;
 	r.spilled = t->spill_n - t->spill_r;
 	r.pending = SSL_pending(t->ssl) > 0;
-	r.decided = t->decided;
-	r.ticketed = t->ticketed;
+	r.hello_done = t->hello_done;
+	r.got_ticket = t->got_ticket;
 	r.resumption = t->resumption;
 	r.keylog = t->keylog_n != 0;
-	r.made = t->made_n != 0;
-	r.spoilt = osl_ssl_spoilt_offer(t);
+	r.has_new_sessions = t->new_sessions_n != 0;
+	r.offer_invalid = osl_ssl_offer_invalid(t);
 	r.refused = t->refused;
 	t->in = NULL;
 	t->out = NULL;
@@ -242,7 +243,7 @@ static int osl_name_verified(osl_ssl *t) {
 	X509 *leaf;
 	int ok;
 
-	if (!t->named || SSL_session_reused(t->ssl) || !(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) ||
+	if (!t->name_set || SSL_session_reused(t->ssl) || !(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) ||
 	    SSL_get_verify_result(t->ssl) != X509_V_OK)
 		return 1;
 	if (!t->ip)
@@ -254,39 +255,40 @@ static int osl_name_verified(osl_ssl *t) {
 }
 
 /* osl_handshake goes on with the handshake. SSL_do_handshake. */
-osl_turn osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap) {
-	osl_turn r;
+osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
+                              size_t out_cap) {
+	osl_call_result r;
 	int ret;
 
-	osl_lend(t, in, in_n, eof, out, out_cap);
-	if (t->asking) {
-		t->asking = 0;
-		t->answered = 1;
+	osl_call_begin(t, in, in_n, eof, out, out_cap);
+	if (t->suspended) {
+		t->suspended = 0;
+		t->resume = 1;
 	}
 	if (!SSL_is_server(t->ssl))
-		t->decided = 1; /* a client has said what it offers */
+		t->hello_done = 1; /* a client has said what it offers */
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1)
-		osl_judge(t);
+		osl_classify_resumption(t);
 	if (ret == 1 && !SSL_is_server(t->ssl)) {
 		t->last = SSL_get1_session(t->ssl);
 		if (!osl_name_verified(t))
 			t->refused = OSL_NAME_NOT_VERIFIED;
-	} else if (t->timeouts >= 0 && t->decided)
-		osl_judge_timeout(t);
-	r = osl_end(t, ret, 0, in_n);
+	} else if (t->timeouts >= 0 && t->hello_done)
+		osl_classify_timeout(t);
+	r = osl_call_end(t, ret, 0, in_n);
 	osl_sweep();
 	return r;
 }
 
-/* osl_record_waits says whether a whole record is at hand, so that reading on costs no wait. */
-static int osl_record_waits(const osl_ssl *t) {
+/* osl_has_record says whether a whole record is at hand, so that reading on costs no wait. */
+static int osl_has_record(const osl_ssl *t) {
 	return t->in_n >= 5 && t->in_n - 5 >= ((size_t)t->in[3] << 8 | t->in[4]);
 }
 
-/* osl_answer sends the answer to a KeyUpdate, which libssl leaves to the next
+/* osl_send_key_update sends the answer to a KeyUpdate, which libssl leaves to the next
  * write: that may never come. A write of nothing sends it and nothing else. */
-static void osl_answer(osl_ssl *t, osl_turn *r) {
+static void osl_send_key_update(osl_ssl *t, osl_call_result *r) {
 	size_t none;
 
 	if (SSL_get_key_update_type(t->ssl) == SSL_KEY_UPDATE_NONE || r->fail ||
@@ -300,46 +302,47 @@ static void osl_answer(osl_ssl *t, osl_turn *r) {
 }
 
 /* osl_read fills p from as many records as are at hand. SSL_read_ex. */
-osl_turn osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof) {
+osl_call_result osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof) {
 	size_t got = 0, k;
-	osl_turn r;
+	osl_call_result r;
 	int ret;
 
-	osl_lend(t, in, in_n, eof, NULL, 0);
+	osl_call_begin(t, in, in_n, eof, NULL, 0);
 	while ((ret = SSL_read_ex(t->ssl, p + got, n - got, &k)) == 1) {
 		got += k;
-		if (got == n || !osl_record_waits(t))
+		if (got == n || !osl_has_record(t))
 			break;
 	}
-	r = osl_end(t, ret, got, in_n);
-	osl_answer(t, &r);
+	r = osl_call_end(t, ret, got, in_n);
+	osl_send_key_update(t, &r);
 	osl_leave();
 	return r;
 }
 
-/* osl_write seals all of p. SSL_write_ex. */
-osl_turn osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap) {
+/* osl_write encrypts all of p. SSL_write_ex. */
+osl_call_result osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap) {
 	size_t put = 0, k;
-	osl_turn r;
+	osl_call_result r;
 	int ret = 1;
 
-	osl_lend(t, NULL, 0, 0, out, out_cap);
+	osl_call_begin(t, NULL, 0, 0, out, out_cap);
 	while (put < n && (ret = SSL_write_ex(t->ssl, p + put, n - put, &k)) == 1)
 		put += k;
-	r = osl_end(t, ret, put, 0);
+	r = osl_call_end(t, ret, put, 0);
 	osl_leave();
 	return r;
 }
 
 /* osl_shutdown says close_notify, and when it has been said reads on for the
  * peer's. SSL_shutdown. */
-osl_turn osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap) {
-	osl_turn r;
+osl_call_result osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
+                             size_t out_cap) {
+	osl_call_result r;
 	int ret;
 
-	osl_lend(t, in, in_n, eof, out, out_cap);
+	osl_call_begin(t, in, in_n, eof, out, out_cap);
 	ret = SSL_shutdown(t->ssl);
-	r = osl_end(t, ret == 0 ? 1 : ret, 0, in_n);
+	r = osl_call_end(t, ret == 0 ? 1 : ret, 0, in_n);
 	if (ret == 0)
 		r.want = OSL_INPUT; /* said; the peer's is not here yet */
 	osl_sweep();
@@ -351,7 +354,7 @@ int osl_ssl_version(osl_ssl *t) {
 }
 
 /* osl_keep_session marks both directions as shut, without which SSL_free takes
- * the session out of the cache and spoils it. SSL_set_shutdown. */
+ * the session out of the cache and marks it not resumable. SSL_set_shutdown. */
 void osl_keep_session(osl_ssl *t) {
 	osl_enter();
 	SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -378,12 +381,12 @@ size_t osl_drain(osl_ssl *t, unsigned char *p, size_t n) {
 /* osl_ssl_set_ctx switches to another SSL_CTX, with all that SSL_set_SSL_CTX
  * leaves behind, and names the session id context itself: libssl's inheritance
  * ends where a connection's context differs from its SSL_CTX's. c NULL is the
- * SSL_CTX that the machine was made from. */
+ * SSL_CTX that the SSL was made from. */
 osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size_t sid_n) {
 	X509_VERIFY_PARAM *to, *from;
 	SSL *ssl = t->ssl;
 	uint64_t options;
-	osl_recipe *r;
+	osl_ctx_data *r;
 
 	osl_enter();
 	if (!(c = SSL_set_SSL_CTX(ssl, c)))
@@ -413,7 +416,7 @@ osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
 
 	osl_enter();
-	t->named = 1;
+	t->name_set = 1;
 	OPENSSL_free(t->ip);
 	t->ip = NULL;
 	/* What was asked for before must go: libssl would expect both. */

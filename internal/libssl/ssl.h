@@ -14,78 +14,76 @@
 struct osl_ssl {
 	SSL *ssl;
 
-	/* Lent for the length of one act, NULL between acts. */
+	/* Lent for the length of one call, NULL between calls. */
 	const unsigned char *in;
 	size_t in_n;
 	unsigned char *out;
 	size_t out_n, out_cap;
 
-	int eof;     /* the wire has ended behind what is lent */
-	int saw_eof; /* and libssl has met that end in this act */
+	int eof;     /* the input has ended behind what is lent */
+	int saw_eof; /* and libssl has met that end in this call */
 
 	/* Ciphertext that found no room in what was lent. */
 	unsigned char *spill;
 	size_t spill_r, spill_n, spill_cap;
 
 	/* The suspended ClientHello. */
-	int asks;           /* the machine has somebody to ask */
-	int asking;         /* suspended: hello holds a copy */
-	int answered;       /* go on, until a HelloRetryRequest brings another one */
-	int decided;        /* a ClientHello has gone through: contexts are too late */
-	int64_t decided_at; /* seconds; what is checked afterwards is held against that moment */
-	int refuse;         /* the alert to refuse with, -1 for none */
+	int suspends;          /* libssl is suspended at each ClientHello */
+	int suspended;         /* suspended: hello holds a copy */
+	int resume;            /* it may go on, until a HelloRetryRequest brings another one */
+	int hello_done;        /* a ClientHello has gone through: contexts are too late */
+	int64_t hello_done_at; /* seconds; what is checked afterwards is held against that moment */
+	int refuse;            /* the alert to refuse with, -1 for none */
 	unsigned char *hello;
 	size_t hello_n;
 
 	SSL_SESSION *offered; /* a client's own copy of what it offers */
-	int offered_good;     /* it could be resumed when it was set */
+	int offer_was_good;   /* it could be resumed when it was set */
 
-	int named; /* a client expects a name in the certificate, or an address */
-	char *ip;  /* the address, NULL for a name */
+	int name_set; /* a client expects a name in the certificate, or an address */
+	char *ip;     /* the address, NULL for a name */
 
 	SSL_SESSION *last; /* a client's, held so that its address stays taken while it is compared */
-	int ticketed;      /* a newer session has arrived since the handshake */
-	int fresh;         /* or in this act */
+	int got_ticket;    /* a newer session has arrived since the handshake */
+	int new_session;   /* or in this call */
 
 	/* The resumption that a client asks a server for. */
-	SSL_CTX *listener; /* that the machine was made from; its cache, keys and counters hold throughout */
+	SSL_CTX *first_ctx; /* that ssl was made from; its cache, keys and counters hold throughout */
 	unsigned char sidctx[SSL_MAX_SID_CTX_LENGTH]; /* in force; libssl has no getter */
 	size_t sidctx_n;
 	osl_offer offer;
 	const SSL_SESSION *decrypted; /* the session of the client's ticket, which no other connection has */
 	int resumption;
 	int refused;
-	int forget;    /* the session that was offered, in TLS 1.3 */
-	long timeouts; /* of the listener, before the decision */
+	int forget_offer; /* the session that was offered, in TLS 1.3 */
+	long timeouts;    /* of the listener, before the decision */
 
 	/* An external store's side. */
 	SSL_SESSION *answers[OSL_MAX_IDS]; /* what it has found, kept for the whole handshake */
 	size_t answers_n;
-	const SSL_SESSION *found; /* the one of them that libssl was given */
-	unsigned char *made;      /* new sessions since they were last collected, see osl_new_session_cb */
-	size_t made_n;
+	const SSL_SESSION *found;    /* the one of them that libssl was given */
+	unsigned char *new_sessions; /* new sessions since they were last collected, see osl_new_session_cb */
+	size_t new_sessions_n;
 
 	unsigned char *keylog; /* lines since they were last collected */
 	size_t keylog_n;
 };
 
-/* ---- acts ---- */
-
 typedef struct {
 	osl_ssl *t;
 	osl_fail *fail;
-} osl_ssl_made;
+} osl_ssl_result;
 
 enum {
-	OSL_DONE,    /* did what was asked */
-	OSL_INPUT,   /* wants ciphertext */
-	OSL_HELLO,   /* wants an answer to a ClientHello */
-	OSL_GOODBYE, /* the peer said close_notify */
-	OSL_CUT,     /* the wire ended without one */
-	OSL_FAILED   /* fail says why */
+	OSL_DONE,         /* did what was asked */
+	OSL_INPUT,        /* wants ciphertext */
+	OSL_HELLO,        /* wants an answer to a ClientHello */
+	OSL_CLOSE_NOTIFY, /* the peer has sent close_notify */
+	OSL_EOF,          /* the input ended without one */
+	OSL_FAILED        /* fail says why */
 };
 
-/* osl_turn is what one act of the machine came to. Bytes that were read or
+/* osl_call_result is what one call has done. Bytes that were read or
  * written count also when want is not OSL_DONE. */
 typedef struct {
 	size_t n;       /* plaintext read or written */
@@ -93,17 +91,17 @@ typedef struct {
 	size_t out;     /* ciphertext left in out */
 	size_t spilled; /* more of it waits for osl_drain */
 	int want;
-	int pending;  /* plaintext waits in libssl */
-	int decided;  /* contexts are too late */
-	int ticketed; /* a session has arrived after the handshake */
-	int fresh;    /* a client's connection has another session than before */
-	int keylog;   /* lines wait for osl_ssl_keylog */
-	int refused;  /* why a resumption is refused, OSL_FINE if it is not */
-	int made;     /* sessions wait for osl_ssl_sessions_made */
-	int spoilt;   /* the session that a client offers cannot be resumed any more */
+	int pending;          /* plaintext waits in libssl */
+	int hello_done;       /* contexts are too late */
+	int got_ticket;       /* a session has arrived after the handshake */
+	int new_session;      /* a client's connection has another session than before */
+	int keylog;           /* lines wait for osl_ssl_keylog */
+	int refused;          /* why the connection is refused, or OSL_ACCEPTED */
+	int has_new_sessions; /* sessions wait for osl_ssl_sessions_made */
+	int offer_invalid;    /* the session that a client offers cannot be resumed any more */
 	int resumption;
 	osl_fail *fail;
-} osl_turn;
+} osl_call_result;
 
 typedef struct {
 	int version, reused, done, verify_result, cipher;
@@ -118,12 +116,14 @@ typedef struct {
 
 void osl_ssl_free(osl_ssl *t);
 void osl_ssl_note_sidctx(osl_ssl *t, const unsigned char *sid, size_t n);
-osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned char *sid, size_t sid_n);
+osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned char *sid, size_t sid_n);
 int osl_ssl_end(osl_ssl *t);
-osl_turn osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap);
-osl_turn osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof);
-osl_turn osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap);
-osl_turn osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap);
+osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
+                              size_t out_cap);
+osl_call_result osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof);
+osl_call_result osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap);
+osl_call_result osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
+                             size_t out_cap);
 int osl_ssl_version(osl_ssl *t);
 void osl_keep_session(osl_ssl *t);
 size_t osl_drain(osl_ssl *t, unsigned char *p, size_t n);

@@ -41,8 +41,8 @@ const (
 	Done            Want = C.OSL_DONE
 	WantInput       Want = C.OSL_INPUT
 	WantClientHello Want = C.OSL_HELLO
-	CloseNotify     Want = C.OSL_GOODBYE // the peer has sent one
-	EOF             Want = C.OSL_CUT     // the input has ended without one
+	CloseNotify     Want = C.OSL_CLOSE_NOTIFY // the peer has sent one
+	EOF             Want = C.OSL_EOF     // the input has ended without one
 	Failed          Want = C.OSL_FAILED
 )
 
@@ -65,17 +65,17 @@ type Result struct {
 	Fail           *Failure
 }
 
-func result(op string, r C.osl_turn) Result {
+func result(op string, r C.osl_call_result) Result {
 	return Result{
 		N: int(r.n), Used: int(r.used), Out: int(r.out), Spilled: int(r.spilled),
 		Want:           Want(r.want),
 		Pending:        r.pending != 0,
-		HelloDone:      r.decided != 0,
-		GotTicket:      r.ticketed != 0,
-		NewSession:     r.fresh != 0,
+		HelloDone:      r.hello_done != 0,
+		GotTicket:      r.got_ticket != 0,
+		NewSession:     r.new_session != 0,
 		KeyLog:         r.keylog != 0,
-		HasNewSessions: r.made != 0,
-		OfferInvalid:   r.spoilt != 0,
+		HasNewSessions: r.has_new_sessions != 0,
+		OfferInvalid:   r.offer_invalid != 0,
 		Resumption:     int(r.resumption),
 		Refusal:        Refusal(r.refused),
 		Fail:           failure(op, r.fail),

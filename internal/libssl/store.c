@@ -11,16 +11,16 @@
  * cache: libssl would do so before a callback can bound their lives. Nor does it
  * add there what the store has found, with a new clock. SSL_CTX_set_session_cache_mode. */
 void osl_ctx_set_cache_mode(SSL_CTX *c, long mode) {
-	osl_recipe *r = SSL_CTX_get_app_data(c);
+	osl_ctx_data *r = SSL_CTX_get_app_data(c);
 
 	osl_enter();
 	r->cache_mode = mode;
-	SSL_CTX_set_session_cache_mode(c, r->ring ? mode | SSL_SESS_CACHE_NO_INTERNAL_STORE : mode);
+	SSL_CTX_set_session_cache_mode(c, r->keyring ? mode | SSL_SESS_CACHE_NO_INTERNAL_STORE : mode);
 	osl_leave();
 }
 
 long osl_ctx_cache_mode(SSL_CTX *c) {
-	return ((osl_recipe *)SSL_CTX_get_app_data(c))->cache_mode;
+	return ((osl_ctx_data *)SSL_CTX_get_app_data(c))->cache_mode;
 }
 
 void osl_ctx_set_cache_size(SSL_CTX *c, long n) {
@@ -80,9 +80,9 @@ osl_counters osl_ctx_counters(SSL_CTX *c) {
 /* osl_get_session_cb answers from memory, and again after a HelloRetryRequest:
  * the store was asked while the ClientHello was suspended. Only the session
  * with exactly that id will do. One of the right context that is too old for the
- * recipe in force costs a full handshake. */
+ * limits in force costs a full handshake. */
 SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int *copy) {
-	const osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
+	const osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
 	osl_ssl *t = SSL_get_app_data(ssl);
 	int64_t now = (int64_t)time(NULL);
 	const unsigned char *p;
@@ -99,7 +99,7 @@ SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int
 	if (!s)
 		return NULL;
 	p = SSL_SESSION_get0_id_context(s, &n);
-	if (osl_recipe_caps(r) && n == t->sidctx_n && memcmp(p, t->sidctx, n) == 0 &&
+	if (osl_limits_lifetime(r) && n == t->sidctx_n && memcmp(p, t->sidctx, n) == 0 &&
 	    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {
 		t->resumption = OSL_EXPIRED;
 		return NULL;
@@ -108,9 +108,9 @@ SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int
 	return SSL_SESSION_up_ref(s) ? s : NULL;
 }
 
-/* osl_session_write_down appends a session for Go: its id and its context behind
+/* osl_session_record appends a session for Go: its id and its context behind
  * 8-bit lengths, when it expires in 64 bits, its DER behind a 32-bit length. */
-static void osl_session_write_down(osl_ssl *t, SSL_SESSION *s) {
+static void osl_session_record(osl_ssl *t, SSL_SESSION *s) {
 	const unsigned char *id, *sid;
 	unsigned int id_n, sid_n;
 	unsigned char *p, *der = NULL;
@@ -122,13 +122,13 @@ static void osl_session_write_down(osl_ssl *t, SSL_SESSION *s) {
 	if ((der_n = i2d_SSL_SESSION(s, &der)) <= 0)
 		return;
 	n = 1 + id_n + 1 + sid_n + 8 + 4 + (size_t)der_n;
-	if (!(p = OPENSSL_clear_realloc(t->made, t->made_n, t->made_n + n))) {
+	if (!(p = OPENSSL_clear_realloc(t->new_sessions, t->new_sessions_n, t->new_sessions_n + n))) {
 		OPENSSL_clear_free(der, (size_t)der_n);
 		return;
 	}
-	t->made = p;
-	p += t->made_n;
-	t->made_n += n;
+	t->new_sessions = p;
+	p += t->new_sessions_n;
+	t->new_sessions_n += n;
 	osl_put_be(&p, id_n, 1);
 	memcpy(p, id, id_n);
 	p += id_n;
@@ -152,35 +152,35 @@ static int osl_session_ended(const SSL_SESSION *s) {
  * bounded. No reference is kept. */
 int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
 	osl_ssl *t = SSL_get_app_data(ssl);
-	const osl_recipe *r = SSL_CTX_get_app_data(t->listener);
+	const osl_ctx_data *r = SSL_CTX_get_app_data(t->first_ctx);
 
 	/* A TLS 1.3 ticket that is no id is never looked up. */
 	if (SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
 		return 0;
-	if (!osl_session_cap(ssl, s))
+	if (!osl_session_limit_new(ssl, s))
 		return 0;
 	osl_session_publish(s);
 	if (r->store)
-		osl_session_write_down(t, s);
+		osl_session_record(t, s);
 	else if (!(r->cache_mode & SSL_SESS_CACHE_NO_INTERNAL_STORE) &&
 	         !(r->cache_mode & SSL_SESS_CACHE_UPDATE_TIME && osl_session_ended(s)))
-		SSL_CTX_add_session(t->listener, s);
+		SSL_CTX_add_session(t->first_ctx, s);
 	return 0;
 }
 
 /* osl_ctx_use_store has sessions kept outside, and nowhere else; or, with on 0,
  * as the mode says. */
 void osl_ctx_use_store(SSL_CTX *c, int on, long mode) {
-	((osl_recipe *)SSL_CTX_get_app_data(c))->store = on;
+	((osl_ctx_data *)SSL_CTX_get_app_data(c))->store = on;
 	osl_ctx_set_cache_mode(c, mode);
 }
 
 /* osl_ssl_sessions_made gives the new sessions away. */
 osl_bytes osl_ssl_sessions_made(osl_ssl *t) {
-	osl_bytes r = {t->made, t->made_n, NULL};
+	osl_bytes r = {t->new_sessions, t->new_sessions_n, NULL};
 
-	t->made = NULL;
-	t->made_n = 0;
+	t->new_sessions = NULL;
+	t->new_sessions_n = 0;
 	return r;
 }
 
@@ -189,19 +189,20 @@ osl_bytes osl_ssl_sessions_made(osl_ssl *t) {
  * read as hundreds of years. */
 static int osl_session_times_ok(SSL_SESSION *s) {
 	int64_t now = (int64_t)time(NULL);
-	osl_memo m;
+	osl_ticket_data m;
 
-	if (osl_memo_read(s, &m) && osl_from_the_future(m.authenticated, now))
+	if (osl_ticket_data_read(s, &m) && osl_from_the_future(m.authenticated, now))
 		return 0;
 	return osl_session_time(s) >= 0 && !osl_from_the_future(osl_session_time(s), now) &&
 	       SSL_SESSION_get_timeout(s) >= 0 && SSL_SESSION_get_timeout(s) <= INT32_MAX;
 }
 
-/* osl_ssl_answer is what the store has found: a session that may be resumed, with
+/* osl_ssl_answer_session is what the store has found: a session that may be resumed, with
  * that id if one is given. */
-osl_answered osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n, const unsigned char *id, size_t id_n) {
-	osl_session_made made = osl_session_parse(der, n);
-	osl_answered r = {OSL_ANSWER_NO_SESSION, made.fail};
+osl_answer_result osl_ssl_answer_session(osl_ssl *t, const unsigned char *der, size_t n, const unsigned char *id,
+                                         size_t id_n) {
+	osl_session_result made = osl_session_parse(der, n);
+	osl_answer_result r = {OSL_ANSWER_NO_SESSION, made.fail};
 	const unsigned char *p;
 	unsigned int has;
 
@@ -224,14 +225,14 @@ osl_answered osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n, cons
 	return r;
 }
 
-/* osl_ssl_spoilt is the id of the session that libssl has spoilt, because of an
+/* osl_ssl_invalidated_id is the id of the session that libssl has marked not resumable, because of an
  * alert or an unclean end; that is what a store must forget. */
-size_t osl_ssl_spoilt(osl_ssl *t, unsigned char *id) {
+size_t osl_ssl_invalidated_id(osl_ssl *t, unsigned char *id) {
 	SSL_SESSION *s = SSL_get_session(t->ssl);
 	const unsigned char *p;
 	unsigned int n;
 
-	if (t->forget) {
+	if (t->forget_offer) {
 		memcpy(id, t->offer.ids[0], sizeof t->offer.ids[0]);
 		return sizeof t->offer.ids[0];
 	}

@@ -1,10 +1,10 @@
 package libssl
 
 /*
-#cgo noescape osl_ssl_answer
-#cgo nocallback osl_ssl_answer
-#cgo noescape osl_ssl_spoilt
-#cgo nocallback osl_ssl_spoilt
+#cgo noescape osl_ssl_answer_session
+#cgo nocallback osl_ssl_answer_session
+#cgo noescape osl_ssl_invalidated_id
+#cgo nocallback osl_ssl_invalidated_id
 #include "store.h"
 */
 import "C"
@@ -83,7 +83,7 @@ const (
 
 // Answer hands over a session in DER for libssl to find, of that id unless it is nil.
 func (s SSL) Answer(der, id []byte) (Outcome, *Failure) {
-	r := C.osl_ssl_answer(s.p, bytesPtr(der), C.size_t(len(der)), bytesPtr(id), C.size_t(len(id)))
+	r := C.osl_ssl_answer_session(s.p, bytesPtr(der), C.size_t(len(der)), bytesPtr(id), C.size_t(len(id)))
 	return Outcome(r.outcome), failure("d2i_SSL_SESSION", r.fail)
 }
 
@@ -111,7 +111,7 @@ func (s SSL) NewSessions() (made []NewSession, fail *Failure) {
 // be resumed, nil without one.
 func (s SSL) InvalidatedID() []byte {
 	var id [C.SSL_MAX_SSL_SESSION_ID_LENGTH]byte
-	n := int(C.osl_ssl_spoilt(s.p, bytesPtr(id[:])))
+	n := int(C.osl_ssl_invalidated_id(s.p, bytesPtr(id[:])))
 	return append([]byte(nil), id[:n]...)
 }
 

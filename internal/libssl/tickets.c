@@ -10,7 +10,7 @@
 #include <openssl/hmac.h>
 #endif
 
-void osl_ring_free(osl_ring *r) {
+void osl_keyring_free(osl_keyring *r) {
 	if (!r)
 		return;
 	CRYPTO_THREAD_lock_free(r->lock);
@@ -18,8 +18,8 @@ void osl_ring_free(osl_ring *r) {
 	OPENSSL_free(r);
 }
 
-osl_ring *osl_ring_new(void) {
-	osl_ring *r = OPENSSL_zalloc(sizeof *r);
+osl_keyring *osl_keyring_new(void) {
+	osl_keyring *r = OPENSSL_zalloc(sizeof *r);
 
 	if (r && !(r->lock = CRYPTO_THREAD_lock_new())) {
 		OPENSSL_free(r);
@@ -28,11 +28,11 @@ osl_ring *osl_ring_new(void) {
 	return r;
 }
 
-/* osl_ring_turn puts a fresh key first and drops those that no living session
- * needs; the ring's lock is held for writing. */
-static int osl_ring_turn(osl_ring *r, int64_t now, int64_t timeout) {
+/* osl_keyring_rotate puts a fresh key first and drops those that no living session
+ * needs; the keyring's lock is held for writing. */
+static int osl_keyring_rotate(osl_keyring *r, int64_t now, int64_t timeout) {
 	size_t keep = 0, i;
-	osl_aged_key *keys;
+	osl_dated_key *keys;
 
 	for (i = 0; i < r->n; i++)
 		if (now - r->keys[i].born < OSL_KEY_LIFE + timeout)
@@ -52,8 +52,8 @@ static int osl_ring_turn(osl_ring *r, int64_t now, int64_t timeout) {
 	return 1;
 }
 
-/* osl_ring_seal copies the key that seals now. */
-static int osl_ring_seal(osl_ring *r, int64_t timeout, osl_ticket_key *key) {
+/* osl_keyring_encrypt copies the key that encrypts now. */
+static int osl_keyring_encrypt(osl_keyring *r, int64_t timeout, osl_ticket_key *key) {
 	int64_t now = (int64_t)time(NULL);
 	int ok, stale;
 
@@ -67,15 +67,15 @@ static int osl_ring_seal(osl_ring *r, int64_t timeout, osl_ticket_key *key) {
 		return 1;
 	if (!CRYPTO_THREAD_write_lock(r->lock))
 		return 0;
-	ok = (r->n && (r->set || now - r->keys[0].born < OSL_KEY_LIFE)) || osl_ring_turn(r, now, timeout);
+	ok = (r->n && (r->set || now - r->keys[0].born < OSL_KEY_LIFE)) || osl_keyring_rotate(r, now, timeout);
 	if (ok)
 		*key = r->keys[0].key;
 	CRYPTO_THREAD_unlock(r->lock);
 	return ok;
 }
 
-/* osl_ring_open finds a key by its name: 0 for none, 1 for the first, 2 for an older one. */
-static int osl_ring_open(osl_ring *r, const unsigned char *name, osl_ticket_key *key) {
+/* osl_keyring_decrypt finds a key by its name: 0 for none, 1 for the first, 2 for an older one. */
+static int osl_keyring_decrypt(osl_keyring *r, const unsigned char *name, osl_ticket_key *key) {
 	int found = 0;
 	size_t i;
 
@@ -113,14 +113,14 @@ static int osl_ticket_mac_key(osl_ticket_mac *mac, osl_ticket_key *key) {
 #endif
 
 static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-                             osl_ticket_mac *mac, int seal) {
+                             osl_ticket_mac *mac, int encrypt) {
 	osl_ssl *t = SSL_get_app_data(ssl);
-	osl_recipe *recipe = SSL_CTX_get_app_data(t->listener);
+	osl_ctx_data *data = SSL_CTX_get_app_data(t->first_ctx);
 	osl_ticket_key key;
 	int r;
 
-	if (seal) {
-		if (!osl_ring_seal(recipe->ring, SSL_CTX_get_timeout(t->listener), &key))
+	if (encrypt) {
+		if (!osl_keyring_encrypt(data->keyring, SSL_CTX_get_timeout(t->first_ctx), &key))
 			return -1;
 		memcpy(name, key.name, sizeof key.name);
 		r = RAND_bytes(iv, EVP_CIPHER_iv_length(EVP_aes_256_cbc())) == 1 &&
@@ -128,7 +128,7 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
 		        ? 1
 		        : -1;
 	} else {
-		r = osl_ring_open(recipe->ring, name, &key);
+		r = osl_keyring_decrypt(data->keyring, name, &key);
 		/* 2 renews: in TLS 1.3 a resumption that brought no ticket would be the last. */
 		if (r == 1 && SSL_version(ssl) >= TLS1_3_VERSION)
 			r = 2;
@@ -141,8 +141,8 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
 
 /* osl_ctx_set_ticket_keys swaps all keys at once, also under load. */
 osl_fail *osl_ctx_set_ticket_keys(SSL_CTX *c, const unsigned char *keys, size_t n) {
-	osl_ring *r = ((osl_recipe *)SSL_CTX_get_app_data(c))->ring;
-	osl_aged_key *aged;
+	osl_keyring *r = ((osl_ctx_data *)SSL_CTX_get_app_data(c))->keyring;
+	osl_dated_key *aged;
 	size_t i, old_n;
 
 	osl_enter();
@@ -155,7 +155,7 @@ osl_fail *osl_ctx_set_ticket_keys(SSL_CTX *c, const unsigned char *keys, size_t 
 		return osl_take(0);
 	}
 	old_n = r->n;
-	osl_aged_key *old = r->keys;
+	osl_dated_key *old = r->keys;
 	r->keys = aged;
 	r->n = n;
 	r->set = 1;
@@ -167,7 +167,7 @@ osl_fail *osl_ctx_set_ticket_keys(SSL_CTX *c, const unsigned char *keys, size_t 
 
 /* osl_ctx_age_ticket_keys moves the birth of every key back, for tests of their turn. */
 void osl_ctx_age_ticket_keys(SSL_CTX *c, int64_t seconds) {
-	osl_ring *r = ((osl_recipe *)SSL_CTX_get_app_data(c))->ring;
+	osl_keyring *r = ((osl_ctx_data *)SSL_CTX_get_app_data(c))->keyring;
 	size_t i;
 
 	if (CRYPTO_THREAD_write_lock(r->lock)) {
@@ -179,9 +179,9 @@ void osl_ctx_age_ticket_keys(SSL_CTX *c, int64_t seconds) {
 
 /* osl_tickets_install gives a server's SSL_CTX a keyring. SSL_CTX_set_tlsext_ticket_key_evp_cb. */
 int osl_tickets_install(SSL_CTX *c) {
-	osl_recipe *recipe = SSL_CTX_get_app_data(c);
+	osl_ctx_data *data = SSL_CTX_get_app_data(c);
 
-	if (!(recipe->ring = osl_ring_new()))
+	if (!(data->keyring = osl_keyring_new()))
 		return 0;
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	return SSL_CTX_set_tlsext_ticket_key_evp_cb(c, osl_ticket_key_cb) == 1;
