@@ -610,7 +610,9 @@ func (s *SSL) forgetStoredLocked() {
 
 // ---- what a connection has come to ----
 
-func (s *SSL) readStateLocked() ConnectionState {
+// readStateLocked reads the state; with an error, which is in it, too, it is not
+// complete, for want of memory for one.
+func (s *SSL) readStateLocked() (ConnectionState, error) {
 	st := s.h.P.State()
 	cs := ConnectionState{
 		Version:            st.Version,
@@ -637,5 +639,5 @@ func (s *SSL) readStateLocked() ConnectionState {
 	if st.VerifyResult != 0 {
 		cs.VerifyError = newVerifyError(st.VerifyResult)
 	}
-	return cs
+	return cs, asError(fail)
 }

@@ -535,8 +535,8 @@ func (s *SSL) ConnectionState() ConnectionState {
 	if s.state != nil {
 		return *s.state
 	}
-	state := s.readStateLocked()
-	if state.HandshakeComplete {
+	state, err := s.readStateLocked()
+	if state.HandshakeComplete && err == nil {
 		s.state = &state
 	}
 	return state

@@ -56,9 +56,12 @@ func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
 		if c.routed {
 			return errors.New("openssl: ticket keys are the listener's: connections are switched to this Ctx")
 		}
+		if err := setTicketKeys(p, keys); err != nil {
+			return err
+		}
 		c.listenOnly = append(c.listenOnly, "SetTicketKeys")
 		c.fleet = nil
-		return setTicketKeys(p, keys)
+		return nil
 	})
 }
 
