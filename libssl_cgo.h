@@ -284,17 +284,20 @@ static int osl_defer_cb(int ok, X509_STORE_CTX *x) {
 
 /* osl_verify_cb verifies as libssl does, and leaves no reason behind when it
  * accepts: a server's handshake that has to wait for more input then would fail
- * for it. SSL_CTX_set_cert_verify_callback, X509_verify_cert. */
+ * for it. What was accepted while memory ran out is not: of several revocation
+ * lists libcrypto then takes one that is older. SSL_CTX_set_cert_verify_callback,
+ * X509_verify_cert. */
 static int osl_verify_cb(X509_STORE_CTX *x, void *arg) {
-	int ok;
+	int ok = X509_verify_cert(x) > 0;
+	unsigned long e;
 
 	(void)arg;
-	ERR_set_mark();
-	ok = X509_verify_cert(x) > 0;
-	if (ok)
-		ERR_pop_to_mark();
-	else
-		ERR_clear_last_mark();
+	while (ok && (e = ERR_get_error()) != 0) {
+		if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE) {
+			X509_STORE_CTX_set_error(x, X509_V_ERR_OUT_OF_MEM);
+			ok = 0;
+		}
+	}
 	return ok;
 }
 

@@ -874,14 +874,16 @@ func (s *SSL) ConnectionState() ConnectionState {
 	if s.state != nil {
 		return *s.state
 	}
-	state := s.readState()
-	if state.HandshakeComplete {
+	state, err := s.readState()
+	if state.HandshakeComplete && err == nil {
 		s.state = &state
 	}
 	return state
 }
 
-func (s *SSL) readState() ConnectionState {
+// readState reads the state; with an error, which is in it, too, it is not
+// complete, for want of memory for one.
+func (s *SSL) readState() (ConnectionState, error) {
 	st := s.h.p.state()
 	cs := ConnectionState{
 		Version:            st.version,
@@ -894,7 +896,8 @@ func (s *SSL) readState() ConnectionState {
 		SessionIDContext:   st.sidCtx,
 		Resumption:         s.resumption,
 	}
-	ders, err := s.h.p.peerCertificates()
+	ders, failed := s.h.p.peerCertificates()
+	err := failed
 	for _, der := range ders {
 		var cert *x509.Certificate
 		if cert, err = x509.ParseCertificate(der); err != nil {
@@ -907,7 +910,7 @@ func (s *SSL) readState() ConnectionState {
 	if st.verifyResult != 0 {
 		cs.VerifyError = newVerifyError(st.verifyResult)
 	}
-	return cs
+	return cs, failed
 }
 
 // ConnectionState is what a connection has come to, by crypto/tls's names where

@@ -53,9 +53,12 @@ func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
 		if c.routed {
 			return errors.New("openssl: ticket keys are the listener's: connections are switched to this Ctx")
 		}
+		if err := p.setTicketKeys(keys); err != nil {
+			return err
+		}
 		c.listenOnly = append(c.listenOnly, "SetTicketKeys")
 		c.fleet = nil
-		return p.setTicketKeys(keys)
+		return nil
 	})
 }
 
