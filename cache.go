@@ -30,7 +30,7 @@ func (c *Ctx) SetSessionCacheMode(m SessionCacheMode) error {
 		return fmt.Errorf("openssl: SSL_CTX_set_session_cache_mode: %#x is no session cache mode", int(m))
 	}
 	return c.change(func(p ctxPtr) error {
-		if outside := SessionCacheServer | SessionCacheNoInternal; c.store != nil && m&outside != outside {
+		if c.store != nil && m&storeCacheMode != storeCacheMode {
 			return errors.New("openssl: SSL_CTX_set_session_cache_mode: sessions are kept in a store alone: " +
 				"give SessionCacheServer|SessionCacheNoInternal, or end the store with SetSessionStore(nil)")
 		}
@@ -266,9 +266,11 @@ func (l *lruCache) remove(e *list.Element) *Session {
 	return entry.session
 }
 
-// offerable says whether offering the session can lead anywhere.
+// offerable says whether offering the session can lead anywhere. Its time may be
+// any number that stood in DER.
 func (i sessionInfo) offerable(now time.Time) bool {
-	return i.resumable && now.Before(i.time.Add(min(i.timeout, maxClientLifetime)))
+	made := i.time.Unix()
+	return i.resumable && made >= 0 && now.Unix()-made < int64(min(i.timeout, maxClientLifetime)/time.Second)
 }
 
 // fingerprint is a running hash of what has been configured, in order.
@@ -284,10 +286,18 @@ func (f *fingerprint) add(parts ...string) {
 	h.Sum(f[:0])
 }
 
-// cacheKey tells c's connections apart from those to somebody else, or of
-// somebody else.
-func (c *Conn) cacheKey() string {
+// cachedUnder is where a client's connection looks for a session and keeps one:
+// the cache, nil without one, and a key that tells its connections apart from those to
+// somebody else, or of somebody else.
+func (c *Conn) cachedUnder() (cache ClientSessionCache, key string) {
 	s := c.ssl
+	if s.lock() != nil {
+		return nil, ""
+	}
+	defer s.unlock()
+	if s.ctx.sessions == nil {
+		return nil, ""
+	}
 	host, port, err := net.SplitHostPort(c.wire.RemoteAddr().String())
 	if err != nil {
 		host = c.wire.RemoteAddr().String()
@@ -297,58 +307,90 @@ func (c *Conn) cacheKey() string {
 	}
 	who := s.ctx.fingerprint
 	who.add("session id context", string(s.sidCtx.bytes()))
-	return net.JoinHostPort(host, port) + " " + hex.EncodeToString(who[:])
+	return s.ctx.sessions, net.JoinHostPort(host, port) + " " + hex.EncodeToString(who[:])
 }
 
 // offerCached has a client that was given no session offer one of the cache's.
 func (c *Conn) offerCached() {
-	s := c.ssl
-	cache := s.ctx.sessions
-	if cache == nil || !s.mayOffer() {
+	if !c.ssl.mayOffer() {
 		return
 	}
-	sess, ok := cache.Get(c.cacheKey())
-	if !ok || sess == nil {
+	cache, key := c.cachedUnder()
+	if cache == nil {
+		return
+	}
+	var sess *Session
+	contained("ClientSessionCache.Get", func() error { // a panic finds nothing
+		sess, _ = cache.Get(key)
+		return nil
+	})
+	if sess == nil {
 		return
 	}
 	defer sess.Close()
 	if sess.info().offerable(time.Now()) {
-		s.SetSession(sess) // one that cannot be offered costs a full handshake
+		c.ssl.SetSession(sess) // one that cannot be offered costs a full handshake
 	}
 }
 
-// keepFresh puts a session that has come into the cache.
+// keepFresh puts a session that has come into the cache. It calls the cache, and
+// is called with no lock held.
 func (c *Conn) keepFresh() {
-	s := c.ssl
-	if s.ctx.sessions == nil || !s.takeFresh() {
+	if !c.ssl.takeFresh() {
 		return
 	}
-	if sess, err := s.Session(); err == nil {
-		s.ctx.sessions.Put(c.cacheKey(), sess)
+	cache, key := c.cachedUnder()
+	if cache == nil {
+		return
+	}
+	if sess, err := c.ssl.Session(); err == nil {
+		putCached(cache, key, sess)
 	}
 }
 
+// dropCached takes out what has led to a failed handshake. It is called with no
+// lock held.
+func (c *Conn) dropCached() {
+	if cache, key := c.cachedUnder(); cache != nil && c.ssl.hasOffered() {
+		putCached(cache, key, nil)
+	}
+}
+
+// putCached calls Put, whose panic costs the session.
+func putCached(cache ClientSessionCache, key string, sess *Session) {
+	err := contained("ClientSessionCache.Put", func() error {
+		cache.Put(key, sess)
+		return nil
+	})
+	if err != nil && sess != nil {
+		sess.Close()
+	}
+}
+
+// mayOffer says whether a client has a cache and can still offer a session of it.
 func (s *SSL) mayOffer() bool {
 	if s.lock() != nil {
 		return false
 	}
-	defer s.h.mu.Unlock()
-	return s.offered == nil && !s.decided
+	defer s.unlock()
+	return s.ctx.sessions != nil && s.offered == nil && !s.decided
 }
 
-// dropCached takes out what has led to a failed handshake.
-func (c *Conn) dropCached() {
-	if s := c.ssl; s.ctx.sessions != nil && s.offered != nil {
-		s.ctx.sessions.Put(c.cacheKey(), nil)
+func (s *SSL) hasOffered() bool {
+	if s.lock() != nil {
+		return false
 	}
+	defer s.unlock()
+	return s.offered != nil
 }
 
+// takeFresh says whether a session has come that is to be put into the cache.
 func (s *SSL) takeFresh() bool {
 	if s.lock() != nil {
 		return false
 	}
-	defer s.h.mu.Unlock()
-	fresh := s.fresh
+	defer s.unlock()
+	fresh := s.fresh && s.ctx.sessions != nil
 	s.fresh = false
 	return fresh
 }

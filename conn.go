@@ -22,26 +22,49 @@ type Conn struct {
 	wire net.Conn
 	ssl  *SSL // its lock is held for the length of an act, never across a wait
 
-	// These may be held across a wait. Whoever wants both takes reading first.
-	reading slot // the wire's reading side, and what feeds the machine
-	writing slot // the wire's writing side, unsent and writeErr
+	// These may be held across a wait, and are taken in this order. Functions of
+	// the caller run with handshaking alone, which neither Close nor a finished
+	// handshake waits for.
+	handshaking slot // the handshake, until it is done
+	reading     slot // the wire's reading side, and what feeds the machine
+	writing     slot // the wire's writing side, unsent and writeErr
 
 	unsent   buffer // sealed, and goes out before anything later
 	writeErr error  // the wire's writing side is broken for good
 	bulk     bool   // under reading: the last read was large, so the next buffer is
 	dry      bool   // under reading: the machine has nothing to read from
+	held     int    // under reading: bytes that reading has made and that were not sent
 
 	shaken     atomic.Bool
-	shakeErr   error        // under both locks: why there will be no handshake any more
-	storeAsked bool         // under both locks
-	answered   *helloAnswer // under both locks: to the first ClientHello
+	shakeErr   error        // under handshaking: why there will be no handshake any more
+	storeAsked bool         // under handshaking
+	answered   *helloAnswer // under handshaking: to the first ClientHello
+
+	roomWanted atomic.Bool   // a Read waits until what it has made was sent
+	room       chan struct{} // one token: it should look again
 
 	readUntil, writeUntil deadline
 
 	mu          sync.Mutex // guards what follows; not held across a wait
 	closing     atomic.Bool
 	cancelHello context.CancelFunc
+	driver      side          // the call that works in both directions of the wire
+	bounded     bool          // and its deadline stands for both
+	changed     chan struct{} // closed by the next change of a deadline and by Close; nil if nobody waits
 }
+
+// side is a Read or a Write, by the deadline that it has.
+type side int
+
+const (
+	neither side = iota
+	reads
+	writes
+)
+
+// maxHeld bounds what reading leaves unsent: answers to KeyUpdates, alerts.
+// Beyond it Read takes nothing more from the peer.
+const maxHeld = 16 << 10
 
 // closeTimeout bounds what a peer that has stalled can cost Close.
 const closeTimeout = 5 * time.Second
@@ -64,6 +87,16 @@ func (d *deadline) set(t time.Time) {
 	}
 }
 
+func (d *deadline) isSet() bool { return d.at.Load() != 0 }
+
+// time is zero for none.
+func (d *deadline) time() time.Time {
+	if at := d.at.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
 func (d *deadline) passed() bool {
 	at := d.at.Load()
 	return at != 0 && time.Now().UnixNano() >= at
@@ -78,10 +111,13 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{
-		wire:    wire,
-		ssl:     s,
-		reading: slot{wake: make(chan struct{}, 1)},
-		writing: slot{wake: make(chan struct{}, 1)},
+		wire: wire,
+		ssl:  s,
+
+		handshaking: slot{wake: make(chan struct{}, 1)},
+		reading:     slot{wake: make(chan struct{}, 1)},
+		writing:     slot{wake: make(chan struct{}, 1)},
+		room:        make(chan struct{}, 1),
 	}, nil
 }
 
@@ -204,7 +240,101 @@ func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, rea
 	if write {
 		c.writeUntil.set(t)
 	}
+	c.wakeLocked()
+	if c.driver != neither {
+		return c.boundLocked()
+	}
 	return set(c.wire, t)
+}
+
+// wakeLocked has those that wait for one of c's locks look at their deadline again.
+func (c *Conn) wakeLocked() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}
+
+// boundLocked has the wire's deadlines be what was set, and for both directions
+// that of the call which works in both.
+func (c *Conn) boundLocked() error {
+	read, write := c.readUntil.time(), c.writeUntil.time()
+	c.bounded = c.driver != neither
+	switch c.driver {
+	case reads:
+		write = earlier(write, read)
+	case writes:
+		read = earlier(read, write)
+	}
+	if err := c.wire.SetReadDeadline(read); err != nil {
+		return err
+	}
+	return c.wire.SetWriteDeadline(write)
+}
+
+// earlier is the earlier of two deadlines, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// drive says that the call of that side begins to work in both directions of the
+// wire, a Write that does the handshake for one, or with neither that it has ended.
+func (c *Conn) drive(by side) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.driver = by
+	if c.closing.Load() {
+		return // Close has set the wire's deadlines
+	}
+	if c.bounded || by == reads && c.readUntil.isSet() || by == writes && c.writeUntil.isSet() {
+		c.boundLocked()
+	}
+}
+
+// wait waits until got has something to say, or with the reason why it must not
+// go on: ctx has ended, the deadline of that side has passed, c is closed.
+func (c *Conn) wait(ctx context.Context, got <-chan struct{}, by side) error {
+	for {
+		c.mu.Lock()
+		if c.changed == nil {
+			c.changed = make(chan struct{})
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		var passed <-chan time.Time
+		if until := c.deadline(by); until != nil {
+			if err := c.may(until); err != nil {
+				return err
+			}
+			if until.isSet() {
+				passed = time.After(time.Until(until.time()))
+			}
+		} else if c.closing.Load() {
+			return net.ErrClosed
+		}
+		select {
+		case <-got:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-passed:
+		case <-changed:
+		}
+	}
+}
+
+// deadline is the one of a side, nil for neither.
+func (c *Conn) deadline(by side) *deadline {
+	switch by {
+	case reads:
+		return &c.readUntil
+	case writes:
+		return &c.writeUntil
+	}
+	return nil
 }
 
 // verdict is what a caller hears of an error of the wire.
@@ -237,16 +367,24 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 // HandshakeContext shakes hands, unless that is done; the first Read or Write
 // does so, too. A handshake that a deadline cuts can go on after a new one. If
 // ctx ends first, the wire is closed and ctx.Err is returned. Any other failure
-// is final; libssl's reason and the peer's alert are in it.
+// is final; libssl's reason and the peer's alert are in it. It waits for a
+// handshake that another goroutine does, and for no Read or Write beyond that.
 //
 // It is SSL_do_handshake.
-func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
-	if c.missing() {
-		return errNilConn
-	}
+func (c *Conn) HandshakeContext(ctx context.Context) error {
 	switch {
+	case c.missing():
+		return errNilConn
 	case ctx == nil:
 		return errNilContext
+	}
+	return c.handshake(ctx, neither)
+}
+
+// handshake does the handshake for a Read, a Write or neither, and tells the
+// session cache when no lock is held.
+func (c *Conn) handshake(ctx context.Context, by side) error {
+	switch {
 	case c.closing.Load():
 		return net.ErrClosed
 	case c.shaken.Load():
@@ -255,21 +393,31 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if !lockUnless(&c.reading, ctx.Done()) {
-		return ctx.Err()
+	done, err := c.handshakeOnce(ctx, by)
+	switch {
+	case !done:
+	case err == nil:
+		c.keepFresh()
+	case !isTimeout(err):
+		c.dropCached()
 	}
-	defer c.reading.unlock()
-	if !lockUnless(&c.writing, ctx.Done()) {
-		return ctx.Err()
+	return c.verdict(err)
+}
+
+// handshakeOnce does what is left of the handshake, or waits for who does; done
+// says that it was this call which went on with it.
+func (c *Conn) handshakeOnce(ctx context.Context, by side) (done bool, err error) {
+	if err := c.lockHandshake(ctx, by); err != nil {
+		return false, err
 	}
-	defer c.unlockWriting()
+	defer c.handshaking.unlock()
 	switch {
 	case c.shaken.Load():
-		return nil
+		return false, nil
 	case c.closing.Load():
-		return net.ErrClosed
+		return false, net.ErrClosed
 	case c.shakeErr != nil:
-		return c.shakeErr
+		return false, c.shakeErr
 	}
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { c.wire.Close() })
@@ -281,27 +429,42 @@ func (c *Conn) HandshakeContext(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	if by != neither {
+		c.drive(by)
+		defer c.drive(neither)
+	}
+	c.offerCached()
 	err = c.shake(ctx)
 	switch {
 	case err == nil:
 		c.shaken.Store(true)
-		c.keepFresh()
 	case !isTimeout(err):
 		c.shakeErr = err
-		c.dropCached()
 	}
-	return c.verdict(err)
+	return true, err
 }
 
-// shake drives the machine's handshake over the wire, with both locks held.
+// lockHandshake takes handshaking, unless there is a reason not to wait for it.
+func (c *Conn) lockHandshake(ctx context.Context, by side) error {
+	if c.handshaking.tryLock() {
+		return nil
+	}
+	for !c.handshaking.tryWait() {
+		if err := c.wait(ctx, c.handshaking.wake, by); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shake drives the machine's handshake over the wire, with handshaking held.
 func (c *Conn) shake(ctx context.Context) error {
-	c.offerCached()
 	for {
 		w, err := c.ssl.Handshake()
 		if w == WantNothing && err == nil {
 			c.storeMade() // before the client hears of them and comes back
 		}
-		sent := c.flush()
+		sent := c.flushAlone()
 		switch {
 		case err != nil:
 			return err // the machine's verdict outranks the wire's
@@ -320,6 +483,13 @@ func (c *Conn) shake(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// flushAlone is flush, which takes writing for it.
+func (c *Conn) flushAlone() error {
+	c.writing.lock()
+	defer c.writing.unlock()
+	return c.flush()
 }
 
 // sendsOnlyTickets says whether what a finished handshake leaves to be sent is
@@ -350,7 +520,7 @@ func (c *Conn) answerHello(ctx context.Context) error {
 	errors.As(err, &alert)
 	if c.ssl.Refuse(alert) == nil {
 		c.ssl.Handshake() // makes the alert; why is in err
-		c.flush()
+		c.flushAlone()
 	}
 	return err
 }
@@ -369,7 +539,7 @@ func (c *Conn) agrees() error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	answer := &helloAnswer{s.ctx, s.sidCtx}
 	if c.answered == nil {
 		c.answered = answer
@@ -419,6 +589,8 @@ func (c *Conn) receive() (got buffer, eof bool, err error) {
 
 // fill feeds the machine, which has taken all that it had.
 func (c *Conn) fill() error {
+	c.reading.lock()
+	defer c.reading.unlock()
 	got, eof, err := c.receive()
 	if err != nil {
 		return err
@@ -427,7 +599,7 @@ func (c *Conn) fill() error {
 		got.release()
 		return net.ErrClosed
 	}
-	defer c.ssl.h.mu.Unlock()
+	defer c.ssl.unlock()
 	c.ssl.feed(got, eof)
 	return nil
 }
@@ -456,8 +628,19 @@ func (c *Conn) flush() error {
 			}
 			return err
 		}
+		c.wakeReader()
 	}
 	return nil
+}
+
+// wakeReader has a Read that waits for what it has made to be sent look again.
+func (c *Conn) wakeReader() {
+	if c.roomWanted.Load() {
+		select {
+		case c.room <- struct{}{}:
+		default: // it has been told
+		}
+	}
 }
 
 // takeOutput moves ciphertext that is to be drained into b, which is empty.
@@ -465,7 +648,7 @@ func (s *SSL) takeOutput(b *buffer) bool {
 	if s.lock() != nil {
 		return false
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	return s.moveOutput(b)
 }
 
@@ -484,37 +667,94 @@ func (s *SSL) moveOutput(b *buffer) bool {
 }
 
 // answer sends what reading made, the reply to a KeyUpdate for one, unless a
-// writer is there: then that one looks again when it has done.
-func (c *Conn) answer() {
-	for c.ssl.outgoing.Load() && c.writing.tryLock() {
-		err := c.flush()
-		c.writing.unlock()
-		if err != nil {
-			return
+// writer is there: then that one looks again when it has done. It is called by a
+// Read, whose deadline holds, or by a writer.
+func (c *Conn) answer(by side) (err error) {
+	for err == nil && c.ssl.outgoing.Load() && c.writing.tryLock() {
+		if by == reads {
+			c.drive(reads)
 		}
+		err = c.flush()
+		if by == reads {
+			c.drive(neither)
+		}
+		c.writing.unlock()
 	}
+	return err
 }
 
 func (c *Conn) unlockWriting() {
 	c.writing.unlock()
 	if !c.closing.Load() {
-		c.answer()
+		c.answer(writes)
+	}
+	c.wakeReader()
+}
+
+// awaitRoom waits, with reading held, until no more than maxHeld bytes of what
+// reading has made are unsent.
+func (c *Conn) awaitRoom() error {
+	if c.held <= maxHeld {
+		return nil
+	}
+	c.roomWanted.Store(true)
+	defer c.roomWanted.Store(false)
+	for {
+		err := c.answer(reads)
+		if c.held = c.ssl.unsent(); c.held <= maxHeld {
+			return nil
+		}
+		if err != nil { // it was this Read which could not send
+			return c.verdict(err)
+		}
+		if err := c.wait(context.Background(), c.room, reads); err != nil {
+			return err
+		}
 	}
 }
+
+// unsent is how many bytes wait to be drained.
+func (s *SSL) unsent() int {
+	if s.lock() != nil {
+		return 0
+	}
+	defer s.unlock()
+	return s.unsentLocked()
+}
+
+func (s *SSL) unsentLocked() int { return s.out.w - s.out.r + s.spilled }
 
 // Read decrypts into p. It returns [io.EOF] after the peer's close_notify,
 // [io.ErrUnexpectedEOF] after the end of the wire without one, and
 // [net.ErrClosed] after Close. A Read that a deadline cut can be repeated.
+// While more than 16 KiB of answers to the peer, to its KeyUpdates for one, could
+// not be sent, Read takes nothing more from it.
 //
 // It is SSL_read_ex.
 func (c *Conn) Read(p []byte) (int, error) {
-	if err := c.Handshake(); err != nil {
+	if c.missing() {
+		return 0, errNilConn
+	}
+	if err := c.handshake(context.Background(), reads); err != nil {
 		return 0, err
 	}
+	fresh := false
+	n, err := c.read(p, &fresh)
+	if fresh {
+		c.keepFresh() // with reading released
+	}
+	return n, err
+}
+
+// read says in fresh whether a session has come for the session cache.
+func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 	c.reading.lock()
 	defer c.reading.unlock()
 	for {
 		if err := c.may(&c.readUntil); err != nil {
+			return 0, err
+		}
+		if err := c.awaitRoom(); err != nil {
 			return 0, err
 		}
 		var got buffer
@@ -529,32 +769,44 @@ func (c *Conn) Read(p []byte) (int, error) {
 				return 0, net.ErrClosed
 			}
 		}
-		n, w, dry, err := c.ssl.readForConn(p, got, eof)
-		c.dry = dry
-		c.answer()
-		c.keepFresh()
-		if n > 0 || w == WantNothing {
-			return n, err
+		r := c.ssl.readForConn(p, got, eof)
+		c.dry, c.held, *fresh = r.dry, r.unsent, *fresh || r.fresh
+		c.answer(reads)
+		if r.n > 0 || r.want == WantNothing {
+			return r.n, r.err
 		}
 	}
 }
 
-// readForConn is Read behind a feed, and says whether the next one needs
-// another: one lock, one crossing.
-func (s *SSL) readForConn(p []byte, got buffer, eof bool) (n int, w Want, dry bool, err error) {
+// connRead is what a Read has come to.
+type connRead struct {
+	n      int
+	want   Want
+	err    error
+	dry    bool // the next one needs ciphertext
+	fresh  bool // a session has come for the session cache
+	unsent int  // bytes wait to be drained
+}
+
+// readForConn is Read behind a feed: one lock, one crossing.
+func (s *SSL) readForConn(p []byte, got buffer, eof bool) (r connRead) {
 	if s.lock() != nil {
 		got.release()
-		return 0, WantNothing, false, net.ErrClosed
+		r.err = net.ErrClosed
+		return r
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	s.feed(got, eof)
-	n, w, err = s.read(p)
-	if n > 0 {
+	r.n, r.want, r.err = s.read(p)
+	if r.n > 0 {
 		s.heard = true
-	} else if err != nil {
-		err = s.refusedLate(err)
+	} else if r.err != nil {
+		r.err = s.refusedLate(r.err)
 	}
-	return n, w, s.in.empty() && !s.pending && !s.eof && s.readErr == nil, err
+	r.dry = s.in.empty() && !s.pending && !s.eof && s.readErr == nil
+	r.fresh = s.fresh && s.ctx.sessions != nil
+	r.unsent = s.unsentLocked()
+	return r
 }
 
 // refusedLate explains an alert that a TLS 1.3 client meets at its first Read:
@@ -580,7 +832,10 @@ func (s *SSL) refusedLate(err error) error {
 //
 // It is SSL_write_ex.
 func (c *Conn) Write(p []byte) (n int, err error) {
-	if err := c.Handshake(); err != nil {
+	if c.missing() {
+		return 0, errNilConn
+	}
+	if err := c.handshake(context.Background(), writes); err != nil {
 		return 0, err
 	}
 	c.writing.lock()
@@ -612,7 +867,7 @@ func (s *SSL) sealForConn(p []byte, made *buffer) (int, error) {
 	if s.lock() != nil {
 		return 0, net.ErrClosed
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	n, err := s.seal(p)
 	s.moveOutput(made)
 	return n, err
@@ -648,7 +903,7 @@ func (s *SSL) sayGoodbye() error {
 	if s.lock() != nil {
 		return net.ErrClosed
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if s.saidBye {
 		return nil
 	}
@@ -661,8 +916,9 @@ func (s *SSL) sayGoodbye() error {
 // resumable. A TLS 1.3 client that has read no session ticket yet goes on
 // reading what the server has sent, up to 64 KiB, until the wire ends: closing
 // a socket with unread bytes would destroy what was sent. All that takes 5
-// seconds at most; then the wire is cut. Close is harmless twice. It is not for the
-// ClientHello function, which its handshake waits for: return an error there.
+// seconds at most; then the wire is cut. Close is harmless twice. It does not wait
+// for the caller's functions: a handshake that is in one of them ends with
+// [net.ErrClosed] when that returns.
 //
 // It is SSL_shutdown and SSL_free.
 func (c *Conn) Close() error {
@@ -680,6 +936,7 @@ func (c *Conn) Close() error {
 	}
 	until := time.Now().Add(closeTimeout)
 	c.wire.SetDeadline(time.Unix(1, 0)) // wakes whoever waits; they see closing
+	c.wakeLocked()
 	c.mu.Unlock()
 
 	if lockUntil(&c.writing, until) {
@@ -725,7 +982,7 @@ func (s *SSL) mayHaveUnreadTickets() bool {
 	if s.lock() != nil {
 		return false
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	return s.client && !s.ticketed && s.readErr == nil && !s.eof && s.h.p.version() >= tls.VersionTLS13
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,8 +19,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -724,7 +728,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 	})
 }
 
-// A ClientHello function that does not heed its context costs no more either.
+// A ClientHello function that does not heed its context costs nothing either.
 func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 		release := make(chan struct{})
@@ -735,8 +739,8 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 		c, s, _, _ := wireConns(t, client, server, 64<<10)
 		shake, serve := start(shaking(c)), start(shaking(s))
 		synctest.Wait()
-		if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 5*time.Second {
-			t.Errorf("Close: %v after %v", got.err, got.took)
+		if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
+			t.Errorf("Close beside a ClientHello function that blocks: %v after %v, want nil at once", got.err, got.took)
 		}
 		close(release)
 		if got := <-serve; !errors.Is(got.err, net.ErrClosed) {
@@ -1243,21 +1247,23 @@ func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
 
 // ---- KeyUpdate ----
 
-// handmade is the peer's end of a TLS 1.3 connection, record by record: neither
-// crypto/tls nor this package can be told to send a KeyUpdate. crypto/tls shakes
-// hands and logs the secrets, from there on it is done by hand.
+// handmade is the peer's end of a connection, record by record: neither crypto/tls
+// nor this package can be told to send a KeyUpdate, or to ask for a renegotiation
+// without end. crypto/tls shakes hands and logs the secrets, from there on it is
+// done by hand.
 type handmade struct {
-	wire    net.Conn
+	wire    *wire
 	from    io.Reader
 	in, out traffic
 	joined  bool // a record of the application's keys has been seen
 }
 
-// traffic is one direction's keys, of TLS_AES_128_GCM_SHA256.
+// traffic is one direction's keys, of AES-128-GCM and SHA-256.
 type traffic struct {
-	secret, iv []byte
-	aead       cipher.AEAD
-	seq        uint64
+	secret []byte // of the next keys; TLS 1.2 has none
+	iv     []byte // in TLS 1.2 the first four bytes of every nonce
+	aead   cipher.AEAD
+	seq    uint64
 }
 
 const (
@@ -1271,8 +1277,22 @@ const (
 var (
 	keyUpdateRequested    = []byte{keyUpdate, 0, 0, 1, 1}
 	keyUpdateNotRequested = []byte{keyUpdate, 0, 0, 1, 0}
+
+	alertCloseNotify     = []byte{1, 0}
+	alertNoRenegotiation = []byte{1, 100}
 )
 
+func (k *traffic) setKey(key []byte) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	if k.aead, err = cipher.NewGCM(block); err != nil {
+		panic(err)
+	}
+}
+
+// use takes the keys of TLS 1.3 out of a traffic secret.
 func (k *traffic) use(secret []byte) {
 	expand := func(label string, n int) []byte {
 		label = "tls13 " + label
@@ -1283,14 +1303,27 @@ func (k *traffic) use(secret []byte) {
 		}
 		return out
 	}
-	block, err := aes.NewCipher(expand("key", 16))
-	if err != nil {
-		panic(err)
-	}
-	if k.aead, err = cipher.NewGCM(block); err != nil {
-		panic(err)
-	}
+	k.setKey(expand("key", 16))
 	k.iv, k.seq, k.secret = expand("iv", 12), 0, expand("traffic upd", 32)
+}
+
+// useMaster takes the keys of TLS 1.2 out of a master secret, for what the client
+// sends and for what the server sends.
+func useMaster(master, clientRandom, serverRandom []byte, client, server *traffic) {
+	sum := func(p []byte) []byte {
+		mac := hmac.New(sha256.New, master)
+		mac.Write(p)
+		return mac.Sum(nil)
+	}
+	seed := slices.Concat([]byte("key expansion"), serverRandom, clientRandom)
+	var block []byte
+	for a := sum(seed); len(block) < 40; a = sum(a) {
+		block = append(block, sum(slices.Concat(a, seed))...)
+	}
+	client.setKey(block[:16])
+	server.setKey(block[16:32])
+	client.iv, server.iv = block[32:36], block[36:40]
+	client.seq, server.seq = 1, 1 // each has sealed its Finished
 }
 
 // update goes on to the next keys.
@@ -1302,13 +1335,46 @@ func (k *traffic) nonce() []byte {
 	return nonce
 }
 
+// authenticated is what TLS 1.2 seals beside n bytes.
+func (k *traffic) authenticated(kind byte, n int) []byte {
+	return binary.BigEndian.AppendUint16(append(binary.BigEndian.AppendUint64(nil, k.seq), kind, 3, 3), uint16(n))
+}
+
+// seal makes one record.
+func (k *traffic) seal(kind byte, body []byte) (record []byte) {
+	if k.secret == nil {
+		number := binary.BigEndian.AppendUint64(nil, k.seq)
+		head := binary.BigEndian.AppendUint16([]byte{kind, 3, 3}, uint16(len(number)+len(body)+k.aead.Overhead()))
+		record = k.aead.Seal(append(head, number...), slices.Concat(k.iv, number), body, k.authenticated(kind, len(body)))
+	} else {
+		head := binary.BigEndian.AppendUint16([]byte{recordData, 3, 3}, uint16(len(body)+1+k.aead.Overhead()))
+		record = k.aead.Seal(bytes.Clone(head), k.nonce(), append(bytes.Clone(body), kind), head)
+	}
+	k.seq++
+	return record
+}
+
+// open is the opposite.
+func (k *traffic) open(head, sealed []byte) (kind byte, body []byte, err error) {
+	if k.secret == nil {
+		n := len(sealed) - 8 - k.aead.Overhead()
+		if n < 0 {
+			return 0, nil, errors.New("a record without a nonce and a tag")
+		}
+		kind = head[0]
+		body, err = k.aead.Open(nil, slices.Concat(k.iv, sealed[:8]), sealed[8:], k.authenticated(kind, n))
+	} else if body, err = k.aead.Open(nil, k.nonce(), sealed, head); err == nil {
+		kind, body = body[len(body)-1], body[:len(body)-1]
+	}
+	if err == nil {
+		k.seq++
+	}
+	return kind, body, err
+}
+
 // send seals one record.
 func (h *handmade) send(kind byte, body []byte) error {
-	head := []byte{recordData, 3, 3, 0, 0}
-	binary.BigEndian.PutUint16(head[3:], uint16(len(body)+1+h.out.aead.Overhead()))
-	record := h.out.aead.Seal(bytes.Clone(head), h.out.nonce(), append(bytes.Clone(body), kind), head)
-	h.out.seq++
-	_, err := h.wire.Write(record)
+	_, err := h.wire.Write(h.out.seal(kind, body))
 	return err
 }
 
@@ -1323,7 +1389,7 @@ func (h *handmade) receive() (kind byte, body []byte, err error) {
 		if _, err := io.ReadFull(h.from, record); err != nil {
 			return 0, nil, err
 		}
-		plain, err := h.in.aead.Open(nil, h.in.nonce(), record, head)
+		kind, body, err := h.in.open(head, record)
 		if err != nil && !h.joined {
 			continue // of the handshake, which is behind us
 		}
@@ -1331,35 +1397,38 @@ func (h *handmade) receive() (kind byte, body []byte, err error) {
 			return 0, nil, fmt.Errorf("record %d: %w", h.in.seq, err)
 		}
 		h.joined = true
-		h.in.seq++
-		return plain[len(plain)-1], plain[:len(plain)-1], nil
+		return kind, body, nil
 	}
 }
 
-// receiveAll opens records until n bytes of data are there, follows KeyUpdates
-// and counts them.
-func (h *handmade) receiveAll(n int) (data []byte, updates int, err error) {
+// receiveAll opens records until n bytes of data are there, or close_notify. It
+// follows KeyUpdates, and counts them and the alerts that refuse a renegotiation.
+func (h *handmade) receiveAll(n int) (data []byte, answers int, err error) {
 	for len(data) < n {
 		kind, body, err := h.receive()
 		switch {
 		case err != nil:
-			return data, updates, err
+			return data, answers, err
 		case kind == recordData:
 			data = append(data, body...)
-		case bytes.Equal(body, keyUpdateNotRequested):
+		case kind == recordHandshake && bytes.Equal(body, keyUpdateNotRequested):
 			h.in.update()
-			updates++
+			answers++
+		case kind == recordAlert && bytes.Equal(body, alertNoRenegotiation):
+			answers++
+		case kind == recordAlert && bytes.Equal(body, alertCloseNotify):
+			return data, answers, nil
 		case kind != recordHandshake || body[0] == keyUpdate:
-			return data, updates, fmt.Errorf("record of type %d: %x", kind, body)
+			return data, answers, fmt.Errorf("record of type %d: %x", kind, body)
 		} // else a ticket
 	}
-	return data, updates, nil
+	return data, answers, nil
 }
 
-// recorder keeps what was read from a wire.
+// recorder keeps what went over a wire.
 type recorder struct {
 	net.Conn
-	read bytes.Buffer
+	read, written bytes.Buffer
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
@@ -1368,57 +1437,83 @@ func (r *recorder) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (r *recorder) Write(p []byte) (int, error) {
+	r.written.Write(p)
+	return r.Conn.Write(p)
+}
+
+// newHandmade is the peer, at the far end of a wire, of an end in the role given.
+// Both have shaken hands.
+func newHandmade(t testing.TB, role string, version uint16, far *wire, shake func() error) *handmade {
+	t.Helper()
+	record := &recorder{Conn: far}
+	var keys bytes.Buffer
+	config := &tls.Config{
+		MinVersion: version, MaxVersion: version, ServerName: "server.test",
+		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, // TLS 1.3 chooses by itself
+		KeyLogWriter: &keys, SessionTicketsDisabled: true,
+		Time: func() time.Time { return certs(t).cert.NotBefore.Add(time.Hour) }, // a bubble's clock stands in the year 2000
+	}
+	var peer *tls.Conn
+	hello := &record.read // the server's is the first record from there
+	if role == "server" {
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AddCert(certs(t).cert)
+		peer = tls.Client(record, config)
+	} else {
+		config.Certificates = goServer(t).Certificates
+		peer = tls.Server(record, config)
+		hello = &record.written
+	}
+	if err := errors.Join(both(shake, peer.Handshake)); err != nil {
+		t.Fatal(err)
+	}
+	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
+	client, server := &h.out, &h.in
+	if role == "client" {
+		client, server = server, client
+	}
+	for line := range strings.Lines(keys.String()) {
+		fields := strings.Fields(line)
+		random, err := hex.DecodeString(fields[1])
+		must(t, err)
+		secret, err := hex.DecodeString(fields[2])
+		must(t, err)
+		switch fields[0] {
+		case "CLIENT_RANDOM":
+			useMaster(secret, random, hello.Bytes()[11:43], client, server)
+		case "CLIENT_TRAFFIC_SECRET_0":
+			client.use(secret)
+		case "SERVER_TRAFFIC_SECRET_0":
+			server.use(secret)
+		}
+	}
+	return h
+}
+
+// connTo is a connection in the role given over a wire, closed with the test.
+func connTo(t testing.TB, role string, ctx *openssl.Ctx, near net.Conn) *openssl.Conn {
+	t.Helper()
+	var conn *openssl.Conn
+	var err error
+	if role == "server" {
+		conn, err = openssl.Server(near, ctx)
+	} else if conn, err = openssl.Client(near, ctx); err == nil {
+		err = conn.SetServerName("server.test")
+	}
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // withHandmade is a connection in the role given whose peer is handmade, over a
 // wire that holds capacity bytes. Both have shaken hands.
 func withHandmade(t testing.TB, role string, ctx *openssl.Ctx, capacity int) (*openssl.Conn, *handmade) {
 	t.Helper()
 	near, far := wirePair(capacity)
-	record := &recorder{Conn: far}
-	var keys bytes.Buffer
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS13, ServerName: "server.test",
-		KeyLogWriter: &keys, SessionTicketsDisabled: true,
-		Time: func() time.Time { return certs(t).cert.NotBefore.Add(time.Hour) }, // a bubble's clock stands in the year 2000
-	}
-	var peer *tls.Conn
-	var conn *openssl.Conn
-	var err error
-	if role == "server" {
-		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AddCert(certs(t).cert)
-		peer = tls.Client(record, config)
-		conn, err = openssl.Server(near, ctx)
-	} else {
-		pair, pairErr := tls.X509KeyPair(fixtures.serverCert, fixtures.serverKey)
-		must(t, pairErr)
-		config.Certificates = []tls.Certificate{pair}
-		peer = tls.Server(record, config)
-		if conn, err = openssl.Client(near, ctx); err == nil {
-			err = conn.SetServerName("server.test")
-		}
-	}
-	must(t, err)
-	t.Cleanup(func() {
-		far.Close()
-		conn.Close()
-	})
-	if err := errors.Join(both(conn.Handshake, peer.Handshake)); err != nil {
-		t.Fatal(err)
-	}
-	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
-	for line := range strings.Lines(keys.String()) {
-		fields := strings.Fields(line)
-		secret, err := hex.DecodeString(fields[2])
-		must(t, err)
-		switch {
-		case fields[0] == "CLIENT_TRAFFIC_SECRET_0" && role == "client",
-			fields[0] == "SERVER_TRAFFIC_SECRET_0" && role == "server":
-			h.in.use(secret)
-		case fields[0] == "CLIENT_TRAFFIC_SECRET_0", fields[0] == "SERVER_TRAFFIC_SECRET_0":
-			h.out.use(secret)
-		}
-	}
-	return conn, h
+	conn := connTo(t, role, ctx, near)
+	t.Cleanup(func() { far.Close() })
+	return conn, newHandmade(t, role, tls.VersionTLS13, far, conn.Handshake)
 }
 
 // eachRoleWithHandmade runs a test in a bubble for each role.
@@ -1540,6 +1635,482 @@ func TestConnAlertBehindData(t *testing.T) {
 			t.Error("a Write after the peer's fatal alert")
 		}
 	})
+}
+
+// ---- answers that nobody reads ----
+
+// flood is something that a peer can send without end, and that an end must
+// answer each time.
+type flood struct {
+	name, role   string // the role of the end that is flooded
+	version      uint16
+	body         []byte // of a handshake record
+	size, answer int    // of a record with it, and of the answer's
+}
+
+// AES-128-GCM adds 5 bytes of header and 16 of tag, TLS 1.2 a nonce of 8, TLS 1.3
+// a byte for the type. An alert has 2 bytes.
+var floods = []flood{
+	{"ClientHello", "server", tls.VersionTLS12, []byte{1, 0, 0, 0}, 4 + 29, 2 + 29},
+	{"HelloRequest", "client", tls.VersionTLS12, []byte{0, 0, 0, 0}, 4 + 29, 2 + 29},
+	{"KeyUpdate to a server", "server", tls.VersionTLS13, keyUpdateRequested, 5 + 22, 5 + 22},
+	{"KeyUpdate to a client", "client", tls.VersionTLS13, keyUpdateRequested, 5 + 22, 5 + 22},
+}
+
+// send sends up to n of them, and says how many the wire has taken.
+func (f flood) send(peer *handmade, n int) (sent int, err error) {
+	for ; sent < n && err == nil; sent++ {
+		if err = peer.send(recordHandshake, f.body); err != nil {
+			break
+		}
+		if f.version == tls.VersionTLS13 {
+			peer.out.update()
+		}
+	}
+	return sent, err
+}
+
+// firstBeyond is the least number of answers that are more than maxHeld bytes, in bytes.
+func (f flood) firstBeyond() int { return (openssl.MaxHeld/f.answer + 1) * f.answer }
+
+// sips gives n bytes for each Read.
+type sips struct {
+	net.Conn
+	n int
+}
+
+func (s sips) Read(p []byte) (int, error) { return s.Conn.Read(p[:min(len(p), s.n)]) }
+
+// flooded is a connection that is being flooded by a peer that reads nothing. What
+// comes behind the flood is data, and then nothing.
+type flooded struct {
+	flood
+	conn    *openssl.Conn
+	peer    *handmade
+	records int
+	floods  <-chan outcome // how many records the wire has taken
+	data    []byte         // behind them
+
+	sent  []byte         // by a Write that is stuck, nil for none
+	write <-chan outcome // it
+}
+
+// extent is how much a wire holds and gives at once, and a number of records that
+// is more than all of that, maxHeld and one buffer hold together.
+type extent struct{ capacity, sip, records int }
+
+// startFlood returns when nothing can go on without a Read, or without the peer
+// reading.
+func startFlood(t *testing.T, kind flood, ctx *openssl.Ctx, x extent, stuck bool) *flooded {
+	t.Helper()
+	near, far := wirePair(x.capacity)
+	f := &flooded{flood: kind, records: x.records, data: pattern(10_000)}
+	f.conn = connTo(t, kind.role, ctx, sips{near, x.sip})
+	t.Cleanup(func() { far.Close() })
+	f.peer = newHandmade(t, kind.role, kind.version, far, f.conn.Handshake)
+	if stuck {
+		f.sent = pattern(200_000)
+		f.write = start(writing(f.conn, f.sent))
+	}
+	f.floods = start(func() (int, error) {
+		n, err := kind.send(f.peer, f.records)
+		if err == nil {
+			err = f.peer.send(recordData, f.data)
+		}
+		return n, err
+	})
+	synctest.Wait()
+	return f
+}
+
+// eachFlood runs a test in a bubble for each kind, beside a Write that is stuck
+// and without one. There is one answer for each Read of the wire: libssl makes
+// one of what several KeyUpdates in a row ask for.
+func eachFlood(t *testing.T, test func(t *testing.T, f *flooded)) {
+	for _, kind := range floods {
+		eachFloodOver(t, kind, extent{10_000, kind.size, 1600}, test)
+	}
+}
+
+func eachFloodOver(t *testing.T, kind flood, x extent, test func(t *testing.T, f *flooded)) {
+	for _, beside := range []string{"beside a Write", "alone"} {
+		t.Run(kind.name+"/"+beside, func(t *testing.T) {
+			ctx := floodCtx(t, kind)
+			synctest.Test(t, func(t *testing.T) {
+				test(t, startFlood(t, kind, ctx, x, beside != "alone"))
+			})
+		})
+	}
+}
+
+func floodCtx(t *testing.T, kind flood) *openssl.Ctx {
+	t.Helper()
+	ctx := newClient(t)
+	if kind.role == "server" {
+		ctx = newServer(t)
+	}
+	must(t, ctx.SetCipherSuites("TLS_AES_128_GCM_SHA256"))
+	return ctx
+}
+
+// readingAll reads what comes behind the flood.
+func (f *flooded) readingAll() (int, error) {
+	got := make([]byte, len(f.data))
+	n, err := io.ReadFull(f.conn, got)
+	if err == nil && !bytes.Equal(got, f.data) {
+		err = errors.New(firstDifference(got, f.data))
+	}
+	return n, err
+}
+
+// waits fails the test if a call has ended.
+func waits(t *testing.T, what string, call <-chan outcome) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case got := <-call:
+		t.Fatalf("%s has not waited: %d, %v", what, got.n, got.err)
+	default:
+	}
+}
+
+// isBounded looks at what the connection keeps, when everybody waits: no more than
+// maxHeld, and what one buffer of ciphertext is answered with, which is no longer
+// than that; and behind a Write one buffer of ciphertext on its way to the wire.
+func (f *flooded) isBounded(t *testing.T) {
+	t.Helper()
+	going, waiting := openssl.Unsent(f.conn)
+	if going > openssl.LargeBuffer || waiting > openssl.MaxHeld+openssl.LargeBuffer {
+		t.Errorf("%d bytes are on their way to the wire and %d wait, want no more than %d and %d",
+			going, waiting, openssl.LargeBuffer, openssl.MaxHeld+openssl.LargeBuffer)
+	}
+}
+
+// goesOn has the peer read: what read, a call of readingAll, waits for must come,
+// and everything arrives intact in both directions.
+func (f *flooded) goesOn(t *testing.T, read <-chan outcome) {
+	t.Helper()
+	reply := pattern(10_000)
+	want := slices.Concat(f.sent, reply)
+	var got []byte
+	var answers int
+	peer := start(func() (_ int, err error) {
+		got, answers, err = f.peer.receiveAll(len(want))
+		return len(got), err
+	})
+	if r := <-read; r.err != nil {
+		t.Fatalf("Read behind the flood: %d, %v", r.n, r.err)
+	}
+	if w := <-start(writing(f.conn, reply)); w.err != nil {
+		t.Fatalf("Write behind the flood: %d, %v", w.n, w.err)
+	}
+	if r := <-peer; r.err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("the peer: %v, %s", r.err, firstDifference(got, want))
+	}
+	if s := <-f.floods; s.n != f.records || s.err != nil {
+		t.Fatalf("the flood: %d records, %v", s.n, s.err)
+	}
+	if f.version == tls.VersionTLS12 && answers != f.records || answers == 0 {
+		t.Errorf("%d answers to %d records", answers, f.records)
+	}
+	if going, waiting := openssl.Unsent(f.conn); going != 0 || waiting != 0 {
+		t.Errorf("%d and %d bytes were not sent", going, waiting)
+	}
+}
+
+// A peer that floods and reads nothing makes this end keep a little, and is then
+// held back. If it reads everything goes on.
+func TestConnFlood(t *testing.T) {
+	look := func(t *testing.T, f *flooded) (waiting int) {
+		read := start(f.readingAll)
+		waits(t, "the Read", read)
+		waits(t, "the flood", f.floods)
+		f.isBounded(t)
+		_, waiting = openssl.Unsent(f.conn)
+		f.goesOn(t, read)
+		if f.write != nil {
+			if w := <-f.write; w.n != len(f.sent) || w.err != nil {
+				t.Errorf("the Write: %d, %v", w.n, w.err)
+			}
+		}
+		return waiting
+	}
+	t.Run("in sips", func(t *testing.T) {
+		eachFlood(t, func(t *testing.T, f *flooded) {
+			want := f.firstBeyond()
+			if f.write == nil {
+				want = 0 // the Read is stuck in sending the first one that the wire has no room for
+			}
+			if waiting := look(t, f); waiting != want {
+				t.Errorf("%d bytes waited, want %d", waiting, want)
+			}
+		})
+	})
+	// The wire gives as much at once as a Read ever takes.
+	t.Run("in gulps", func(t *testing.T) {
+		for _, kind := range floods {
+			if kind.version == tls.VersionTLS12 { // in TLS 1.3 many are answered as one
+				eachFloodOver(t, kind, extent{openssl.LargeBuffer, openssl.LargeBuffer, 8000}, func(t *testing.T, f *flooded) {
+					t.Logf("%d bytes waited", look(t, f))
+				})
+			}
+		}
+	})
+}
+
+// Tickets that the client does not read are there before the answers are.
+func TestConnFloodBehindTickets(t *testing.T) {
+	kind := floods[2]
+	ctx := floodCtx(t, kind)
+	synctest.Test(t, func(t *testing.T) {
+		near, far := wirePair(200) // less than one ticket
+		f := &flooded{flood: kind, records: 1600, data: []byte{7}}
+		f.conn = connTo(t, kind.role, ctx, sips{near, kind.size})
+		t.Cleanup(func() { far.Close() })
+		f.peer = newHandmade(t, kind.role, kind.version, far, func() error {
+			f.conn.SetDeadline(time.Now().Add(time.Minute)) // which cuts the tickets
+			defer f.conn.SetDeadline(time.Time{})
+			return f.conn.Handshake()
+		})
+		if going, _ := openssl.Unsent(f.conn); going == 0 {
+			t.Fatal("the tickets were sent")
+		}
+		f.floods = start(func() (int, error) {
+			n, err := kind.send(f.peer, f.records)
+			return n, errors.Join(err, f.peer.send(recordData, f.data))
+		})
+		read := start(f.readingAll)
+		waits(t, "the Read", read)
+		waits(t, "the flood", f.floods)
+		f.isBounded(t)
+		f.goesOn(t, read)
+	})
+}
+
+// The flood gets as little into this server as into crypto/tls's, but for what
+// this one keeps of the answers, and one buffer.
+func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
+	const capacity, records = 100_000, 8000
+	for _, kind := range floods {
+		if kind.role != "server" {
+			continue
+		}
+		t.Run(kind.name, func(t *testing.T) {
+			took := func(near, far *wire, conn interface {
+				net.Conn
+				Handshake() error
+			}) int {
+				peer := newHandmade(t, "server", kind.version, far, conn.Handshake)
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				defer far.Close()
+				wg.Go(func() { conn.Write(make([]byte, 10*capacity)) })
+				for far.in.waiting() < capacity { // until the Write is stuck
+					runtime.Gosched()
+				}
+				wg.Go(func() { conn.Read(make([]byte, 1)) })
+				// The flood is over when the wire has taken nothing for a while. There is no
+				// bubble here: crypto/tls waits for mutexes.
+				sent := 0
+				for err := error(nil); err == nil && sent < records; {
+					must(t, far.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+					var n int
+					n, err = kind.send(peer, 1)
+					sent += n
+				}
+				return sent*kind.size - min(sent*kind.size, near.in.waiting())
+			}
+
+			near, far := wirePair(capacity)
+			config := goServer(t)
+			config.SessionTicketsDisabled = true
+			theirs := took(near, far, tls.Server(near, config))
+
+			near, far = wirePair(capacity)
+			ours := took(near, far, connTo(t, "server", floodCtx(t, kind), near))
+
+			t.Logf("of a flood of %d bytes crypto/tls's server took %d, this one %d", records*kind.size, theirs, ours)
+			if bound := theirs + kind.firstBeyond()/kind.answer*kind.size + openssl.LargeBuffer; ours > bound {
+				t.Errorf("this server took %d bytes, crypto/tls's %d: want no more than %d", ours, theirs, bound)
+			}
+		})
+	}
+}
+
+// Whoever waits for the peer to read keeps to the deadline of Read, can be called
+// again, and then goes on where it was.
+func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
+	eachFlood(t, func(t *testing.T, f *flooded) {
+		for range 2 {
+			must(t, f.conn.SetReadDeadline(time.Now().Add(time.Minute)))
+			r := <-start(reading(f.conn))
+			wantTimeout(t, "Read", r.err)
+			if r.took != time.Minute {
+				t.Errorf("the Read ended after %v", r.took)
+			}
+		}
+
+		// Where no Write is there each of them takes a little more, up to the bound.
+		for range 2 * openssl.MaxHeld / f.answer {
+			must(t, f.conn.SetReadDeadline(time.Now().Add(time.Nanosecond)))
+			if _, err := f.conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal(err)
+			}
+		}
+		f.isBounded(t)
+		if _, waiting := openssl.Unsent(f.conn); waiting != f.firstBeyond() {
+			t.Errorf("%d bytes wait, want %d", waiting, f.firstBeyond())
+		}
+
+		// One that is set while Read waits counts, too.
+		must(t, f.conn.SetReadDeadline(time.Time{}))
+		read := start(reading(f.conn))
+		waits(t, "the Read", read)
+		must(t, f.conn.SetReadDeadline(time.Now()))
+		r := <-read
+		wantTimeout(t, "Read", r.err)
+		if r.took != 0 {
+			t.Errorf("the Read ended after %v", r.took)
+		}
+
+		// It has nothing to say of a Write.
+		if f.write != nil {
+			waits(t, "the Write", f.write)
+		}
+		must(t, f.conn.SetReadDeadline(time.Time{}))
+		f.goesOn(t, start(f.readingAll))
+	})
+}
+
+// Close ends whoever waits at once, and the peer costs Close itself its bound.
+func TestConnFloodedReadHearsOfClose(t *testing.T) {
+	eachFlood(t, func(t *testing.T, f *flooded) {
+		read := start(reading(f.conn))
+		waits(t, "the Read", read)
+		if f.write == nil {
+			f.write = start(writing(f.conn, []byte{1}))
+		}
+		waits(t, "the Write", f.write)
+		done := start(func() (int, error) { return 0, f.conn.Close() })
+		for what, call := range map[string]<-chan outcome{"Read": read, "Write": f.write} {
+			if got := <-call; !errors.Is(got.err, net.ErrClosed) || got.took != 0 {
+				t.Errorf("%s: %v after %v", what, got.err, got.took)
+			}
+		}
+		if got := <-done; got.err != nil || got.took > 5*time.Second {
+			t.Errorf("Close: %v after %v", got.err, got.took)
+		}
+		f.peer.wire.Close()
+		if got := <-f.floods; got.err == nil {
+			t.Error("the flood has ended well")
+		}
+	})
+}
+
+// Where the wire takes nothing any more Read says so, instead of keeping what
+// cannot be sent.
+func TestConnFloodedReadHearsOfABrokenWire(t *testing.T) {
+	for _, when := range []string{"before the Read", "while it waits"} {
+		t.Run(when, func(t *testing.T) {
+			eachFlood(t, func(t *testing.T, f *flooded) {
+				var read <-chan outcome
+				if when != "before the Read" {
+					read = start(reading(f.conn))
+					waits(t, "the Read", read)
+				}
+				f.peer.wire.CloseRead()
+				if read == nil {
+					read = start(reading(f.conn))
+				}
+				if got := <-read; got.n != 0 || !errors.Is(got.err, syscall.EPIPE) {
+					t.Errorf("the Read: %d, %v", got.n, got.err)
+				}
+				if f.write == nil {
+					f.write = start(writing(f.conn, []byte{1}))
+				}
+				if got := <-f.write; !errors.Is(got.err, syscall.EPIPE) {
+					t.Errorf("the Write: %v", got.err)
+				}
+				for range 3 {
+					if n, err := f.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.EPIPE) {
+						t.Errorf("a Read after it: %d, %v", n, err)
+					}
+				}
+				waits(t, "the flood", f.floods)
+				f.isBounded(t)
+				if _, waiting := openssl.Unsent(f.conn); waiting != f.firstBeyond() {
+					t.Errorf("%d bytes wait, want %d", waiting, f.firstBeyond())
+				}
+			})
+		})
+	}
+}
+
+// Writers that leave each other no pause leave the Read room as soon as the peer
+// reads.
+func TestConnFloodedReadIsNotStarved(t *testing.T) {
+	const most = 64 << 20 // bytes that are written before the Read has come to its end
+	eachFlood(t, func(t *testing.T, f *flooded) {
+		if f.write == nil {
+			return
+		}
+		read := start(f.readingAll)
+		waits(t, "the Read", read)
+		var enough atomic.Bool
+		var writers []<-chan outcome
+		for range 2 {
+			writers = append(writers, start(func() (n int, err error) {
+				for p := make([]byte, 100_000); err == nil && !enough.Load() && n < most; {
+					var k int
+					k, err = f.conn.Write(p)
+					n += k
+				}
+				return n, err
+			}))
+		}
+		peer := start(func() (int, error) {
+			data, _, err := f.peer.receiveAll(2*most + len(f.sent))
+			return len(data), err
+		})
+		if r := <-read; r.err != nil {
+			t.Errorf("the Read: %d, %v", r.n, r.err)
+		}
+		enough.Store(true)
+		written := len(f.sent)
+		for _, writer := range writers {
+			w := <-writer
+			if written += w.n; w.err != nil || w.n >= most {
+				t.Errorf("a writer: %v, after %d bytes", w.err, w.n)
+			}
+		}
+		must(t, f.conn.CloseWrite())
+		if r := <-peer; r.n != written || r.err != nil {
+			t.Errorf("the peer has read %d of %d bytes, %v", r.n, written, r.err)
+		}
+	})
+}
+
+// Warnings are not answered, and libssl has enough of them soon.
+func TestConnWarningsEnd(t *testing.T) {
+	for _, kind := range floods[:2] {
+		t.Run(kind.role, func(t *testing.T) {
+			ctx := floodCtx(t, kind)
+			synctest.Test(t, func(t *testing.T) {
+				near, far := wirePair(10_000)
+				conn := connTo(t, kind.role, ctx, near)
+				t.Cleanup(func() { far.Close() })
+				peer := newHandmade(t, kind.role, kind.version, far, conn.Handshake)
+				for range 100 {
+					must(t, peer.send(recordAlert, []byte{1, 90})) // user_canceled
+				}
+				_, err := conn.Read(make([]byte, 1))
+				sentence(t, err, "too many warn alerts")
+				if kind, body, err := peer.receive(); err != nil || kind != recordAlert || body[0] != 2 {
+					t.Errorf("the answer: record of type %d, %x, %v", kind, body, err)
+				}
+			})
+		})
+	}
 }
 
 // ---- the doors ----

@@ -4,14 +4,12 @@ package openssl
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,8 +17,9 @@ import (
 // Ctx is the recipe that connections are made from: an SSL_CTX. It is open to
 // change until the first connection is made from it, or switched to it, and
 // frozen from then on: a later setter returns [ErrCtxInUse]. A setter that
-// fails leaves the old value in force. All methods may be called from any
-// goroutine. Whoever makes a Ctx closes it; connections that were made from it
+// fails leaves the old value in force; if it cannot, for want of memory in the
+// middle of a change, the Ctx makes no connections any more. All methods may be
+// called from any goroutine. Whoever makes a Ctx closes it; connections that were made from it
 // go on.
 type Ctx struct {
 	h      handle[ctxPtr] // its lock guards the rest, too
@@ -30,9 +29,13 @@ type Ctx struct {
 	sidCtx    sidContext
 	sidCtxSet bool // somebody said a context, be it the empty one
 	trustSet  bool // somebody said whom to trust
+	confTrust bool // a command of Conf did: the next one adds to it
+	confStore bool // and one of them named a store
 	crls      []byte
 	locations []string // of trust that libssl looks up when it verifies
 	confs     []string // commands and values, and what the files hold that they name
+	extended  []uint16 // the extensions of ServerInfoFile
+	broken    string   // the setter that failed with a part of its change in place
 	alpn      []byte
 
 	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
@@ -49,14 +52,15 @@ type Ctx struct {
 	maxAuthAgeSet    bool
 	hello            func(ctx context.Context, hello *ClientHello) (*Ctx, error)
 
-	store       *storeClient
-	sessions    ClientSessionCache
-	fingerprint fingerprint // of what a client's sessions must not cross
+	store           *storeClient
+	modeBeforeStore SessionCacheMode
+	sessions        ClientSessionCache
+	fingerprint     fingerprint // of what a client's sessions must not cross
 
 	resumptions [resumptionKinds]atomic.Int64
 	refused     atomic.Int64
 
-	keyLog io.Writer // guarded by keyLogMu
+	keyLog io.Writer // guarded by keyLogs.mu
 }
 
 // sidContext is a session id context as a value: setting one allocates nothing.
@@ -81,7 +85,7 @@ func NewServerCtx() (*Ctx, error) { return newCtx(true) }
 
 // NewClientCtx makes a Ctx for clients. It verifies the server's chain and name
 // against the system's roots, unless [Ctx.SetVerifyCAs], [Ctx.SetClientCAs],
-// [Ctx.LoadVerifyLocations] or [Ctx.SetVerify] say otherwise. TLS 1.2 is its
+// [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf] say otherwise. TLS 1.2 is its
 // lowest version, or what openssl.cnf sets if that is higher.
 //
 // It is SSL_CTX_new with TLS_client_method.
@@ -143,6 +147,15 @@ func (c *Ctx) change(act func(p ctxPtr) error) error {
 	})
 }
 
+// took notes how a setter ended that changes the SSL_CTX in more than one step.
+// One that failed in between leaves a Ctx that makes no connections.
+func (c *Ctx) took(setter string, r changed) error {
+	if r.half {
+		c.broken = setter
+	}
+	return r.err
+}
+
 // SetSessionIDContext names the context within which sessions of this server
 // are made and may be resumed: a session of another context costs a full
 // handshake. At most 32 bytes of any value, copied; none, or nil, is the
@@ -185,22 +198,24 @@ type certificatePart int
 const (
 	partPair certificatePart = iota
 	partCertificate
+	partEncryptedCertificate
 	partKey
 	partEncryptedKey
 )
 
 var certificatePartText = [...]string{
-	partPair:         "certificate and private key",
-	partCertificate:  "certificate",
-	partKey:          "private key",
-	partEncryptedKey: "the private key is encrypted, give it decrypted",
+	partPair:                 "certificate and private key",
+	partCertificate:          "certificate",
+	partEncryptedCertificate: "the certificate is encrypted, give it decrypted",
+	partKey:                  "private key",
+	partEncryptedKey:         "the private key is encrypted, give it decrypted",
 }
 
 // UseCertificate shows a certificate to the peer: the leaf, the rest of its
 // chain behind it, and the leaf's private key, all in PEM and copied. Call it
 // once for each type of key, RSA and ECDSA for instance; for a type that is
-// there already it replaces the certificate. Encrypted keys are refused. On
-// failure nothing has changed.
+// there already it replaces the certificate. Encrypted keys and certificates are
+// refused; nobody is asked for a password. On failure nothing has changed.
 //
 // It is SSL_CTX_use_cert_and_key.
 func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
@@ -221,10 +236,10 @@ func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
 		return fmt.Errorf("openssl: certificate: %w", err)
 	}
 	keyPEM, err := os.ReadFile(keyFile)
+	defer clear(keyPEM)
 	if err != nil {
 		return fmt.Errorf("openssl: private key: %w", err)
 	}
-	defer clear(keyPEM)
 	if err := c.UseCertificate(certPEM, keyPEM); err != nil {
 		return fmt.Errorf("%w (files %s and %s)", err, certFile, keyFile)
 	}
@@ -233,7 +248,10 @@ func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
 
 // SetVerify says whether the peer is asked for a certificate and what happens
 // without a good one. A server that asks and may resume needs a session id
-// context, see [Ctx.SetSessionIDContext].
+// context, see [Ctx.SetSessionIDContext]. Modes that ask nobody for a certificate
+// although they say what happens without one are refused: VerifyFailIfNoPeerCert
+// and VerifyClientOnce without VerifyPeer, which VerifyDefer implies, and
+// VerifyPostHandshake. On failure the old mode stays in force.
 //
 // It is SSL_CTX_set_verify.
 func (c *Ctx) SetVerify(mode VerifyMode) error {
@@ -241,12 +259,39 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 	if mode&^known != 0 {
 		return fmt.Errorf("openssl: SSL_CTX_set_verify: %#x is no verify mode", int(mode))
 	}
+	if fault := mode.fault(); fault != "" {
+		return errors.New("openssl: SSL_CTX_set_verify: " + fault)
+	}
 	return c.change(func(p ctxPtr) error {
 		p.setVerify(mode)
 		c.verify = mode
 		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
 		return nil
 	})
+}
+
+// fault says why a mode asks nobody for a certificate although it speaks of one,
+// and is empty for other modes.
+func (m VerifyMode) fault() string {
+	switch {
+	case m&VerifyPostHandshake != 0:
+		return "VerifyPostHandshake asks for no certificate in the handshake, and nothing asks after it"
+	case m&(VerifyPeer|VerifyDefer) != 0:
+		return ""
+	case m&VerifyFailIfNoPeerCert != 0:
+		return "VerifyFailIfNoPeerCert asks nobody for a certificate without VerifyPeer"
+	case m&VerifyClientOnce != 0:
+		return "VerifyClientOnce asks nobody for a certificate without VerifyPeer"
+	}
+	return ""
+}
+
+// verifyFault is fault for the mode that libssl has, which does not know VerifyDefer.
+func (c *Ctx) verifyFault(mode VerifyMode) string {
+	if c.verify&VerifyDefer != 0 && mode&VerifyPeer == 0 {
+		return "VerifyDefer asks nobody for a certificate without VerifyPeer"
+	}
+	return mode.fault()
 }
 
 // SetVerifyDepth bounds the number of intermediate certificates in the peer's
@@ -267,23 +312,30 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 const maxVerifyDepth = 1 << 15 // far beyond any chain, and an int everywhere
 
 // SetVerifyCAs trusts the certificates in pem, and them alone, instead of the
-// system's roots or what was trusted before.
+// system's roots or what was trusted before, by another setter or by a command
+// of [Ctx.Conf]. Encrypted blocks are refused. On failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store.
-func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust(pem, false) }
+func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust("SetVerifyCAs", pem, false) }
 
 // SetClientCAs trusts the certificates in pem, and them alone, for client
-// certificates, and sends their names in the CertificateRequest.
+// certificates, and sends their names in the CertificateRequest. They take the
+// place of what was trusted, and sent, before. Encrypted blocks are refused. On
+// failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store and SSL_CTX_set_client_CA_list.
-func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust(pem, true) }
+func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust("SetClientCAs", pem, true) }
 
-func (c *Ctx) setTrust(pem []byte, names bool) error {
+func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 	return c.change(func(p ctxPtr) error {
-		if err := p.setTrust(pem, names, c.crls); err != nil {
+		r := p.setTrust(pem, names, c.crls)
+		if err := c.took(setter, r); err != nil {
+			if r.encrypted {
+				return explain("a CA certificate is encrypted, give it decrypted", err)
+			}
 			return explain("CA certificates", err)
 		}
-		c.trustSet, c.locations = true, nil
+		c.trustSet, c.confTrust, c.confStore, c.locations = true, false, false, nil
 		c.fingerprint.add("trust", string(pem))
 		return nil
 	})
@@ -291,12 +343,18 @@ func (c *Ctx) setTrust(pem []byte, names bool) error {
 
 // SetCRLs adds revocation lists, in PEM, and has every certificate of a peer's
 // chain looked up in them: one whose issuer has no list here, or an expired
-// one, is not accepted. A newer list of the same issuer prevails.
+// one, is not accepted. A newer list of the same issuer prevails. They stay when
+// another setter changes who is trusted. Encrypted blocks are refused. On failure
+// nothing has changed, or the Ctx makes no connections any more.
 //
 // It is X509_STORE_add_crl with X509_V_FLAG_CRL_CHECK_ALL.
 func (c *Ctx) SetCRLs(pem []byte) error {
 	return c.change(func(p ctxPtr) error {
-		if err := p.setCRLs(pem); err != nil {
+		r := p.setCRLs(pem)
+		if err := c.took("SetCRLs", r); err != nil {
+			if r.encrypted {
+				return explain("a revocation list is encrypted, give it decrypted", err)
+			}
 			return explain("revocation lists", err)
 		}
 		c.crls = append(append(c.crls, pem...), '\n')
@@ -307,7 +365,9 @@ func (c *Ctx) SetCRLs(pem []byte) error {
 
 // LoadVerifyLocations adds to what is trusted the certificates of a PEM file,
 // of a folder with names hashed by c_rehash, or both; either may be empty. On a
-// client Ctx the system's roots are then no longer trusted by themselves.
+// client Ctx the system's roots are then no longer trusted by themselves. Files
+// with encrypted blocks are refused; of a folder, those that are in it now. On
+// failure nothing has changed, or the Ctx makes no connections any more.
 //
 // It is SSL_CTX_load_verify_locations.
 func (c *Ctx) LoadVerifyLocations(file, dir string) error {
@@ -325,8 +385,15 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 			return fmt.Errorf(op+": %s is not a folder", dir)
 		}
 	}
+	err := decryptedFile(file)
+	if err == nil {
+		err = decryptedDir(dir)
+	}
+	if err != nil {
+		return explain("SSL_CTX_load_verify_locations", err)
+	}
 	return c.change(func(p ctxPtr) error {
-		if err := p.loadVerify(file, dir); err != nil {
+		if err := c.took("LoadVerifyLocations", p.loadVerify(file, dir)); err != nil {
 			return explain("CA certificates of "+strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
@@ -363,12 +430,16 @@ func (c *Ctx) setVersion(v uint16, set func(ctxPtr, uint16) error) error {
 // SetCipherList sets the cipher suites of TLS 1.2, in OpenSSL's notation.
 //
 // It is SSL_CTX_set_cipher_list.
-func (c *Ctx) SetCipherList(list string) error { return c.setList(list, ctxPtr.setCipherList) }
+func (c *Ctx) SetCipherList(list string) error {
+	return c.setList("SetCipherList", list, ctxPtr.setCipherList)
+}
 
 // SetCipherSuites sets the cipher suites of TLS 1.3, names separated by colons.
 //
 // It is SSL_CTX_set_ciphersuites.
-func (c *Ctx) SetCipherSuites(list string) error { return c.setList(list, ctxPtr.setCipherSuites) }
+func (c *Ctx) SetCipherSuites(list string) error {
+	return c.setList("SetCipherSuites", list, ctxPtr.setCipherSuites)
+}
 
 // SetGroups sets the groups for key exchange in order of preference, names
 // separated by colons.
@@ -380,21 +451,21 @@ func (c *Ctx) SetGroups(list string) error {
 	if list == "" { // 3.5 and later would take it for "any"
 		return errors.New("openssl: SSL_CTX_set1_groups_list: no group is named")
 	}
-	return c.setList(list, func(p ctxPtr, list string) error {
-		err := p.setGroups(list)
-		if err == nil {
+	return c.setList("SetGroups", list, func(p ctxPtr, list string) changed {
+		r := p.setGroups(list)
+		if r.err == nil {
 			c.listenOnly = append(c.listenOnly, "SetGroups")
 		}
-		return err
+		return r
 	})
 }
 
-func (c *Ctx) setList(list string, set func(ctxPtr, string) error) error {
+func (c *Ctx) setList(setter, list string, set func(ctxPtr, string) changed) error {
 	if strings.IndexByte(list, 0) >= 0 {
 		return errors.New("openssl: a list with a NUL byte")
 	}
 	return c.change(func(p ctxPtr) error {
-		if err := set(p, list); err != nil {
+		if err := c.took(setter, set(p, list)); err != nil {
 			return explain(strconv.Quote(list), err)
 		}
 		return nil
@@ -465,78 +536,6 @@ func (c *Ctx) Options() (o Options) {
 	return o
 }
 
-// Conf runs one command: all that has no setter here. cmd is a name of
-// openssl.cnf's ("SignatureAlgorithms") or, with a dash, of the command line's
-// ("-sigalgs"). A refused command changes nothing.
-//
-// It is SSL_CONF_cmd.
-func (c *Ctx) Conf(cmd, value string) error {
-	if cmd == "" || strings.IndexByte(cmd+value, 0) >= 0 {
-		return fmt.Errorf("openssl: SSL_CONF_cmd: %q is no command", cmd)
-	}
-	return c.change(func(p ctxPtr) error {
-		answer, err := p.conf(c.server, cmd, value)
-		switch {
-		case answer == confUnknown:
-			return fmt.Errorf("openssl: SSL_CONF_cmd: %q is unknown, or not for this role: %w", cmd, err)
-		case answer == confNoValue || err != nil && value == "":
-			return fmt.Errorf("openssl: SSL_CONF_cmd: %q needs a value: %w", cmd, err)
-		case err != nil:
-			return fmt.Errorf("openssl: SSL_CONF_cmd: %q does not take %q: %w", cmd, value, err)
-		}
-		c.fingerprint.add("conf", cmd, value)
-		c.confs = append(c.confs, cmd, value, confContent(cmd, value))
-		return nil
-	})
-}
-
-// confContent is a hash of the file that a command has read, certificates of CAs
-// for one: a policy that knew its name only would not see it change.
-func confContent(cmd, value string) string {
-	if !strings.HasSuffix(strings.ToLower(cmd), "file") {
-		return ""
-	}
-	content, err := os.ReadFile(value)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(content)
-	return string(sum[:])
-}
-
-// SSL_CONF_cmd's answers; its manual knows them as numbers only.
-const (
-	confUnknown = -2
-	confNoValue = -3
-)
-
-// SetKeyLogWriter has the secrets of every connection written to w, in the
-// format that Wireshark reads, line by line and never two at once. It makes
-// TLS worthless against whoever reads w: for debugging only. nil ends it.
-//
-// It is SSL_CTX_set_keylog_callback.
-func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
-	return c.change(func(p ctxPtr) error {
-		p.setKeyLog(w != nil)
-		keyLogMu.Lock()
-		defer keyLogMu.Unlock()
-		c.keyLog = w
-		return nil
-	})
-}
-
-// keyLogMu is held while a key log is written to. It is one for all: a server's
-// and a client's Ctx often share the file.
-var keyLogMu sync.Mutex
-
-func (c *Ctx) writeKeyLog(lines []byte) {
-	keyLogMu.Lock()
-	defer keyLogMu.Unlock()
-	if c.keyLog != nil {
-		c.keyLog.Write(lines)
-	}
-}
-
 // SetClientHelloFunc has f choose, for each connection that a server accepts,
 // the Ctx and the session id context, while the ClientHello is suspended: the
 // last moment that is in time for both. f runs on the goroutine that does the
@@ -586,6 +585,10 @@ func (c *Ctx) freeze(p ctxPtr) error {
 func (c *Ctx) ready(facts ctxFacts) error {
 	mayResume := facts.options&OptionNoTicket == 0 || facts.serverCache
 	switch {
+	case c.broken != "":
+		return fmt.Errorf("openssl: %s failed with a part of its change in place: this Ctx makes no connections, make another one", c.broken)
+	case c.verifyFault(facts.verify) != "":
+		return errors.New("openssl: the verify mode that openssl.cnf or Conf has set: " + c.verifyFault(facts.verify))
 	case facts.options&OptionNoRenegotiation == 0:
 		return errRenegotiation
 	case c.verify&VerifyDefer != 0 && c.verifyConnection == nil:

@@ -173,6 +173,11 @@ var (
 	errNilSession = errors.New("openssl: the Session is nil: take one from Conn.Session or ParseSession")
 	errNilWire    = errors.New("openssl: the wire is nil: a Conn needs a net.Conn to speak over")
 
+	errNameNotVerified = errors.New("openssl: SSL_get0_peername: libssl has verified the server's chain and not its name: out of memory?")
+
+	errAnswerOtherID = errors.New("openssl: the session's id is not the one that was asked for")
+	errAnswerBadTime = errors.New("openssl: a session with a negative time or timeout, or made in the future, is not resumed")
+
 	errSealBroken  = fmt.Errorf("openssl: a stored session does not open: %w", ErrSessionNotFound)
 	errNilContext  = errors.New("openssl: the context is nil: pass context.Background()")
 	errNilListener = errors.New("openssl: NewListener was given no listener")

@@ -17,3 +17,15 @@ func AgeTicketKeys(c *Ctx, d time.Duration) error {
 		return nil
 	})
 }
+
+// MaxHeld and LargeBuffer are what bounds the ciphertext that a Conn keeps.
+const (
+	MaxHeld     = maxHeld
+	LargeBuffer = largeBuffer
+)
+
+// Unsent is how many sealed bytes c keeps: those on their way to the wire, and
+// those that wait in the machine, in Go and in C. Nobody may be at work on c.
+func Unsent(c *Conn) (going, waiting int) {
+	return c.unsent.w - c.unsent.r, c.ssl.unsent()
+}

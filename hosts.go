@@ -169,7 +169,7 @@ func (c *Conn) Ctx() *Ctx {
 	if c == nil || c.ssl.lock() != nil {
 		return nil
 	}
-	defer c.ssl.h.mu.Unlock()
+	defer c.ssl.unlock()
 	return c.ssl.ctx
 }
 

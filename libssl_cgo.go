@@ -6,6 +6,14 @@ package openssl
 #cgo nocallback osl_ctx_use_certificate
 #cgo noescape osl_ctx_set_trust
 #cgo nocallback osl_ctx_set_trust
+#cgo noescape osl_ctx_set_crls
+#cgo nocallback osl_ctx_set_crls
+#cgo noescape osl_ctx_conf_try
+#cgo nocallback osl_ctx_conf_try
+#cgo noescape osl_ctx_conf_trust
+#cgo nocallback osl_ctx_conf_trust
+#cgo noescape osl_serverinfo
+#cgo nocallback osl_serverinfo
 #include "libssl_cgo.h"
 */
 import "C"
@@ -131,6 +139,17 @@ func newCtxPtr(server bool) (ctxPtr, error) {
 	return ctxPtr{made.ctx}, takeError("SSL_CTX_new", made.fail)
 }
 
+// changed is how an act ended that changes an SSL_CTX in more than one step.
+type changed struct {
+	half      bool // it failed with a part of the change in place
+	encrypted bool // it failed for want of a password
+	err       error
+}
+
+func takeChanged(op string, r C.osl_changed) changed {
+	return changed{r.half != 0, r.asked != 0, takeError(op, r.fail)}
+}
+
 func (c ctxPtr) free() { C.osl_ctx_free(c.p) }
 
 func cBool(b bool) C.int {
@@ -147,6 +166,8 @@ func (c ctxPtr) useCertificate(certPEM, keyPEM []byte) (part certificatePart, er
 	switch r.part {
 	case C.OSL_PART_CERTIFICATE:
 		part, op = partCertificate, "PEM_read_bio_X509"
+	case C.OSL_PART_CERTIFICATE_ENCRYPTED:
+		part, op = partEncryptedCertificate, "PEM_read_bio_X509"
 	case C.OSL_PART_KEY:
 		part, op = partKey, "PEM_read_bio_PrivateKey"
 	case C.OSL_PART_KEY_ENCRYPTED:
@@ -155,13 +176,22 @@ func (c ctxPtr) useCertificate(certPEM, keyPEM []byte) (part certificatePart, er
 	return part, takeError(op, r.fail)
 }
 
-func (c ctxPtr) setTrust(pem []byte, names bool, crls []byte) error {
-	return takeError("PEM_read_bio_X509",
+func (c ctxPtr) setTrust(pem []byte, names bool, crls []byte) changed {
+	return takeChanged("PEM_read_bio_X509",
 		C.osl_ctx_set_trust(c.p, lend(pem), C.size_t(len(pem)), cBool(names), lend(crls), C.size_t(len(crls))))
 }
 
-func (c ctxPtr) setCRLs(pem []byte) error {
-	return takeError("PEM_read_bio_X509_CRL", C.osl_ctx_set_crls(c.p, lend(pem), C.size_t(len(pem))))
+func (c ctxPtr) setCRLs(pem []byte) changed {
+	return takeChanged("PEM_read_bio_X509_CRL", C.osl_ctx_set_crls(c.p, lend(pem), C.size_t(len(pem))))
+}
+
+// encryptedBlock is the type of the first PEM block in a file that is encrypted
+// and no private key, empty without one.
+func encryptedBlock(path string) (string, error) {
+	cPath := C.CString(path)
+	defer C.free(unsafe.Pointer(cPath))
+	r := C.osl_pem_encrypted(cPath)
+	return C.GoString(&r._type[0]), takeError("PEM_read_bio", r.fail)
 }
 
 // identity is who a server is and whom it believes, in DER.
@@ -185,11 +215,11 @@ func (c ctxPtr) identity() (id identity, err error) {
 	return id, err
 }
 
-func (c ctxPtr) loadVerify(file, dir string) error {
+func (c ctxPtr) loadVerify(file, dir string) changed {
 	cFile, cDir := optionalString(file), optionalString(dir)
 	defer C.free(unsafe.Pointer(cFile))
 	defer C.free(unsafe.Pointer(cDir))
-	return takeError("SSL_CTX_load_verify_locations", C.osl_ctx_load_verify(c.p, cFile, cDir))
+	return takeChanged("SSL_CTX_load_verify_locations", C.osl_ctx_load_verify(c.p, cFile, cDir))
 }
 
 // optionalString is a C string, NULL for an empty one. The caller frees it.
@@ -222,22 +252,22 @@ func (c ctxPtr) setMaxVersion(v uint16) error {
 	return takeError("SSL_CTX_set_max_proto_version", C.osl_ctx_set_max_version(c.p, C.int(v)))
 }
 
-func (c ctxPtr) setCipherList(list string) error {
+func (c ctxPtr) setCipherList(list string) changed {
 	s := C.CString(list)
 	defer C.free(unsafe.Pointer(s))
-	return takeError("SSL_CTX_set_cipher_list", C.osl_ctx_set_cipher_list(c.p, s))
+	return takeChanged("SSL_CTX_set_cipher_list", C.osl_ctx_set_cipher_list(c.p, s))
 }
 
-func (c ctxPtr) setCipherSuites(list string) error {
+func (c ctxPtr) setCipherSuites(list string) changed {
 	s := C.CString(list)
 	defer C.free(unsafe.Pointer(s))
-	return takeError("SSL_CTX_set_ciphersuites", C.osl_ctx_set_ciphersuites(c.p, s))
+	return takeChanged("SSL_CTX_set_ciphersuites", C.osl_ctx_set_ciphersuites(c.p, s))
 }
 
-func (c ctxPtr) setGroups(list string) error {
+func (c ctxPtr) setGroups(list string) changed {
 	s := C.CString(list)
 	defer C.free(unsafe.Pointer(s))
-	return takeError("SSL_CTX_set1_groups_list", C.osl_ctx_set_groups(c.p, s))
+	return takeChanged("SSL_CTX_set1_groups_list", C.osl_ctx_set_groups(c.p, s))
 }
 
 func (c ctxPtr) setALPN(server bool, wire []byte) error {
@@ -279,13 +309,67 @@ func (c ctxPtr) facts() ctxFacts {
 	}
 }
 
-// conf answers SSL_CONF_cmd's answer, too.
-func (c ctxPtr) conf(server bool, cmd, value string) (answer int, err error) {
+// confType is what the value of a command names.
+type confType int
+
+const (
+	confUnknownType confType = C.SSL_CONF_TYPE_UNKNOWN
+	confFile        confType = C.SSL_CONF_TYPE_FILE
+	confDir         confType = C.SSL_CONF_TYPE_DIR
+	confStore       confType = C.SSL_CONF_TYPE_STORE
+)
+
+func confTypeOf(server bool, cmd string) (confType, error) {
+	cCmd := C.CString(cmd)
+	defer C.free(unsafe.Pointer(cCmd))
+	r := C.osl_conf_type(cBool(server), cCmd)
+	return confType(r._type), takeError("SSL_CONF_CTX_new", r.fail)
+}
+
+// confTried is what came of trying a command.
+type confTried struct {
+	answer    int  // SSL_CONF_cmd's
+	loads     bool // false if it names another store whose CAs cannot be loaded
+	encrypted bool
+	verify    VerifyMode // that it would set
+	err       error
+}
+
+// tryConf changes nothing. another says that the command names one more store,
+// extensions is what ServerInfoFile has registered.
+func (c ctxPtr) tryConf(server bool, cmd, value string, another bool, extensions []uint16) confTried {
 	cCmd, cValue := C.CString(cmd), C.CString(value)
 	defer C.free(unsafe.Pointer(cCmd))
 	defer C.free(unsafe.Pointer(cValue))
-	r := C.osl_ctx_conf(c.p, cBool(server), cCmd, cValue)
-	return int(r.answer), takeError("SSL_CONF_cmd", r.fail)
+	r := C.osl_ctx_conf_try(c.p, cBool(server), cCmd, cValue, cBool(another),
+		(*C.uint16_t)(unsafe.SliceData(extensions)), C.size_t(len(extensions)))
+	return confTried{int(r.answer), r.loads != 0, r.asked != 0, VerifyMode(r.mode), takeError("SSL_CONF_cmd", r.fail)}
+}
+
+func (c ctxPtr) conf(server bool, cmd, value string) changed {
+	cCmd, cValue := C.CString(cmd), C.CString(value)
+	defer C.free(unsafe.Pointer(cCmd))
+	defer C.free(unsafe.Pointer(cValue))
+	return takeChanged("SSL_CONF_cmd", C.osl_ctx_conf(c.p, cBool(server), cCmd, cValue))
+}
+
+// confTrust is conf for a command that names CAs, which add to those of before or
+// take their place.
+func (c ctxPtr) confTrust(server bool, cmd, value string, replace, another bool, crls []byte) changed {
+	cCmd, cValue := C.CString(cmd), C.CString(value)
+	defer C.free(unsafe.Pointer(cCmd))
+	defer C.free(unsafe.Pointer(cValue))
+	return takeChanged("SSL_CONF_cmd",
+		C.osl_ctx_conf_trust(c.p, cBool(server), cCmd, cValue, cBool(replace), cBool(another), lend(crls), C.size_t(len(crls))))
+}
+
+// serverInfo is the types of the extensions in a file for ServerInfoFile.
+func serverInfo(path string) []uint16 {
+	cPath := C.CString(path)
+	defer C.free(unsafe.Pointer(cPath))
+	extensions := make([]uint16, 64) // far beyond what anybody sends
+	n := C.osl_serverinfo(cPath, (*C.uint16_t)(unsafe.SliceData(extensions)), C.size_t(len(extensions)))
+	return extensions[:n]
 }
 
 func (c ctxPtr) setKeyLog(on bool) { C.osl_ctx_set_keylog(c.p, cBool(on)) }
@@ -320,7 +404,10 @@ const (
 	VerifyPeer             VerifyMode = C.SSL_VERIFY_PEER
 	VerifyFailIfNoPeerCert VerifyMode = C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	VerifyClientOnce       VerifyMode = C.SSL_VERIFY_CLIENT_ONCE
-	VerifyPostHandshake    VerifyMode = C.SSL_VERIFY_POST_HANDSHAKE
+
+	// VerifyPostHandshake would have libssl ask after the handshake, when it is
+	// told to, and nothing here tells it: SetVerify refuses it.
+	VerifyPostHandshake VerifyMode = C.SSL_VERIFY_POST_HANDSHAKE
 
 	// VerifyDefer asks for a certificate, accepts any, and leaves it to the
 	// function of SetVerifyConnection to decide: for pinned and self-signed

@@ -6,6 +6,8 @@
 
 #include "queue_cgo.h"
 #include "machine_cgo.h"
+#include "pem_cgo.h"
+#include "conf_cgo.h"
 #include "sidctx_cgo.h"
 
 #include <openssl/bio.h>
@@ -50,11 +52,17 @@ static void osl_recipe_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, 
 	}
 }
 
-static CRYPTO_ONCE osl_recipe_once = CRYPTO_ONCE_STATIC_INIT;
-static int osl_recipe_idx = -1;
+/* osl_recipe_slot is the ex_data index that frees a recipe, once there is one. */
+static void *osl_recipe_slot;
 
-static void osl_recipe_init(void) {
-	osl_recipe_idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_recipe_free);
+static void *osl_recipe_slot_new(void) {
+	int idx = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, osl_recipe_free);
+
+	return idx > 0 ? (void *)(intptr_t)idx : NULL; /* 0 is for SSL_CTX_set_app_data */
+}
+
+static void osl_recipe_slot_free(void *slot) {
+	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_CTX, (int)(intptr_t)slot);
 }
 
 typedef struct {
@@ -63,33 +71,31 @@ typedef struct {
 } osl_ctx_made;
 
 /* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
+static int osl_verify_cb(X509_STORE_CTX *x, void *arg);
+
 static osl_ctx_made osl_ctx_new(int server) {
 	osl_ctx_made made = {NULL, NULL};
 	osl_recipe *r = NULL;
+	void *slot;
 	SSL_CTX *c;
 
 	osl_enter();
 	c = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
-	if (!c || !CRYPTO_THREAD_run_once(&osl_recipe_once, osl_recipe_init) || osl_recipe_idx < 0 ||
-	    !(r = OPENSSL_zalloc(sizeof *r)) || !SSL_CTX_set_ex_data(c, osl_recipe_idx, r)) {
+	if (!c || !(slot = osl_first(&osl_recipe_slot, osl_recipe_slot_new, osl_recipe_slot_free)) ||
+	    !(r = OPENSSL_zalloc(sizeof *r)) || !SSL_CTX_set_ex_data(c, (int)(intptr_t)slot, r)) {
 		OPENSSL_free(r);
-		made.fail = osl_take(0);
-		SSL_CTX_free(c);
-		return made;
+		goto failed;
 	}
-	/* Slot 0 is for finding it from a callback, the other one for freeing it. */
-	SSL_CTX_set_app_data(c, r);
-	if (!osl_ctx_install(c, server)) {
-		made.fail = osl_take(0);
-		SSL_CTX_free(c);
-		return made;
-	}
+	/* That slot frees it, from here on; the one for applications finds it from a callback. */
+	if (!SSL_CTX_set_app_data(c, r) || !osl_ctx_install(c, server))
+		goto failed;
+	SSL_CTX_set_cert_verify_callback(c, osl_verify_cb, NULL);
 	SSL_CTX_set_default_passwd_cb(c, osl_no_password);
 	SSL_CTX_set_default_passwd_cb_userdata(c, &r->asked);
 
 	/* SSL_CTX_new has applied openssl.cnf; a floor that is higher there stays. */
-	if (SSL_CTX_get_min_proto_version(c) < TLS1_2_VERSION)
-		SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
+	if (SSL_CTX_get_min_proto_version(c) < TLS1_2_VERSION && SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) != 1)
+		goto failed;
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	if (server) {
@@ -102,6 +108,11 @@ static osl_ctx_made osl_ctx_new(int server) {
 	osl_sweep();
 	made.ctx = c;
 	return made;
+failed:
+	made.fail = osl_take(0);
+	SSL_CTX_free(c);
+	osl_sweep();
+	return made;
 }
 
 static void osl_ctx_free(SSL_CTX *c) {
@@ -110,36 +121,14 @@ static void osl_ctx_free(SSL_CTX *c) {
 	osl_sweep();
 }
 
-/* osl_pem_end says whether the reader stopped at the end, rather than at something broken. */
-static int osl_pem_end(void) {
-	unsigned long e = ERR_peek_last_error();
-
-	return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
-}
-
-/* osl_pem_certs reads every certificate; NULL, with the queue filled, for none or a broken one. */
-static STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n) {
-	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
-	STACK_OF(X509) *certs = sk_X509_new_null();
-	X509 *x;
-
-	while (b && certs && (x = PEM_read_bio_X509(b, NULL, NULL, NULL)) != NULL) {
-		if (!sk_X509_push(certs, x)) {
-			X509_free(x);
-			break;
-		}
-	}
-	BIO_free(b);
-	if (certs && sk_X509_num(certs) > 0 && osl_pem_end()) {
-		ERR_clear_error();
-		return certs;
-	}
-	sk_X509_pop_free(certs, X509_free);
-	return NULL;
-}
-
 /* What osl_ctx_use_certificate stumbled over. */
-enum { OSL_PART_CERTIFICATE = 1, OSL_PART_KEY, OSL_PART_KEY_ENCRYPTED, OSL_PART_PAIR };
+enum {
+	OSL_PART_CERTIFICATE = 1,
+	OSL_PART_CERTIFICATE_ENCRYPTED,
+	OSL_PART_KEY,
+	OSL_PART_KEY_ENCRYPTED,
+	OSL_PART_PAIR
+};
 
 typedef struct {
 	int part;
@@ -158,8 +147,11 @@ static osl_pair osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, s
 
 	osl_enter();
 	r.part = OSL_PART_CERTIFICATE;
-	if (!(certs = osl_pem_certs(cert, cert_n)))
+	if (!(certs = osl_pem_certs(cert, cert_n, &asked))) {
+		if (asked)
+			r.part = OSL_PART_CERTIFICATE_ENCRYPTED;
 		goto out;
+	}
 	r.part = OSL_PART_KEY;
 	if (key_n > INT_MAX || !(b = BIO_new_mem_buf(key, (int)key_n)))
 		goto out;
@@ -184,55 +176,40 @@ out:
 	return r;
 }
 
-/* osl_pem_crls adds every revocation list to a store; none is a failure. */
-static int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n) {
-	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
-	int ok = b != NULL, some = 0;
-	X509_CRL *crl;
-
-	while (ok && (crl = PEM_read_bio_X509_CRL(b, NULL, NULL, NULL)) != NULL) {
-		ok = X509_STORE_add_crl(store, crl);
-		X509_CRL_free(crl);
-		some = 1;
-	}
-	BIO_free(b);
-	ok = ok && some && osl_pem_end();
-	if (ok)
-		ERR_clear_error();
-	return ok;
-}
-
 /* osl_ctx_set_crls adds revocation lists and has every certificate of a chain
  * looked up in them. X509_STORE_add_crl, X509_V_FLAG_CRL_CHECK_ALL. */
-static osl_fail *osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
-	osl_fail *fail = NULL;
+static osl_changed osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
+	osl_changed r = {0, 0, NULL};
 	X509_STORE *trial;
 
 	osl_enter();
 	/* A throw-away store goes first, so that a broken list changes nothing. */
 	trial = X509_STORE_new();
-	if (!trial || !osl_pem_crls(trial, pem, n) || !osl_pem_crls(SSL_CTX_get_cert_store(c), pem, n))
-		fail = osl_take(0);
-	else
-		X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+	if (!trial || !osl_pem_crls(trial, pem, n, &r.asked)) {
+		r.fail = osl_take(0);
+	} else if (!osl_pem_crls(SSL_CTX_get_cert_store(c), pem, n, &r.asked) ||
+	           !X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL)) {
+		r.half = 1;
+		r.fail = osl_take(0);
+	}
 	X509_STORE_free(trial);
 	osl_sweep();
-	return fail;
+	return r;
 }
 
 /* osl_ctx_set_trust replaces what is trusted by the certificates in pem and, for
  * names, the list that a server sends in its CertificateRequest. Revocation
  * lists that were set stay. SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
-static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
-                                   const unsigned char *crls, size_t crls_n) {
+static osl_changed osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
+                                     const unsigned char *crls, size_t crls_n) {
 	STACK_OF(X509_NAME) *list = NULL;
+	osl_changed r = {0, 0, NULL};
 	STACK_OF(X509) *certs;
 	X509_STORE *store = NULL;
-	osl_fail *fail = NULL;
 	int i, ok = 0;
 
 	osl_enter();
-	if (!(certs = osl_pem_certs(pem, n)) || !(store = X509_STORE_new()) ||
+	if (!(certs = osl_pem_certs(pem, n, &r.asked)) || !(store = X509_STORE_new()) ||
 	    (names && !(list = sk_X509_NAME_new_null())))
 		goto out;
 	for (i = 0; i < sk_X509_num(certs); i++) {
@@ -248,10 +225,10 @@ static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t 
 			goto out;
 		}
 	}
-	if (crls_n && !osl_pem_crls(store, crls, crls_n))
+	if (crls_n && !osl_pem_crls(store, crls, crls_n, &r.asked))
 		goto out;
 	ok = 1;
-	SSL_CTX_set_cert_store(c, store);
+	osl_use_store(c, store);
 	store = NULL;
 	if (names) {
 		SSL_CTX_set_client_CA_list(c, list);
@@ -259,29 +236,32 @@ static osl_fail *osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t 
 	}
 out:
 	if (!ok)
-		fail = osl_take(0);
+		r.fail = osl_take(0);
 	X509_STORE_free(store);
 	sk_X509_NAME_pop_free(list, X509_NAME_free);
 	sk_X509_pop_free(certs, X509_free);
 	osl_sweep();
-	return fail;
+	return r;
 }
 
 /* osl_ctx_load_verify adds the certificates of a file, a hashed folder, or both.
  * A throw-away store goes first, so that a broken file changes nothing.
  * SSL_CTX_load_verify_locations. */
-static osl_fail *osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
+static osl_changed osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
+	osl_changed r = {0, 0, NULL};
 	X509_STORE *trial;
-	osl_fail *fail = NULL;
 
 	osl_enter();
 	trial = X509_STORE_new();
-	if (!trial || X509_STORE_load_locations(trial, file, dir) != 1 ||
-	    SSL_CTX_load_verify_locations(c, file, dir) != 1)
-		fail = osl_take(0);
+	if (!trial || X509_STORE_load_locations(trial, file, dir) != 1) {
+		r.fail = osl_take(0);
+	} else if (SSL_CTX_load_verify_locations(c, file, dir) != 1) {
+		r.half = 1;
+		r.fail = osl_take(0);
+	}
 	X509_STORE_free(trial);
 	osl_sweep();
-	return fail;
+	return r;
 }
 
 /* osl_ctx_system_roots trusts what the system trusts. SSL_CTX_set_default_verify_paths. */
@@ -300,6 +280,22 @@ static osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
 static int osl_defer_cb(int ok, X509_STORE_CTX *x) {
 	(void)ok, (void)x;
 	return 1;
+}
+
+/* osl_verify_cb verifies as libssl does, and leaves no reason behind when it
+ * accepts: a server's handshake that has to wait for more input then would fail
+ * for it. SSL_CTX_set_cert_verify_callback, X509_verify_cert. */
+static int osl_verify_cb(X509_STORE_CTX *x, void *arg) {
+	int ok;
+
+	(void)arg;
+	ERR_set_mark();
+	ok = X509_verify_cert(x) > 0;
+	if (ok)
+		ERR_pop_to_mark();
+	else
+		ERR_clear_last_mark();
+	return ok;
 }
 
 static void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
@@ -325,29 +321,42 @@ static osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
 	return osl_result(SSL_CTX_set_max_proto_version(c, v) == 1);
 }
 
-/* osl_ctx_set_cipher_list tries a throw-away SSL_CTX first: libssl puts a list
- * without a known cipher in place before it refuses it. SSL_CTX_set_cipher_list. */
-static osl_fail *osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
+static int osl_set_cipher_list(SSL_CTX *c, const char *list) { return SSL_CTX_set_cipher_list(c, list) == 1; }
+static int osl_set_ciphersuites(SSL_CTX *c, const char *list) { return SSL_CTX_set_ciphersuites(c, list) == 1; }
+static int osl_set_groups(SSL_CTX *c, const char *list) { return SSL_CTX_set1_groups_list(c, list) == 1; }
+
+/* osl_set_list tries a list on a throw-away SSL_CTX first: libssl puts a list of
+ * ciphers without a known one in place before it refuses it. */
+static osl_changed osl_set_list(SSL_CTX *c, const char *list, int (*set)(SSL_CTX *, const char *)) {
+	osl_changed r = {0, 0, NULL};
 	SSL_CTX *trial;
-	osl_fail *fail = NULL;
 
 	osl_enter();
-	trial = SSL_CTX_new(SSL_CTX_get_ssl_method(c));
-	if (!trial || SSL_CTX_set_cipher_list(trial, list) != 1 || SSL_CTX_set_cipher_list(c, list) != 1)
-		fail = osl_take(0);
+	trial = osl_trial_ctx(c);
+	if (!trial || !set(trial, list)) {
+		r.fail = osl_take(0);
+	} else if (!set(c, list)) {
+		r.half = 1;
+		r.fail = osl_take(0);
+	}
 	SSL_CTX_free(trial);
 	osl_sweep();
-	return fail;
+	return r;
 }
 
-static osl_fail *osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
-	osl_enter();
-	return osl_result(SSL_CTX_set_ciphersuites(c, list) == 1);
+/* SSL_CTX_set_cipher_list. */
+static osl_changed osl_ctx_set_cipher_list(SSL_CTX *c, const char *list) {
+	return osl_set_list(c, list, osl_set_cipher_list);
 }
 
-static osl_fail *osl_ctx_set_groups(SSL_CTX *c, const char *list) {
-	osl_enter();
-	return osl_result(SSL_CTX_set1_groups_list(c, list) == 1);
+/* SSL_CTX_set_ciphersuites. */
+static osl_changed osl_ctx_set_ciphersuites(SSL_CTX *c, const char *list) {
+	return osl_set_list(c, list, osl_set_ciphersuites);
+}
+
+/* SSL_CTX_set1_groups_list. */
+static osl_changed osl_ctx_set_groups(SSL_CTX *c, const char *list) {
+	return osl_set_list(c, list, osl_set_groups);
 }
 
 /* osl_ctx_set_alpn takes the wire's form: each name behind its length.
@@ -357,14 +366,18 @@ static osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p
 	unsigned char *copy = NULL;
 
 	osl_enter();
-	if (!server) /* the one libssl setter that answers 0 for success */
-		return osl_result(n <= UINT_MAX && SSL_CTX_set_alpn_protos(c, p, (unsigned int)n) == 0);
 	if (n > UINT_MAX || (n && !(copy = OPENSSL_memdup(p, n))))
 		return osl_take(0);
+	/* The one libssl setter that answers 0 for success. */
+	if (!server && SSL_CTX_set_alpn_protos(c, p, (unsigned int)n) != 0) {
+		OPENSSL_free(copy);
+		return osl_take(0);
+	}
 	OPENSSL_free(r->alpn);
 	r->alpn = copy;
 	r->alpn_n = n;
-	SSL_CTX_set_alpn_select_cb(c, n ? osl_alpn_cb : NULL, NULL);
+	if (server)
+		SSL_CTX_set_alpn_select_cb(c, n ? osl_alpn_cb : NULL, NULL);
 	osl_leave();
 	return NULL;
 }
@@ -399,22 +412,31 @@ enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME };
 
 /* osl_ctx_identity is all that says who a server is and whom it believes: its
  * leaves, the certificates and revocation lists of its store, and the names
- * that it sends. SSL_CTX_get0_certificate, X509_STORE_get0_objects. */
+ * that it sends. SSL_get_certificate, X509_STORE_get0_objects. */
 static osl_bytes osl_ctx_identity(SSL_CTX *c) {
-	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(c);
 	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c));
+	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(c);
 	osl_bytes b = {NULL, 0, NULL};
 	unsigned char *der;
 	int i, n, ok = 1;
 	long more;
+	SSL *ssl;
 
 	osl_enter();
-	for (more = SSL_CTX_set_current_cert(c, SSL_CERT_SET_FIRST); ok && more == 1;
-	     more = SSL_CTX_set_current_cert(c, SSL_CERT_SET_NEXT)) {
+	if (sk_X509_NAME_num(names) <= 0) /* as libssl decides which of its lists to send */
+		names = SSL_CTX_get0_CA_list(c);
+	/* An SSL has the same leaves; on c it would change which one is the current. */
+	if (!(ssl = SSL_new(c))) {
+		b.fail = osl_take(0);
+		return b;
+	}
+	for (more = SSL_set_current_cert(ssl, SSL_CERT_SET_FIRST); ok && more == 1;
+	     more = SSL_set_current_cert(ssl, SSL_CERT_SET_NEXT)) {
 		der = NULL;
-		n = i2d_X509(SSL_CTX_get0_certificate(c), &der);
+		n = i2d_X509(SSL_get_certificate(ssl), &der);
 		ok = osl_put_der(&b, OSL_DER_LEAF, der, n);
 	}
+	SSL_free(ssl);
 	for (i = 0; ok && i < sk_X509_OBJECT_num(objects); i++) {
 		X509_OBJECT *o = sk_X509_OBJECT_value(objects, i);
 		der = NULL;
@@ -461,35 +483,6 @@ static osl_ctx_facts osl_ctx_read(SSL_CTX *c) {
 	f.options = SSL_CTX_get_options(c);
 	osl_leave();
 	return f;
-}
-
-/* osl_ctx_conf runs one command of openssl.cnf or, with a dash, of the command
- * line. SSL_CONF_cmd. */
-typedef struct {
-	int answer; /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
-	osl_fail *fail;
-} osl_confed;
-
-static osl_confed osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
-	unsigned int flags = SSL_CONF_FLAG_CERTIFICATE | SSL_CONF_FLAG_SHOW_ERRORS;
-	osl_confed r = {0, NULL};
-	SSL_CONF_CTX *conf;
-
-	osl_enter();
-	if (!(conf = SSL_CONF_CTX_new())) {
-		r.fail = osl_take(0);
-		return r;
-	}
-	flags |= server ? SSL_CONF_FLAG_SERVER : SSL_CONF_FLAG_CLIENT;
-	flags |= cmd[0] == '-' ? SSL_CONF_FLAG_CMDLINE : SSL_CONF_FLAG_FILE;
-	SSL_CONF_CTX_set_flags(conf, flags);
-	SSL_CONF_CTX_set_ssl_ctx(conf, c);
-	r.answer = SSL_CONF_cmd(conf, cmd, value);
-	if (r.answer <= 0 || SSL_CONF_CTX_finish(conf) != 1)
-		r.fail = osl_take(0);
-	SSL_CONF_CTX_free(conf);
-	osl_sweep();
-	return r;
 }
 
 static void osl_keylog_cb(const SSL *ssl, const char *line) {
@@ -545,11 +538,14 @@ static osl_bytes osl_providers(void) {
 	osl_names names = {NULL, 0};
 
 	osl_enter();
-	OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
-	if (OSSL_PROVIDER_do_all(NULL, osl_provider_name, &names) != 1)
+	(void)OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL); /* if openssl.cnf is broken, what is loaded without it */
+	if (OSSL_PROVIDER_do_all(NULL, osl_provider_name, &names) == 1) {
+		r.p = (unsigned char *)names.p;
+		r.n = names.n;
+	} else {
 		r.fail = osl_take(0);
-	r.p = (unsigned char *)names.p;
-	r.n = names.n;
+		OPENSSL_free(names.p);
+	}
 	osl_sweep();
 #endif
 	return r;

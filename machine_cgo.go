@@ -50,6 +50,7 @@ type turn struct {
 	want                       want
 	pending, decided, ticketed bool
 	fresh, keylog, made        bool
+	spoilt                     bool // the session that a client offers cannot be resumed any more
 	resumption                 Resumption
 	refused                    int
 	err                        error
@@ -60,7 +61,7 @@ func takeTurn(op string, r C.osl_turn) turn {
 		n: int(r.n), used: int(r.used), out: int(r.out), spilled: int(r.spilled),
 		want:    want(r.want),
 		pending: r.pending != 0, decided: r.decided != 0, ticketed: r.ticketed != 0,
-		fresh: r.fresh != 0, keylog: r.keylog != 0, made: r.made != 0, resumption: Resumption(r.resumption), refused: int(r.refused),
+		fresh: r.fresh != 0, keylog: r.keylog != 0, made: r.made != 0, spoilt: r.spoilt != 0, resumption: Resumption(r.resumption), refused: int(r.refused),
 		err: takeError(op, r.fail),
 	}
 }
@@ -71,6 +72,10 @@ func newSSLPtr(c ctxPtr, server, asks bool, sidCtx []byte) (sslPtr, error) {
 }
 
 func (s sslPtr) free() { C.osl_ssl_free(s.p) }
+
+// end frees the SSL, but for what Go holds of it, and says whether that has
+// spoilt the session that a client offers.
+func (s sslPtr) end() (spoilt bool) { return C.osl_ssl_end(s.p) != 0 }
 
 func (s sslPtr) handshake(in []byte, eof bool, out []byte) turn {
 	return takeTurn("SSL_do_handshake",

@@ -24,19 +24,24 @@ typedef struct {
 	int asked; /* libssl wanted a password */
 	osl_ring *ring;
 
+	/* What the program asked for; a server's sessions are published by osl_new_session_cb alone. */
+	long cache_mode;
+	int store; /* sessions are kept outside */
+
 	/* What this package checks on a resumption and libssl does not. */
 	int checks;      /* the peer's certificate again */
 	int deferred;    /* whether it is verified is for Go to say */
 	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
 } osl_recipe;
 
-/* Why a resumption that libssl has made is refused. */
+/* Why a connection that libssl has accepted is refused. */
 enum {
 	OSL_FINE,
 	OSL_NO_CERTIFICATE,
 	OSL_CERTIFICATE_EXPIRED,
 	OSL_NOT_VERIFIED,
-	OSL_TOO_OLD
+	OSL_TOO_OLD,
+	OSL_NAME_NOT_VERIFIED /* no resumption: libssl has verified the chain without the name */
 };
 
 /* What a client has offered to resume, and what became of it. */
@@ -89,6 +94,12 @@ typedef struct {
 	unsigned char *hello;
 	size_t hello_n;
 
+	SSL_SESSION *offered; /* a client's own copy of what it offers */
+	int offered_good;     /* it could be resumed when it was set */
+
+	int named;   /* a client expects a name in the certificate, or an address */
+	char *ip;    /* the address, NULL for a name */
+
 	SSL_SESSION *last; /* a client's, held so that its address stays taken while it is compared */
 	int ticketed;      /* a newer session has arrived since the handshake */
 	int fresh;         /* or in this act */
@@ -98,6 +109,7 @@ typedef struct {
 	unsigned char sidctx[SSL_MAX_SID_CTX_LENGTH]; /* in force; libssl has no getter */
 	size_t sidctx_n;
 	osl_offer offer;
+	const SSL_SESSION *decrypted; /* the session of the client's ticket, which no other connection has */
 	int resumption;
 	int refused;
 	int forget; /* the session that was offered, in TLS 1.3 */
@@ -106,6 +118,7 @@ typedef struct {
 	/* An external store's side. */
 	SSL_SESSION *answers[OSL_MAX_IDS]; /* what it has found, kept for the whole handshake */
 	size_t answers_n;
+	const SSL_SESSION *found; /* the one of them that libssl was given */
 	unsigned char *made; /* new sessions since they were last collected, see osl_new_session_cb */
 	size_t made_n;
 
@@ -185,15 +198,20 @@ static long osl_bio_ctrl(BIO *b, int cmd, long num, void *ptr) {
 	}
 }
 
-static CRYPTO_ONCE osl_bio_once = CRYPTO_ONCE_STATIC_INIT;
-static BIO_METHOD *osl_bio_method;
+static void *osl_bio_methods;
 
-static void osl_bio_init(void) {
-	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory lent for one act");
+static void osl_bio_meth_free(void *m) {
+	BIO_meth_free(m);
+}
+
+static void *osl_bio_meth_new(void) {
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "memory lent for one call");
 
 	if (m && BIO_meth_set_read(m, osl_bio_read) && BIO_meth_set_write(m, osl_bio_write) &&
 	    BIO_meth_set_ctrl(m, osl_bio_ctrl))
-		osl_bio_method = m;
+		return m;
+	BIO_meth_free(m);
+	return NULL;
 }
 
 /* ---- the ClientHello ---- */
@@ -324,6 +342,8 @@ static void osl_ssl_free(osl_ssl *t) {
 	osl_enter();
 	SSL_SESSION_free(t->last);
 	SSL_free(t->ssl);
+	SSL_SESSION_free(t->offered);
+	OPENSSL_free(t->ip);
 	while (t->answers_n)
 		SSL_SESSION_free(t->answers[--t->answers_n]);
 	OPENSSL_clear_free(t->made, t->made_n);
@@ -337,12 +357,12 @@ static void osl_ssl_free(osl_ssl *t) {
 /* osl_ssl_new makes a machine; asks suspends it at every ClientHello. SSL_new. */
 static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned char *sid, size_t sid_n) {
 	osl_ssl_made made = {NULL, NULL};
+	BIO_METHOD *m = NULL;
 	osl_ssl *t;
 	BIO *b;
 
 	osl_enter();
-	if (!CRYPTO_THREAD_run_once(&osl_bio_once, osl_bio_init) || !osl_bio_method ||
-	    !(t = OPENSSL_zalloc(sizeof *t))) {
+	if (!(m = osl_first(&osl_bio_methods, osl_bio_meth_new, osl_bio_meth_free)) || !(t = OPENSSL_zalloc(sizeof *t))) {
 		made.fail = osl_take(0);
 		return made;
 	}
@@ -351,8 +371,8 @@ static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned
 	t->asks = asks;
 	t->listener = c;
 	/* The context is named for each machine: it may have moved on since c froze. */
-	if (!(t->ssl = SSL_new(c)) || !osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n) ||
-	    !(b = BIO_new(osl_bio_method))) {
+	if (!(t->ssl = SSL_new(c)) || !SSL_set_app_data(t->ssl, t) ||
+	    !osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n) || !(b = BIO_new(m))) {
 		made.fail = osl_take(0);
 		osl_ssl_free(t);
 		return made;
@@ -360,7 +380,6 @@ static osl_ssl_made osl_ssl_new(SSL_CTX *c, int server, int asks, const unsigned
 	BIO_set_data(b, t);
 	BIO_set_init(b, 1);
 	SSL_set_bio(t->ssl, b, b);
-	SSL_set_app_data(t->ssl, t);
 	if (server)
 		SSL_set_accept_state(t->ssl);
 	else
@@ -394,6 +413,7 @@ typedef struct {
 	int keylog;   /* lines wait for osl_ssl_keylog */
 	int refused;  /* why a resumption is refused, OSL_FINE if it is not */
 	int made;     /* sessions wait for osl_ssl_sessions_made */
+	int spoilt;   /* the session that a client offers cannot be resumed any more */
 	int resumption;
 	osl_fail *fail;
 } osl_turn;
@@ -407,6 +427,22 @@ static void osl_lend(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, 
 	t->out = out;
 	t->out_n = 0;
 	t->out_cap = out_cap;
+}
+
+/* osl_ssl_spoilt_offer says whether libssl has made the session that a client
+ * offers one that cannot be resumed. */
+static int osl_ssl_spoilt_offer(const osl_ssl *t) {
+	return t->offered_good && !SSL_SESSION_is_resumable(t->offered);
+}
+
+/* osl_ssl_end frees the SSL before the rest of t, and says what that has done to
+ * the session that a client offers. SSL_free. */
+static int osl_ssl_end(osl_ssl *t) {
+	osl_enter();
+	SSL_free(t->ssl);
+	t->ssl = NULL;
+	osl_sweep();
+	return osl_ssl_spoilt_offer(t);
 }
 
 /* osl_end gives back what was lent and says what ret, of the libssl call just made, means. */
@@ -458,11 +494,21 @@ static osl_turn osl_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	r.resumption = t->resumption;
 	r.keylog = t->keylog_n != 0;
 	r.made = t->made_n != 0;
+	r.spoilt = osl_ssl_spoilt_offer(t);
 	r.refused = t->refused;
 	t->in = NULL;
 	t->out = NULL;
 	t->in_n = t->out_n = t->out_cap = 0;
 	return r;
+}
+
+/* osl_ssl_leaf is the peer's certificate, to be freed. SSL_get1_peer_certificate. */
+static X509 *osl_ssl_leaf(const SSL *ssl) {
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	return SSL_get1_peer_certificate(ssl);
+#else
+	return SSL_get_peer_certificate(ssl); /* renamed in 3.0 */
+#endif
 }
 
 static int64_t osl_session_time(const SSL_SESSION *s) {
@@ -492,10 +538,36 @@ static int osl_memo_read(SSL_SESSION *s, osl_memo *m) {
 	return memcmp(m->tag, osl_memo_tag, sizeof m->tag) == 0;
 }
 
+/* osl_session_authenticated is when the peer was first authenticated, or without a
+ * memo, of a session that was made where nothing bounds its life, when it was made. */
+static int64_t osl_session_authenticated(SSL_SESSION *s) {
+	osl_memo m;
+
+	return osl_memo_read(s, &m) ? m.authenticated : osl_session_time(s);
+}
+
+/* osl_add is a + b within what 64 bits hold: times come out of DER, too. */
+static int64_t osl_add(int64_t a, int64_t b) {
+	int64_t sum;
+
+	if (__builtin_add_overflow(a, b, &sum))
+		return b > 0 ? INT64_MAX : INT64_MIN;
+	return sum;
+}
+
+/* osl_sub is a - b within what 64 bits hold. */
+static int64_t osl_sub(int64_t a, int64_t b) {
+	int64_t difference;
+
+	if (__builtin_sub_overflow(a, b, &difference))
+		return b < 0 ? INT64_MAX : INT64_MIN;
+	return difference;
+}
+
 /* osl_from_the_future says whether a time is further ahead than the clocks of
  * two machines are apart: an age that is counted from it bounds nothing. */
 static int osl_from_the_future(int64_t made, int64_t now) {
-	return made > now + 60;
+	return made > osl_add(now, 60);
 }
 
 static int osl_recipe_caps(const osl_recipe *r) {
@@ -514,7 +586,7 @@ static int64_t osl_not_after(X509 *x, int64_t now) {
 /* osl_session_ends is when the recipe in force stops believing a session that
  * was first authenticated then. */
 static int64_t osl_session_ends(const osl_recipe *r, SSL_SESSION *s, int64_t authenticated, int64_t now) {
-	int64_t ends = r->max_age ? authenticated + r->max_age : INT64_MAX;
+	int64_t ends = r->max_age ? osl_add(authenticated, r->max_age) : INT64_MAX;
 	X509 *peer = r->checks ? SSL_SESSION_get0_peer(s) : NULL;
 
 	if (peer && osl_not_after(peer, now) < ends)
@@ -535,7 +607,7 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
 	X509 *peer = SSL_SESSION_get0_peer(s);
 	int64_t now = t->decided_at; /* a session that ends while the handshake runs was good */
-	osl_memo m;
+	int64_t authenticated = osl_session_authenticated(s);
 
 	if (r->checks && !peer && osl_requires_peer(t->ssl))
 		return OSL_NO_CERTIFICATE;
@@ -543,39 +615,118 @@ static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 		return OSL_CERTIFICATE_EXPIRED;
 	if (r->checks && peer && !r->deferred && SSL_get_verify_result(t->ssl) != X509_V_OK)
 		return OSL_NOT_VERIFIED;
-	if (!osl_memo_read(s, &m)) /* TLS 1.2 by id: one session, of one handshake */
-		m.authenticated = osl_session_time(s);
-	if (r->max_age && now - m.authenticated >= r->max_age)
+	if (r->max_age && (osl_from_the_future(authenticated, now) || osl_sub(now, authenticated) >= r->max_age))
 		return OSL_TOO_OLD;
 	return OSL_FINE;
 }
 
-/* osl_session_shorten bounds the life of a session that is looked up by its id,
- * where no callback can decline it: libssl itself has to. Before 3.5 it resumes
- * in the last second, too, so that one is taken off. Never below a second:
- * libssl takes 0 badly. A session with nothing left has been made long ago. */
-static void osl_session_shorten(SSL_SESSION *s, int64_t left) {
-	if (left > SSL_SESSION_get_timeout(s))
-		return;
-	SSL_SESSION_set_timeout(s, left < 3 ? 1 : (long)left - 1);
-	if (left < 2)
-#if OPENSSL_VERSION_NUMBER >= 0x30300000L
-		SSL_SESSION_set_time_ex(s, SSL_SESSION_get_time_ex(s) - 3);
+/* A session is changed only while no other connection can see it: libssl takes
+ * no lock for it, neither to read nor to write. osl_session_publish stands before
+ * a session goes into a cache, osl_session_private before each change. */
+#ifdef OSL_QUEUECHECK
+static void *osl_published_slot;
+
+/* A copy is private again. */
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+static int osl_published_dup(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void **value, int idx, long l, void *p) {
+	(void)to, (void)from, (void)idx, (void)l, (void)p;
+	*value = NULL;
+	return 1;
+}
 #else
-		SSL_SESSION_set_time(s, SSL_SESSION_get_time(s) - 3);
+static int osl_published_dup(CRYPTO_EX_DATA *to, const CRYPTO_EX_DATA *from, void *value, int idx, long l, void *p) {
+	(void)to, (void)from, (void)idx, (void)l, (void)p;
+	*(void **)value = NULL;
+	return 1;
+}
+#endif
+
+static void *osl_published_slot_new(void) {
+	int idx = SSL_SESSION_get_ex_new_index(0, NULL, NULL, osl_published_dup, NULL);
+
+	return idx > 0 ? (void *)(intptr_t)idx : NULL;
+}
+
+static void osl_published_slot_free(void *slot) {
+	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_SESSION, (int)(intptr_t)slot);
+}
+
+static int osl_published_index(void) {
+	return (int)(intptr_t)osl_first(&osl_published_slot, osl_published_slot_new, osl_published_slot_free);
+}
+
+static void osl_session_publish(SSL_SESSION *s) {
+	SSL_SESSION_set_ex_data(s, osl_published_index(), s);
+}
+
+static void osl_session_private(const SSL_SESSION *s) {
+	if (SSL_SESSION_get_ex_data(s, osl_published_index())) {
+		fputs("openssl: a session is changed that other connections can see\n", stderr);
+		abort();
+	}
+}
+#else
+static inline void osl_session_publish(SSL_SESSION *s) { (void)s; }
+static inline void osl_session_private(const SSL_SESSION *s) { (void)s; }
+#endif
+
+static void osl_session_set_timeout(SSL_SESSION *s, int64_t seconds) {
+	osl_session_private(s);
+	SSL_SESSION_set_timeout(s, (long)seconds);
+}
+
+static void osl_session_set_time(SSL_SESSION *s, int64_t at) {
+	osl_session_private(s);
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+	SSL_SESSION_set_time_ex(s, (time_t)at);
+#else
+	SSL_SESSION_set_time(s, (long)at);
 #endif
 }
 
-/* osl_session_cap bounds the life of a TLS 1.2 session that a handshake has
- * made, before the client knows of it. */
-static void osl_session_cap(SSL *ssl, SSL_SESSION *s) {
-	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	int64_t made;
+static int osl_memo_write(SSL_SESSION *s, const osl_memo *m) {
+	osl_session_private(s);
+	return SSL_SESSION_set1_ticket_appdata(s, m, sizeof *m);
+}
 
-	if (!s || !osl_recipe_caps(r) || SSL_version(ssl) >= TLS1_3_VERSION)
+/* osl_session_limit bounds the life of a session that goes into a ticket. Its
+ * clock is that of the first handshake in TLS 1.2, of the ticket in TLS 1.3. Never
+ * below a second: libssl takes 0 badly. What is left then is declined by its memo. */
+static void osl_session_limit(SSL_SESSION *s, int64_t ends) {
+	int64_t timeout = osl_sub(ends, osl_session_time(s));
+
+	if (timeout < SSL_SESSION_get_timeout(s))
+		osl_session_set_timeout(s, timeout < 1 ? 1 : timeout);
+}
+
+/* osl_session_shorten bounds the life of a session that is looked up by its id,
+ * where no callback can decline it: libssl itself has to. Before 3.5 it resumes
+ * in the last second, too, so that one is taken off. A session with nothing left
+ * has been made long ago. */
+static void osl_session_shorten(SSL_SESSION *s, int64_t ends) {
+	int64_t left = osl_sub(ends, osl_session_time(s));
+
+	if (left > SSL_SESSION_get_timeout(s))
 		return;
-	made = osl_session_time(s);
-	osl_session_shorten(s, osl_session_ends(r, s, made, (int64_t)time(NULL)) - made);
+	osl_session_set_timeout(s, left < 3 ? 1 : left - 1);
+	if (left < 2)
+		osl_session_set_time(s, osl_session_time(s) - 3);
+}
+
+/* osl_session_cap bounds the life of a TLS 1.2 session that is looked up by its
+ * id, and notes when its owner was authenticated: libssl moves a session's own
+ * time when it is told to. In TLS 1.3 osl_ticket_sealing has done both. */
+static int osl_session_cap(SSL *ssl, SSL_SESSION *s) {
+	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	osl_memo m;
+
+	if (!osl_recipe_caps(r) || SSL_version(ssl) >= TLS1_3_VERSION)
+		return 1;
+	memcpy(m.tag, osl_memo_tag, sizeof m.tag);
+	m.authenticated = osl_session_time(s);
+	m.ends = osl_session_ends(r, s, m.authenticated, (int64_t)time(NULL));
+	osl_session_shorten(s, m.ends);
+	return osl_memo_write(s, &m);
 }
 
 /* osl_judge_timeout sees an expired session go: libssl counts it in the act that
@@ -611,8 +762,6 @@ static void osl_judge(osl_ssl *t) {
 			t->refused = osl_session_check(t, SSL_get_session(t->ssl));
 		return;
 	}
-	if (SSL_is_server(t->ssl))
-		osl_session_cap(t->ssl, SSL_get_session(t->ssl));
 	if (t->timeouts >= 0)
 		osl_judge_timeout(t);
 	if (t->resumption != OSL_OTHER)
@@ -636,6 +785,24 @@ static void osl_judge(osl_ssl *t) {
 		t->resumption = OSL_NOT_FOUND;
 }
 
+/* osl_name_verified says whether libssl has looked for the name that a client
+ * expects: it verifies a chain with a copy of what is expected, and without, if
+ * there was no memory for the copy. SSL_get0_peername, X509_check_ip_asc. */
+static int osl_name_verified(osl_ssl *t) {
+	X509 *leaf;
+	int ok;
+
+	if (!t->named || SSL_session_reused(t->ssl) || !(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) ||
+	    SSL_get_verify_result(t->ssl) != X509_V_OK)
+		return 1;
+	if (!t->ip)
+		return SSL_get0_peername(t->ssl) != NULL;
+	leaf = osl_ssl_leaf(t->ssl);
+	ok = leaf && X509_check_ip_asc(leaf, t->ip, 0) == 1;
+	X509_free(leaf);
+	return ok;
+}
+
 /* osl_handshake goes on with the handshake. SSL_do_handshake. */
 static osl_turn osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof,
                               unsigned char *out, size_t out_cap) {
@@ -652,9 +819,11 @@ static osl_turn osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1)
 		osl_judge(t);
-	if (ret == 1 && !SSL_is_server(t->ssl))
+	if (ret == 1 && !SSL_is_server(t->ssl)) {
 		t->last = SSL_get1_session(t->ssl);
-	else if (t->timeouts >= 0 && t->decided)
+		if (!osl_name_verified(t))
+			t->refused = OSL_NAME_NOT_VERIFIED;
+	} else if (t->timeouts >= 0 && t->decided)
 		osl_judge_timeout(t);
 	r = osl_end(t, ret, 0, in_n);
 	osl_sweep();
@@ -766,6 +935,7 @@ static osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *si
 	X509_VERIFY_PARAM *to, *from;
 	SSL *ssl = t->ssl;
 	uint64_t options;
+	osl_recipe *r;
 
 	osl_enter();
 	if (!(c = SSL_set_SSL_CTX(ssl, c)))
@@ -779,20 +949,28 @@ static osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *si
 	options = SSL_CTX_get_options(c);
 	SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
 	SSL_set_options(ssl, options);
+	/* A server's ALPN is chosen by the new SSL_CTX; what a client offers is the SSL's own. */
+	r = SSL_CTX_get_app_data(c);
+	if (!SSL_is_server(ssl) && SSL_set_alpn_protos(ssl, r->alpn, (unsigned int)r->alpn_n) != 0)
+		return osl_take(0);
 	return osl_result(SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(c)) == 1 &&
 	                  SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(c)) == 1 &&
 	                  osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n));
 }
 
 /* osl_ssl_set_name asks for a server by name and expects that name, or that
- * address, in its certificate. SSL_set_tlsext_host_name, X509_VERIFY_PARAM_set1_host. */
+ * address, in its certificate. After a failure the SSL may expect neither: it must
+ * not be used until a name was set. SSL_set_tlsext_host_name, X509_VERIFY_PARAM_set1_host. */
 static osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
 
 	osl_enter();
+	t->named = 1;
+	OPENSSL_free(t->ip);
+	t->ip = NULL;
 	/* What was asked for before must go: libssl would expect both. */
 	if (is_ip) /* RFC 6066: an address is no server name */
-		return osl_result(X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 &&
+		return osl_result((t->ip = OPENSSL_strdup(name)) && X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 &&
 		                  X509_VERIFY_PARAM_set1_host(param, NULL, 0) == 1 &&
 		                  SSL_set_tlsext_host_name(t->ssl, NULL) == 1);
 	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
@@ -813,6 +991,9 @@ static void osl_ssl_spoil(osl_ssl *t) {
 	if (s && SSL_is_server(t->ssl) && SSL_session_reused(t->ssl) && SSL_version(t->ssl) >= TLS1_3_VERSION) {
 		SSL_SESSION *offered = SSL_SESSION_dup(s);
 		size_t i;
+
+		if (offered)
+			osl_session_private(offered);
 
 		for (i = 0; offered && i < t->offer.ids_n; i++)
 			if (SSL_SESSION_set1_id(offered, t->offer.ids[i], sizeof t->offer.ids[i]))
@@ -868,18 +1049,21 @@ static void osl_ssl_state(osl_ssl *t, osl_state *s) {
 	osl_leave();
 }
 
+/* osl_put_cert writes a certificate behind its length, or only counts if *p is
+ * NULL. 0 is a failure. */
 static size_t osl_put_cert(X509 *x, unsigned char **p) {
+	unsigned char *size = *p;
 	int n = i2d_X509(x, NULL);
 
-	if (n < 0)
+	if (n <= 0)
 		return 0;
-	if (*p) {
-		unsigned char *size = *p;
-		size[0] = (unsigned char)(n >> 24), size[1] = (unsigned char)(n >> 16);
-		size[2] = (unsigned char)(n >> 8), size[3] = (unsigned char)n;
-		*p += 4;
-		i2d_X509(x, p);
-	}
+	if (!size)
+		return 4 + (size_t)n;
+	*p += 4;
+	if (i2d_X509(x, p) != n)
+		return 0;
+	size[0] = (unsigned char)(n >> 24), size[1] = (unsigned char)(n >> 16);
+	size[2] = (unsigned char)(n >> 8), size[3] = (unsigned char)n;
 	return 4 + (size_t)n;
 }
 
@@ -889,29 +1073,27 @@ static osl_bytes osl_ssl_peer_certs(osl_ssl *t) {
 	STACK_OF(X509) *chain;
 	osl_bytes r = {NULL, 0, NULL};
 	unsigned char *p = NULL;
+	int i, pass, ok = 1;
 	X509 *leaf;
-	int i, pass;
+	size_t n;
 
 	osl_enter();
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	leaf = SSL_get1_peer_certificate(t->ssl);
-#else
-	leaf = SSL_get_peer_certificate(t->ssl); /* renamed in 3.0 */
-#endif
-	if (!leaf) {
+	if (!(leaf = osl_ssl_leaf(t->ssl))) {
 		osl_leave();
 		return r;
 	}
 	chain = SSL_get_peer_cert_chain(t->ssl); /* with the leaf on a client, without on a server */
-	for (pass = 0; pass < 2; pass++) {
-		r.n = osl_put_cert(leaf, &p);
-		for (i = 0; i < sk_X509_num(chain); i++)
-			if (i > 0 || SSL_is_server(t->ssl))
-				r.n += osl_put_cert(sk_X509_value(chain, i), &p);
-		if (pass == 0 && !(r.p = p = OPENSSL_malloc(r.n))) {
-			r.fail = osl_take(0);
+	for (pass = 0; ok && pass < 2; pass++) {
+		if (pass == 1 && !(r.p = p = OPENSSL_malloc(r.n)))
 			break;
-		}
+		r.n = n = osl_put_cert(leaf, &p);
+		for (i = SSL_is_server(t->ssl) ? 0 : 1; n && i < sk_X509_num(chain); i++)
+			r.n += n = osl_put_cert(sk_X509_value(chain, i), &p);
+		ok = n != 0;
+	}
+	if (!ok || !r.p) {
+		OPENSSL_free(r.p);
+		r = (osl_bytes){NULL, 0, osl_take(0)};
 	}
 	X509_free(leaf);
 	osl_sweep();

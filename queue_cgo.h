@@ -181,6 +181,21 @@ static inline osl_fail *osl_result(int ok) {
 	return NULL;
 }
 
+/* osl_first is what make has made when it was first called, for all callers; NULL
+ * after a failure, which the next caller tries again. CRYPTO_THREAD_run_once would
+ * keep a failure for the life of the process. Of two that are made at the same
+ * time unmake gets one. */
+static inline void *osl_first(void **slot, void *(*make)(void), void (*unmake)(void *)) {
+	void *first = __atomic_load_n(slot, __ATOMIC_ACQUIRE), *mine;
+
+	if (first || !(mine = make()))
+		return first;
+	if (__atomic_compare_exchange_n(slot, &first, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return mine;
+	unmake(mine);
+	return first;
+}
+
 /* ERR_GET_LIB and ERR_GET_REASON are macros in 1.1.1 and inline functions later. */
 static int osl_code_lib(unsigned long code) { return ERR_GET_LIB(code); }
 static int osl_code_reason(unsigned long code) { return ERR_GET_REASON(code); }

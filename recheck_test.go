@@ -3,6 +3,7 @@
 package openssl_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -388,11 +389,14 @@ func TestChecksOffIsOpenSSL(t *testing.T) {
 }
 
 // TestRequiredWithoutAsking: VerifyFailIfNoPeerCert alone asks for nothing, in a
-// resumption neither.
+// resumption neither. So it is refused, and a server that nobody told to ask resumes
+// sessions without a certificate.
 func TestRequiredWithoutAsking(t *testing.T) {
 	eachMechanism(t, func(a *arena) {
 		host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) {
-			must(t, c.SetVerify(openssl.VerifyFailIfNoPeerCert))
+			if c.SetVerify(openssl.VerifyFailIfNoPeerCert) == nil {
+				t.Error("a mode that requires a certificate, and asks for none, is taken")
+			}
 			must(t, c.SetResumptionChecks(true))
 		})
 		o := a.full(a.visit(host, guest{name: "a.test"}))
@@ -492,5 +496,66 @@ func TestSealStore(t *testing.T) {
 	inner.get = func(context.Context, []byte) ([]byte, error) { return nil, down }
 	if _, err := now.Get(ctx, id); !errors.Is(err, down) || errors.Is(err, openssl.ErrSessionNotFound) {
 		t.Errorf("the store's own error is %v", err)
+	}
+}
+
+// With SessionCacheUpdateTime libssl gives a session that it puts into its cache a
+// new time. What the answer to a lookup has brought must not become young by that.
+func TestUpdateTimeDoesNotHideAge(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			client, maker, server := newClient(t), newMutualServer(t, "payroll"), newMutualServer(t, "payroll")
+			for _, c := range []*openssl.Ctx{client, maker, server} {
+				setVersion(t, c, v.id)
+			}
+			for _, c := range []*openssl.Ctx{maker, server} {
+				must(t, c.SetOptions(openssl.OptionNoTicket))
+			}
+			must(t, maker.SetMaxAuthAge(0)) // nothing in the session says when its owner was authenticated
+			must(t, maker.SetResumptionChecks(false))
+			must(t, server.SetMaxAuthAge(10*time.Minute))
+			must(t, server.SetSessionCacheMode(openssl.SessionCacheServer|openssl.SessionCacheUpdateTime))
+			must(t, server.SetClientHelloFunc(stay)) // so that the machine asks
+
+			c, s := machines(t, client, maker)
+			mustShake(t, c, s)
+			offer, kept := keep(t, c), keep(t, s)
+			goodbye(t, c, s)
+			old, err := withField(t, kept, derTime, time.Now().Add(-time.Hour).Unix()).MarshalBinary()
+			must(t, err)
+			for range 2 { // it is not in libssl's cache, either
+				c, s = machines(t, client, server)
+				must(t, c.SetSession(reparse(t, offer)))
+				clientErr, serverErr := shakeAnswering(t, c, s, func(s *openssl.SSL) { must(t, s.AnswerSession(old)) })
+				if got := s.ConnectionState().Resumption; clientErr != nil || serverErr != nil || got != openssl.ResumptionExpired {
+					t.Errorf("a session of an hour ago, where 10 minutes are allowed: %v, client %v, server %v; want a full handshake and %v",
+						got, clientErr, serverErr, openssl.ResumptionExpired)
+				}
+			}
+		})
+	}
+}
+
+// A TLS 1.2 ticket that is renewed keeps the time of the first handshake, and a
+// cap counts from there: the new ticket lives as long as the old one had left.
+func TestRenewedTicketUnderACap(t *testing.T) {
+	t.Parallel()
+	const cap = 8 * time.Second
+	client, server := newClient(t), newMutualServer(t, "payroll")
+	setVersion(t, client, tls.VersionTLS12)
+	must(t, server.SetMaxAuthAge(cap))
+	must(t, server.SetTicketKeys(ticketKey(1)))
+	began := time.Now()
+	sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	<-time.After(cap * 5 / 8)                                 // more than half of it: counted from now, nothing would be left
+	must(t, server.SetTicketKeys(ticketKey(2), ticketKey(1))) // the old one opens, and is renewed
+	renewed := mustVisit(t, client, server, sess, openssl.ResumptionResumed)
+	if bytes.Equal(ticketOf(t, renewed), ticketOf(t, sess)) {
+		t.Fatal("the ticket was not renewed")
+	}
+	_, got := visit(t, client, server, renewed)
+	if got != openssl.ResumptionResumed && time.Since(began) < cap-time.Second {
+		t.Errorf("a renewed ticket, %v after the first handshake with a cap of %v: %v, want %v",
+			time.Since(began), cap, got, openssl.ResumptionResumed)
 	}
 }

@@ -4,6 +4,7 @@ package openssl
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,10 +12,18 @@ import (
 // session's secret, in clear also in its DER form. All methods may be called
 // from any goroutine. Whoever receives a Session closes it; connections that
 // use it go on.
-type Session struct{ h handle[sessionPtr] }
+type Session struct {
+	h handle[sessionPtr]
 
-func newSession(p sessionPtr) *Session {
-	s := &Session{}
+	// spoilt is set when a connection that has offered the session, in a copy of
+	// its own, has spoilt it. Clones share it.
+	spoilt *atomic.Bool
+}
+
+func newSession(p sessionPtr) *Session { return shareSession(p, new(atomic.Bool)) }
+
+func shareSession(p sessionPtr, spoilt *atomic.Bool) *Session {
+	s := &Session{spoilt: spoilt}
 	s.h.own(p)
 	return s
 }
@@ -73,7 +82,7 @@ func (s *Session) MarshalPEM() (pem []byte, err error) {
 // It is SSL_SESSION_up_ref.
 func (s *Session) Clone() (clone *Session, err error) {
 	err = s.use(func(p sessionPtr) error {
-		clone = newSession(p.share())
+		clone = shareSession(p.share(), s.spoilt)
 		return nil
 	})
 	return clone, err
@@ -94,6 +103,7 @@ func (s *Session) use(act func(p sessionPtr) error) error {
 func (s *Session) info() (info sessionInfo) {
 	s.use(func(p sessionPtr) error {
 		info = p.info()
+		info.resumable = info.resumable && !s.spoilt.Load()
 		return nil
 	})
 	return info
@@ -124,6 +134,9 @@ func (s *Session) SetIDContext(sidCtx []byte) error {
 		}
 		s.h.close()
 		s.h.own(moved)
+		spoilt := new(atomic.Bool)
+		spoilt.Store(s.spoilt.Load())
+		s.spoilt = spoilt // a copy goes its own way
 		return nil
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -635,4 +636,226 @@ func TestSessionOfAnotherVersion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// derOf is the DER of the session that a machine's connection has.
+func derOf(t *testing.T, m *openssl.SSL) []byte {
+	t.Helper()
+	sess, err := m.Session()
+	must(t, err)
+	defer sess.Close()
+	der, err := sess.MarshalBinary()
+	must(t, err)
+	return der
+}
+
+// A TLS 1.2 client may offer the id of a session in the server's cache and ask for
+// a ticket as well. libssl makes one of the session that other connections resume
+// at the same moment: it must stay as it is, and the ticket must be good.
+func TestTicketOfACachedSession(t *testing.T) {
+	server, byID, asking := newMutualServer(t, "payroll"), newClient(t), newClient(t)
+	for _, c := range []*openssl.Ctx{server, byID, asking} {
+		setVersion(t, c, tls.VersionTLS12)
+	}
+	must(t, byID.SetOptions(openssl.OptionNoTicket))
+	c, s := machines(t, byID, server)
+	mustShake(t, c, s)
+	cached, sess := derOf(t, s), keep(t, c)
+	goodbye(t, c, s)
+
+	c, s = machines(t, asking, server)
+	must(t, c.SetSession(sess))
+	mustShake(t, c, s)
+	if got := s.ConnectionState().Resumption; got != openssl.ResumptionResumed {
+		t.Fatalf("an id with an empty ticket extension: %v, want %v", got, openssl.ResumptionResumed)
+	}
+	if got := derOf(t, s); !bytes.Equal(got, cached) {
+		t.Errorf("the cached session was changed for a ticket:\n got %x\nwant %x", got, cached)
+	}
+	withTicket := keep(t, c)
+	goodbye(t, c, s)
+	if ticketOf(t, withTicket) == nil {
+		t.Fatal("the client has got no ticket")
+	}
+	mustVisit(t, asking, server, withTicket, openssl.ResumptionResumed)
+	mustVisit(t, byID, server, sess, openssl.ResumptionResumed)
+}
+
+// The same from many connections at once, beside a cache that is flushed: what
+// changed a session that others see would free it twice.
+func TestCachedSessionFromManyConnections(t *testing.T) {
+	server, byID, asking := newMutualServer(t, "payroll"), newClient(t), newClient(t)
+	must(t, server.SetMaxAuthAge(time.Hour))
+	for _, c := range []*openssl.Ctx{server, byID, asking} {
+		setVersion(t, c, tls.VersionTLS12)
+	}
+	must(t, byID.SetOptions(openssl.OptionNoTicket))
+	sess := mustVisit(t, byID, server, nil, openssl.ResumptionNotOffered)
+	var wg sync.WaitGroup
+	for _, client := range []*openssl.Ctx{asking, byID, asking, byID} {
+		own := copyOf(t, sess)
+		wg.Go(func() {
+			for range 100 {
+				c, err := openssl.NewSSL(client)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				s, err := openssl.NewSSL(server)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				err = errors.Join(c.SetServerName("server.test"), c.SetSession(own))
+				clientErr, serverErr := shake(t, c, s)
+				if err != nil || clientErr != nil || serverErr != nil || !s.ConnectionState().DidResume {
+					t.Errorf("resumption: %v, client %v, server %v, resumed %v", err, clientErr, serverErr, s.ConnectionState().DidResume)
+				}
+				goodbye(t, c, s)
+				if err := server.FlushSessions(time.Now()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A connection offers a copy of a Session. What it does to the copy's resumability
+// is known of the Session and of its clones, as if it were one.
+func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		clone, err := sess.Clone()
+		must(t, err)
+		defer clone.Close()
+		moved, err := sess.Clone()
+		must(t, err)
+		defer moved.Close()
+		must(t, moved.SetIDContext([]byte("elsewhere"))) // no clone any more
+
+		c, s := machines(t, client, server)
+		must(t, c.SetSession(sess))
+		for range 4 { // without reading a TLS 1.3 ticket, which would take the session's place
+			c.Handshake()
+			carry(t, c, s)
+			if w, err := s.Handshake(); err != nil || w == openssl.WantNothing {
+				break
+			}
+			carry(t, s, c)
+		}
+		if w, err := c.Handshake(); w != openssl.WantNothing || err != nil || !c.ConnectionState().DidResume {
+			t.Fatalf("the client's handshake: %v, %v, resumed %v", w, err, c.ConnectionState().DidResume)
+		}
+		must(t, c.Close()) // without Shutdown
+		for name, want := range map[*openssl.Session]bool{sess: false, clone: false, moved: true} {
+			if got := name.Resumable(); got != want {
+				t.Errorf("after a connection that ended without close_notify: Resumable is %v, want %v (the session %v, its clone %v, its copy in another context %v)",
+					got, want, name == sess, name == clone, name == moved)
+			}
+		}
+		c, s = machines(t, client, server)
+		must(t, c.SetSession(clone))
+		mustShake(t, c, s)
+		if got := s.ConnectionState().Resumption; got != openssl.ResumptionNotOffered {
+			t.Errorf("a spoilt session is offered: %v", got)
+		}
+	})
+}
+
+// One Session may be offered by many connections at the same time.
+func TestOneSessionOfferedAtOnce(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		before, err := sess.MarshalBinary()
+		must(t, err)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 25 {
+					c, err := openssl.NewSSL(client)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					s, err := openssl.NewSSL(server)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					err = errors.Join(c.SetServerName("server.test"), c.SetSession(sess))
+					clientErr, serverErr := shake(t, c, s)
+					if err != nil || clientErr != nil || serverErr != nil || !s.ConnectionState().DidResume {
+						t.Errorf("resumption: %v, client %v, server %v, resumed %v", err, clientErr, serverErr, s.ConnectionState().DidResume)
+					}
+					goodbye(t, c, s)
+				}
+			})
+		}
+		wg.Wait()
+		after, err := sess.MarshalBinary()
+		must(t, err)
+		if !bytes.Equal(before, after) {
+			t.Errorf("connections that offered a session have changed it:\n got %x\nwant %x", after, before)
+		}
+	})
+}
+
+// libssl writes to a connection's session until the handshake is done: nobody gets
+// it before.
+func TestSessionBeforeTheHandshakeIsDone(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		must(t, server.SetOptions(openssl.OptionNoTicket)) // the server's session has an id from the first flight on
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		for _, offer := range []*openssl.Session{nil, sess} {
+			c, s := machines(t, client, server)
+			if offer != nil {
+				must(t, c.SetSession(offer))
+			}
+			for range 10 {
+				cw, cerr := c.Handshake()
+				carry(t, c, s)
+				sw, serr := s.Handshake()
+				must(t, errors.Join(cerr, serr))
+				if cw == openssl.WantInput {
+					if _, err := c.Session(); !errors.Is(err, openssl.ErrSessionNotFound) {
+						t.Errorf("the client's Session during the handshake: %v, want ErrSessionNotFound", err)
+					}
+				}
+				if sw == openssl.WantInput {
+					if _, err := s.Session(); !errors.Is(err, openssl.ErrSessionNotFound) {
+						t.Errorf("the server's Session during the handshake: %v, want ErrSessionNotFound", err)
+					}
+				}
+				carry(t, s, c)
+				if cw == openssl.WantNothing && sw == openssl.WantNothing {
+					break
+				}
+			}
+			must(t, keep(t, s).Close())
+		}
+	})
+}
+
+// A session's DER may hold any numbers. Those that no Duration or Time can hold
+// neither wrap around nor make a session young.
+func TestSessionTimesOutOfRange(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		const most = 1<<63 - 1
+		for _, x := range []int64{0, 1, 1 << 31, 1 << 33, most / 1_000_000_000, most/1_000_000_000 + 1, 1 << 62, most} {
+			if timeout := withField(t, sess, derTimeout, x).Timeout(); timeout < 0 {
+				t.Errorf("a timeout of %d seconds is %v", x, timeout)
+			}
+			cache := openssl.NewLRUClientSessionCache(1)
+			old := withField(t, withField(t, sess, derTime, 1), derTimeout, x)
+			clone, err := old.Clone()
+			must(t, err)
+			cache.Put("key", clone)
+			if got, ok := cache.Get("key"); ok {
+				got.Close()
+				t.Errorf("a session of 1970 with a timeout of %d seconds is handed out", x)
+			}
+		}
+	})
 }

@@ -26,6 +26,7 @@ package openssl
 import "C"
 
 import (
+	"math"
 	"time"
 	"unsafe"
 )
@@ -91,8 +92,15 @@ func (s sessionPtr) info() sessionInfo {
 		version:   uint16(info.version),
 		resumable: info.resumable != 0,
 		time:      time.Unix(int64(info.time), 0),
-		timeout:   time.Duration(info.timeout) * time.Second,
+		timeout:   seconds(int64(info.timeout)),
 	}
+}
+
+// seconds is n seconds, or as many as a Duration holds: n may be anything that
+// stood in a session's DER.
+func seconds(n int64) time.Duration {
+	const most = int64(math.MaxInt64 / time.Second)
+	return time.Duration(min(max(n, -most), most)) * time.Second
 }
 
 func parseSessionPEMPtr(pem []byte) (sessionPtr, error) {
@@ -187,12 +195,15 @@ var refusalText = map[int]string{
 	C.OSL_TOO_OLD:             "its first authentication is older than SetMaxAuthAge allows",
 }
 
+// nameNotVerified is among the refusals, but not about a resumption.
+const nameNotVerified = C.OSL_NAME_NOT_VERIFIED
+
 // ---- an external store ----
 
-func (c ctxPtr) useStore(on bool) { C.osl_ctx_use_store(c.p, cBool(on)) }
+func (c ctxPtr) useStore(on bool, m SessionCacheMode) { C.osl_ctx_use_store(c.p, cBool(on), C.long(m)) }
 
 func (c ctxPtr) timeout() time.Duration {
-	return time.Duration(C.osl_ctx_timeout(c.p)) * time.Second
+	return seconds(int64(C.osl_ctx_timeout(c.p)))
 }
 
 // offeredIDs is what libssl is going to look up.
@@ -208,7 +219,14 @@ func (s sslPtr) offeredIDs() (ids [][]byte) {
 
 // answer takes a session in DER, of that id unless it is nil.
 func (s sslPtr) answer(der, id []byte) error {
-	return takeError("d2i_SSL_SESSION", C.osl_ssl_answer(s.p, lend(der), C.size_t(len(der)), lend(id), C.size_t(len(id))))
+	r := C.osl_ssl_answer(s.p, lend(der), C.size_t(len(der)), lend(id), C.size_t(len(id)))
+	switch r.outcome {
+	case C.OSL_ANSWER_OTHER_ID:
+		return errAnswerOtherID
+	case C.OSL_ANSWER_BAD_TIME:
+		return errAnswerBadTime
+	}
+	return takeError("d2i_SSL_SESSION", r.fail)
 }
 
 // madeSession is a new session on its way to a store.

@@ -7,6 +7,7 @@
 
 #include "queue_cgo.h"
 #include "machine_cgo.h"
+#include "pem_cgo.h"
 
 #ifndef SSL_SESS_CACHE_UPDATE_TIME /* 3.0 */
 #define SSL_SESS_CACHE_UPDATE_TIME 0
@@ -125,10 +126,24 @@ static SSL_SESSION *osl_ssl_session(osl_ssl *t) {
 	return s;
 }
 
-/* osl_ssl_set_session offers a session in the next handshake. SSL_set_session. */
+/* osl_ssl_set_session offers a copy of a session in the next handshake: libssl
+ * writes into what it resumes, and others may offer the same session. NULL takes
+ * the offer back. SSL_set_session. */
 static osl_fail *osl_ssl_set_session(osl_ssl *t, SSL_SESSION *s) {
+	SSL_SESSION *copy = NULL;
+
 	osl_enter();
-	return osl_result(SSL_set_session(t->ssl, s) == 1);
+	if (s && !(copy = SSL_SESSION_dup(s)))
+		return osl_take(0);
+	if (SSL_set_session(t->ssl, copy) != 1) {
+		SSL_SESSION_free(copy);
+		return osl_take(0);
+	}
+	SSL_SESSION_free(t->offered);
+	t->offered = copy;
+	t->offered_good = copy && SSL_SESSION_is_resumable(copy);
+	osl_leave();
+	return NULL;
 }
 
 /* osl_session_set_sidctx names the context of a copy: a session may be shared,
@@ -138,6 +153,8 @@ static osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned ch
 
 	osl_enter();
 	made.session = SSL_SESSION_dup(s);
+	if (made.session)
+		osl_session_private(made.session);
 	if (!made.session || SSL_SESSION_set1_id_context(made.session, sid, osl_sidctx_len(n)) != 1) {
 		made.fail = osl_take(0);
 		SSL_SESSION_free(made.session);
@@ -148,13 +165,6 @@ static osl_session_made osl_session_set_sidctx(SSL_SESSION *s, const unsigned ch
 }
 
 /* ---- sessions in PEM ---- */
-
-/* A password prompt on a server's terminal is never wanted: say that one was needed. */
-static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
-	(void)buf, (void)size, (void)rwflag;
-	*(int *)asked = 1;
-	return -1;
-}
 
 /* osl_session_parse_pem reads one PEM session, and nothing behind it within its
  * block: PEM_read_bio_SSL_SESSION would not notice, and would ask for a password
@@ -205,14 +215,20 @@ static SSL_SESSION *osl_session_share(SSL_SESSION *s) {
 
 /* ---- the session cache ---- */
 
+/* osl_ctx_set_cache_mode has osl_new_session_cb put a server's sessions into the
+ * cache: libssl would do so before a callback can bound their lives. Nor does it
+ * add there what the store has found, with a new clock. SSL_CTX_set_session_cache_mode. */
 static void osl_ctx_set_cache_mode(SSL_CTX *c, long mode) {
+	osl_recipe *r = SSL_CTX_get_app_data(c);
+
 	osl_enter();
-	SSL_CTX_set_session_cache_mode(c, mode);
+	r->cache_mode = mode;
+	SSL_CTX_set_session_cache_mode(c, r->ring ? mode | SSL_SESS_CACHE_NO_INTERNAL_STORE : mode);
 	osl_leave();
 }
 
 static long osl_ctx_cache_mode(SSL_CTX *c) {
-	return SSL_CTX_get_session_cache_mode(c);
+	return ((osl_recipe *)SSL_CTX_get_app_data(c))->cache_mode;
 }
 
 static void osl_ctx_set_cache_size(SSL_CTX *c, long n) {
@@ -430,23 +446,29 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
  * with nothing left gets a second, and a memo that osl_ticket_opened declines. */
 static int osl_ticket_sealing(SSL *ssl, void *arg) {
 	osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
+	const osl_ssl *t = SSL_get_app_data(ssl);
 	SSL_SESSION *s = SSL_get_session(ssl);
-	int64_t now = (int64_t)time(NULL), left;
+	int64_t now = (int64_t)time(NULL);
 	osl_memo m;
 
 	(void)arg;
 	if (!osl_recipe_caps(r))
 		return 1;
-	if (!SSL_session_reused(ssl) || !osl_memo_read(s, &m))
-		m.authenticated = SSL_session_reused(ssl) ? osl_session_time(s) : now;
+	/* In TLS 1.2 libssl makes a ticket of a session that was looked up by its id, too,
+	 * and many connections resume it at once. It was capped when it was made. */
+	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_session_reused(ssl) && s != t->decrypted)
+		return 1;
+	if (!SSL_session_reused(ssl))
+		m.authenticated = now;
+	else if (!osl_memo_read(s, &m)) /* in TLS 1.3 libssl has set the clock of this copy to now */
+		m.authenticated = SSL_version(ssl) < TLS1_3_VERSION ? osl_session_time(s) : t->found ? osl_session_time(t->found) : 0;
 	memcpy(m.tag, osl_memo_tag, sizeof m.tag);
 	m.ends = osl_session_ends(r, s, m.authenticated, now);
-	left = m.ends - now;
 	if (SSL_version(ssl) >= TLS1_3_VERSION && SSL_get_options(ssl) & SSL_OP_NO_TICKET)
-		osl_session_shorten(s, left);
-	else if (left < SSL_SESSION_get_timeout(s))
-		SSL_SESSION_set_timeout(s, left < 1 ? 1 : (long)left);
-	return SSL_SESSION_set1_ticket_appdata(s, &m, sizeof m);
+		osl_session_shorten(s, m.ends);
+	else
+		osl_session_limit(s, m.ends);
+	return osl_memo_write(s, &m);
 }
 
 /* osl_ticket_opened notes why a ticket will not be resumed, and decides as libssl
@@ -472,7 +494,7 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 	sid = SSL_SESSION_get0_id_context(s, &n);
 	if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
 		t->resumption = OSL_CONTEXT_MISMATCH;
-	else if (now - osl_session_time(s) >= SSL_SESSION_get_timeout(s))
+	else if (osl_sub(now, osl_session_time(s)) >= SSL_SESSION_get_timeout(s))
 		t->resumption = OSL_EXPIRED;
 	if (osl_recipe_caps(r)) {
 		/* Without a memo it was made elsewhere, with the same keys. */
@@ -487,6 +509,7 @@ static SSL_TICKET_RETURN osl_ticket_opened(SSL *ssl, SSL_SESSION *s, const unsig
 		if (r->checks && osl_requires_peer(ssl) && !SSL_SESSION_get0_peer(s))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 	}
+	t->decrypted = s;
 	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
@@ -502,19 +525,33 @@ static void osl_ctx_set_checks(SSL_CTX *c, int checks, int64_t max_age) {
 
 /* osl_get_session_cb answers from memory, and again after a HelloRetryRequest:
  * the store was asked while the ClientHello was suspended. Only the session
- * with exactly that id will do. */
+ * with exactly that id will do. One of the right context that is too old for the
+ * recipe in force costs a full handshake. */
 static SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int *copy) {
+	const osl_recipe *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)); /* of the host, not the listener's */
 	osl_ssl *t = SSL_get_app_data(ssl);
+	int64_t now = (int64_t)time(NULL);
+	const unsigned char *p;
+	SSL_SESSION *s = NULL;
 	unsigned int n;
 	size_t i;
 
 	*copy = 0;
-	for (i = 0; i < t->answers_n; i++) {
-		const unsigned char *p = SSL_SESSION_get_id(t->answers[i], &n);
-		if (id_n == (int)n && memcmp(p, id, n) == 0 && SSL_SESSION_up_ref(t->answers[i]))
-			return t->answers[i];
+	for (i = 0; i < t->answers_n && !s; i++) {
+		p = SSL_SESSION_get_id(t->answers[i], &n);
+		if (id_n == (int)n && memcmp(p, id, n) == 0)
+			s = t->answers[i];
 	}
-	return NULL;
+	if (!s)
+		return NULL;
+	p = SSL_SESSION_get0_id_context(s, &n);
+	if (osl_recipe_caps(r) && n == t->sidctx_n && memcmp(p, t->sidctx, n) == 0 &&
+	    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {
+		t->resumption = OSL_EXPIRED;
+		return NULL;
+	}
+	t->found = s;
+	return SSL_SESSION_up_ref(s) ? s : NULL;
 }
 
 static void osl_put_be(unsigned char **p, uint64_t v, int size) {
@@ -522,27 +559,24 @@ static void osl_put_be(unsigned char **p, uint64_t v, int size) {
 		*(*p)++ = (unsigned char)(v >> (8 * size));
 }
 
-/* osl_new_session_cb writes a session down for Go: its id and its context behind
+/* osl_session_write_down appends a session for Go: its id and its context behind
  * 8-bit lengths, when it expires in 64 bits, its DER behind a 32-bit length. */
-static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
-	osl_ssl *t = SSL_get_app_data(ssl);
+static void osl_session_write_down(osl_ssl *t, SSL_SESSION *s) {
 	const unsigned char *id, *sid;
 	unsigned int id_n, sid_n;
-	unsigned char *p;
+	unsigned char *p, *der = NULL;
 	int der_n;
 	size_t n;
 
-	/* A TLS 1.3 ticket that is no id is never looked up. */
-	if (SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
-		return 0;
-	osl_session_cap(ssl, s); /* before it is written down */
 	id = SSL_SESSION_get_id(s, &id_n);
 	sid = SSL_SESSION_get0_id_context(s, &sid_n);
-	if ((der_n = i2d_SSL_SESSION(s, NULL)) <= 0)
-		return 0;
+	if ((der_n = i2d_SSL_SESSION(s, &der)) <= 0)
+		return;
 	n = 1 + id_n + 1 + sid_n + 8 + 4 + (size_t)der_n;
-	if (!(p = OPENSSL_clear_realloc(t->made, t->made_n, t->made_n + n)))
-		return 0;
+	if (!(p = OPENSSL_clear_realloc(t->made, t->made_n, t->made_n + n))) {
+		OPENSSL_clear_free(der, (size_t)der_n);
+		return;
+	}
 	t->made = p;
 	p += t->made_n;
 	t->made_n += n;
@@ -552,19 +586,44 @@ static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
 	osl_put_be(&p, sid_n, 1);
 	memcpy(p, sid, sid_n);
 	p += sid_n;
-	osl_put_be(&p, (uint64_t)(osl_session_time(s) + SSL_SESSION_get_timeout(s)), 8);
+	osl_put_be(&p, (uint64_t)osl_add(osl_session_time(s), SSL_SESSION_get_timeout(s)), 8);
 	osl_put_be(&p, (uint64_t)der_n, 4);
-	i2d_SSL_SESSION(s, &p);
-	return 0; /* no reference is kept */
+	memcpy(p, der, (size_t)der_n);
+	OPENSSL_clear_free(der, (size_t)der_n);
 }
 
-/* osl_ctx_use_store has sessions kept outside, and nowhere else; or back in
- * libssl's cache. SSL_CTX_sess_set_new_cb. */
-static void osl_ctx_use_store(SSL_CTX *c, int on) {
-	osl_enter();
-	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_SERVER | (on ? SSL_SESS_CACHE_NO_INTERNAL : 0));
-	SSL_CTX_sess_set_new_cb(c, on ? osl_new_session_cb : NULL);
-	osl_leave();
+/* osl_session_ended says whether a session has nothing left to live:
+ * SSL_SESS_CACHE_UPDATE_TIME would give it a new clock. */
+static int osl_session_ended(const SSL_SESSION *s) {
+	return osl_sub((int64_t)time(NULL), osl_session_time(s)) >= SSL_SESSION_get_timeout(s);
+}
+
+/* osl_new_session_cb publishes a session that a handshake has made: for a store,
+ * or in libssl's cache. Until then only this connection knows it, and its life is
+ * bounded. No reference is kept. */
+static int osl_new_session_cb(SSL *ssl, SSL_SESSION *s) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+	const osl_recipe *r = SSL_CTX_get_app_data(t->listener);
+
+	/* A TLS 1.3 ticket that is no id is never looked up. */
+	if (SSL_version(ssl) >= TLS1_3_VERSION && !(SSL_get_options(ssl) & SSL_OP_NO_TICKET))
+		return 0;
+	if (!osl_session_cap(ssl, s))
+		return 0;
+	osl_session_publish(s);
+	if (r->store)
+		osl_session_write_down(t, s);
+	else if (!(r->cache_mode & SSL_SESS_CACHE_NO_INTERNAL_STORE) &&
+	         !(r->cache_mode & SSL_SESS_CACHE_UPDATE_TIME && osl_session_ended(s)))
+		SSL_CTX_add_session(t->listener, s);
+	return 0;
+}
+
+/* osl_ctx_use_store has sessions kept outside, and nowhere else; or, with on 0,
+ * as the mode says. */
+static void osl_ctx_use_store(SSL_CTX *c, int on, long mode) {
+	((osl_recipe *)SSL_CTX_get_app_data(c))->store = on;
+	osl_ctx_set_cache_mode(c, mode);
 }
 
 /* osl_ssl_sessions_made gives the new sessions away. */
@@ -586,30 +645,52 @@ static size_t osl_ssl_offered(osl_ssl *t, unsigned char *p, size_t *id_n) {
 	return n;
 }
 
+/* What osl_ssl_answer has done with an answer. */
+enum { OSL_ANSWER_TAKEN, OSL_ANSWER_NO_SESSION, OSL_ANSWER_OTHER_ID, OSL_ANSWER_BAD_TIME };
+
+typedef struct {
+	int outcome;
+	osl_fail *fail; /* of OSL_ANSWER_NO_SESSION */
+} osl_answered;
+
+/* osl_session_times_ok says whether a session that comes from outside has times
+ * that libssl counts with on every version: from 3.5 on a negative timeout is
+ * read as hundreds of years. */
+static int osl_session_times_ok(SSL_SESSION *s) {
+	int64_t now = (int64_t)time(NULL);
+	osl_memo m;
+
+	if (osl_memo_read(s, &m) && osl_from_the_future(m.authenticated, now))
+		return 0;
+	return osl_session_time(s) >= 0 && !osl_from_the_future(osl_session_time(s), now) &&
+	       SSL_SESSION_get_timeout(s) >= 0 && SSL_SESSION_get_timeout(s) <= INT32_MAX;
+}
+
 /* osl_ssl_answer is what the store has found: a session that may be resumed, with
  * that id if one is given. */
-static osl_fail *osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n, const unsigned char *id, size_t id_n) {
+static osl_answered osl_ssl_answer(osl_ssl *t, const unsigned char *der, size_t n, const unsigned char *id, size_t id_n) {
 	osl_session_made made = osl_session_parse(der, n);
+	osl_answered r = {OSL_ANSWER_NO_SESSION, made.fail};
 	const unsigned char *p;
 	unsigned int has;
 
 	if (made.fail)
-		return made.fail;
-	/* From 3.5 on a negative timeout is read as hundreds of years. */
-	if (osl_from_the_future(osl_session_time(made.session), (int64_t)time(NULL)) ||
-	    SSL_SESSION_get_timeout(made.session) < 0 || SSL_SESSION_get_timeout(made.session) > INT32_MAX) {
-		SSL_SESSION_free(made.session);
-		return NULL;
-	}
+		return r;
 	p = SSL_SESSION_get_id(made.session, &has);
-	if (id_n && (id_n != has || memcmp(p, id, has) != 0)) {
+	if (id_n && (id_n != has || memcmp(p, id, has) != 0))
+		r.outcome = OSL_ANSWER_OTHER_ID;
+	else if (!osl_session_times_ok(made.session))
+		r.outcome = OSL_ANSWER_BAD_TIME;
+	else
+		r.outcome = OSL_ANSWER_TAKEN;
+	if (r.outcome != OSL_ANSWER_TAKEN) {
 		SSL_SESSION_free(made.session);
-		return osl_take(0);
+		return r;
 	}
 	if (t->answers_n == OSL_MAX_IDS)
 		SSL_SESSION_free(t->answers[--t->answers_n]);
 	t->answers[t->answers_n++] = made.session;
-	return NULL;
+	return r;
 }
 
 /* osl_ssl_spoilt is the id of the session that libssl has spoilt, because of an
@@ -633,11 +714,14 @@ static size_t osl_ssl_spoilt(osl_ssl *t, unsigned char *id) {
 static int osl_ctx_install(SSL_CTX *c, int server) {
 	osl_recipe *recipe = SSL_CTX_get_app_data(c);
 
+	recipe->cache_mode = SSL_CTX_get_session_cache_mode(c);
 	if (!server)
 		return 1;
 	SSL_CTX_sess_set_get_cb(c, osl_get_session_cb);
+	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
 	if (!(recipe->ring = osl_ring_new()) || !SSL_CTX_set_session_ticket_cb(c, osl_ticket_sealing, osl_ticket_opened, NULL))
 		return 0;
+	osl_ctx_set_cache_mode(c, recipe->cache_mode);
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	return SSL_CTX_set_tlsext_ticket_key_evp_cb(c, osl_ticket_key_cb);
 #else

@@ -22,12 +22,17 @@ func (l *slot) tryLock() bool { return l.state.CompareAndSwap(slotFree, slotHeld
 
 func (l *slot) lock() { lockUnless[struct{}](l, nil) }
 
+// tryWait is tryLock for one that waits: the holder will send a token to wake when
+// it unlocks. Who took a token must call tryWait again, and not tryLock: there may be
+// others that wait, and only a lock taken by tryWait wakes them in turn.
+func (l *slot) tryWait() bool { return l.state.Swap(slotWaitedFor) == slotFree }
+
 // lockUnless takes the lock, or gives up when stop has something to say.
 func lockUnless[T any](l *slot, stop <-chan T) bool {
 	if l.tryLock() {
 		return true
 	}
-	for l.state.Swap(slotWaitedFor) != slotFree {
+	for !l.tryWait() {
 		select {
 		case <-l.wake:
 		case <-stop:

@@ -52,16 +52,21 @@ type SSL struct {
 
 	resumption Resumption // of a finished handshake
 
+	keyLog []byte // lines that unlock hands over
+
 	readErr error // what every later Read returns
 	fatal   error // what every later act returns
 
-	sidCtx   sidContext
-	own      bool        // sidCtx was set on this connection
-	offered  *sidContext // of the session that a client offers
-	name     string      // that a client expects; empty for nobody
-	hello    *ClientHello
-	helloErr error
-	state    *ConnectionState // of a finished handshake
+	sidCtx  sidContext
+	own     bool        // sidCtx was set on this connection
+	offered *sidContext // of the session that a client offers
+	name    string      // that a client expects; empty for nobody
+	nameErr error       // what the last SetServerName failed with: no name is in force
+
+	offeredSpoilt *atomic.Bool // of the Session that a client offers a copy of
+	hello         *ClientHello
+	helloErr      error
+	state         *ConnectionState // of a finished handshake
 }
 
 // Want is what a machine needs to go on.
@@ -190,6 +195,17 @@ func (s *SSL) lock() error {
 	return nil
 }
 
+// unlock is the end of every method. Lines for a key log that were collected
+// under the lock are handed over behind it.
+func (s *SSL) unlock() {
+	lines, c := s.keyLog, s.ctx
+	s.keyLog = nil
+	s.h.mu.Unlock()
+	if lines != nil {
+		c.writeKeyLog(lines)
+	}
+}
+
 // settle keeps the books after an act.
 func (s *SSL) settle(t turn) turn {
 	s.in.take(t.used)
@@ -206,7 +222,11 @@ func (s *SSL) settle(t turn) turn {
 	s.ticketed = t.ticketed
 	s.fresh = s.fresh || t.fresh
 	if t.keylog {
-		s.writeKeyLog()
+		lines, _ := s.h.p.keyLog() // without memory for them they are lost
+		s.keyLog = append(s.keyLog, lines...)
+	}
+	if t.spoilt && s.offeredSpoilt != nil {
+		s.offeredSpoilt.Store(true)
 	}
 	s.starved = t.want == wantInput
 	switch t.want {
@@ -222,16 +242,8 @@ func (s *SSL) settle(t turn) turn {
 
 // noteOutput keeps outgoing true.
 func (s *SSL) noteOutput() {
-	if some := s.out.w != s.out.r || s.spilled > 0; some != s.outgoing.Load() {
+	if some := s.unsentLocked() > 0; some != s.outgoing.Load() {
 		s.outgoing.Store(some)
-	}
-}
-
-// writeKeyLog hands collected lines to the Ctx's writer, whose failure is no
-// reason to fail a connection.
-func (s *SSL) writeKeyLog() {
-	if lines, err := s.h.p.keyLog(); err == nil {
-		s.ctx.writeKeyLog(lines)
 	}
 }
 
@@ -250,7 +262,7 @@ func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if s.tooLate() {
 		return ErrTooLate
 	}
@@ -277,25 +289,27 @@ func (s *SSL) SessionIDContext() []byte {
 	if s.lock() != nil {
 		return nil
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	return append([]byte(nil), s.sidCtx.bytes()...)
 }
 
 // SetCtx goes on with another Ctx of the same role, which freezes: its
-// certificates, ciphers, trust, verify mode and depth, options and versions.
+// certificates, ciphers, trust, verify mode and depth, options, versions and what
+// a client offers by ALPN.
 // nil goes back to the Ctx that s was made from. The session id context becomes
 // c's, unless one was set on s that differs from the context of the Ctx left
 // behind. The session cache, its timeout, ticket keys and ticket count stay
 // those of the first Ctx. After the ClientHello it is [ErrTooLate].
 //
 // It is SSL_set_SSL_CTX, and SSL_set_verify, SSL_set_verify_depth,
-// SSL_set_options, SSL_set_min_proto_version, SSL_set_max_proto_version and
-// SSL_set_session_id_context for what that forgets.
+// SSL_set_options, SSL_set_min_proto_version, SSL_set_max_proto_version,
+// SSL_set_alpn_protos and SSL_set_session_id_context for what that forgets. If one
+// of these fails, for want of memory, the connection has failed.
 func (s *SSL) SetCtx(c *Ctx) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if c == nil {
 		c = s.first
 	}
@@ -320,6 +334,8 @@ func (s *SSL) SetCtx(c *Ctx) error {
 			next = c.present
 		}
 		if err := s.h.p.setCtx(p, next.bytes()); err != nil {
+			// It may be half there, with what one Ctx trusts and the other's verify mode.
+			s.fatal, s.readErr = err, err
 			return err
 		}
 		s.ctx, s.sidCtx, s.own = c, next, kept
@@ -358,19 +374,21 @@ func (c *Ctx) configuredSIDContext() sidContext {
 // that has expired, or that a failed connection has spoilt, is quietly not
 // offered. nil takes the offer back.
 //
-// It is SSL_set_session.
+// The connection resumes a copy: many connections may offer one Session at once.
+//
+// It is SSL_set_session with an SSL_SESSION_dup.
 func (s *SSL) SetSession(sess *Session) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	switch {
 	case !s.client:
 		return errors.New("openssl: SSL_set_session: a server does not offer sessions, its clients do")
 	case s.decided:
 		return ErrTooLate
 	case sess == nil:
-		s.offered = nil
+		s.offered, s.offeredSpoilt = nil, nil
 		return s.h.p.setSession(sessionPtr{})
 	}
 	return sess.use(func(p sessionPtr) error {
@@ -378,10 +396,13 @@ func (s *SSL) SetSession(sess *Session) error {
 		if made != s.sidCtx {
 			return mismatch(s.sidCtx.bytes(), made.bytes())
 		}
+		if sess.spoilt.Load() {
+			p = sessionPtr{} // its copy would not know
+		}
 		if err := s.h.p.setSession(p); err != nil {
 			return err
 		}
-		s.offered = &made
+		s.offered, s.offeredSpoilt = &made, sess.spoilt
 		return nil
 	})
 }
@@ -389,14 +410,15 @@ func (s *SSL) SetSession(sess *Session) error {
 // SetServerName says whom a client calls: the name is sent to the server, and
 // the server's certificate must hold it. An IP address is only expected, not
 // sent. It takes the place of what was said before, and must be said before the
-// first Handshake unless nothing is verified.
+// first Handshake unless nothing is verified. After a failure of libssl, for want
+// of memory, the connection does not start until a name was set.
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (s *SSL) SetServerName(name string) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	name = strings.TrimSuffix(name, ".")
 	switch {
 	case !s.client:
@@ -412,8 +434,9 @@ func (s *SSL) SetServerName(name string) error {
 	if isIP {
 		name = ip.WithZone("").Unmap().String() // as certificates have it
 	}
-	if err := s.h.p.setServerName(name, isIP); err != nil {
-		return err
+	if s.nameErr = s.h.p.setServerName(name, isIP); s.nameErr != nil {
+		s.name = ""
+		return s.nameErr
 	}
 	s.name = name
 	return nil
@@ -438,7 +461,7 @@ func (s *SSL) Handshake() (Want, error) {
 	if w != WantNothing || err != nil || s.accepted {
 		ask = nil
 	}
-	s.h.mu.Unlock()
+	s.unlock()
 	if ask == nil {
 		return w, err
 	}
@@ -460,7 +483,7 @@ func (s *SSL) accept(err error) error {
 	if lockErr := s.lock(); lockErr != nil {
 		return lockErr
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	s.accepted = true
 	if err != nil {
 		s.refuse(err)
@@ -549,7 +572,9 @@ func (s *SSL) finish(t turn) error {
 		s.resumption = ResumptionOther
 	}
 	s.first.resumptions[s.resumption].Add(1)
-	if why := refusalText[t.refused]; why != "" {
+	if t.refused == nameNotVerified {
+		s.refuse(errNameNotVerified)
+	} else if why := refusalText[t.refused]; why != "" {
 		s.first.refused.Add(1)
 		s.refuse(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
 	}
@@ -560,6 +585,9 @@ func (s *SSL) finish(t turn) error {
 func (s *SSL) mayCall() error {
 	if s.offered != nil && *s.offered != s.sidCtx {
 		return mismatch(s.sidCtx.bytes(), s.offered.bytes())
+	}
+	if s.nameErr != nil {
+		return explain("the server name could not be set: call SetServerName again", s.nameErr)
 	}
 	if s.name != "" {
 		return nil
@@ -573,7 +601,9 @@ func (s *SSL) mayCall() error {
 }
 
 // Read decrypts into p what was fed, from as many records as are at hand. It
-// does the handshake first. n counts also when w is not WantNothing. After the
+// does the handshake first. n counts also when w is not WantNothing. It may make
+// something for the peer, the answer to a KeyUpdate for one: drain it before you
+// feed more, or a peer that never reads makes s hold it without a bound. After the
 // peer's close_notify it returns [io.EOF], after the end of the wire without
 // one [io.ErrUnexpectedEOF].
 //
@@ -585,7 +615,7 @@ func (s *SSL) Read(p []byte) (n int, w Want, err error) {
 	if err := s.lock(); err != nil {
 		return 0, WantNothing, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	return s.read(p)
 }
 
@@ -620,7 +650,7 @@ func (s *SSL) Write(p []byte) (n int, w Want, err error) {
 	if err := s.lock(); err != nil {
 		return 0, WantNothing, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	for n < len(p) {
 		k, err := s.seal(p[n:])
 		n += k
@@ -654,7 +684,7 @@ func (s *SSL) Shutdown() (Want, error) {
 	if err := s.lock(); err != nil {
 		return WantNothing, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	return s.shutdown()
 }
 
@@ -690,7 +720,7 @@ func (s *SSL) Feed(p []byte) (n int, err error) {
 	if err := s.lock(); err != nil {
 		return 0, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if s.eof {
 		return 0, errors.New("openssl: ciphertext fed behind the end of the wire")
 	}
@@ -705,7 +735,7 @@ func (s *SSL) FeedEOF() error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	s.eof = true
 	return nil
 }
@@ -716,7 +746,7 @@ func (s *SSL) Drain(p []byte) (n int) {
 	if s.lock() != nil {
 		return 0
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	n = copy(p, s.out.bytes())
 	s.out.take(n)
 	if s.spilled > 0 && n < len(p) {
@@ -733,8 +763,8 @@ func (s *SSL) Pending() int {
 	if s.lock() != nil {
 		return 0
 	}
-	defer s.h.mu.Unlock()
-	return s.out.w - s.out.r + s.spilled
+	defer s.unlock()
+	return s.unsentLocked()
 }
 
 // ClientHello is what the client said. It can be asked for while the machine
@@ -746,7 +776,7 @@ func (s *SSL) ClientHello() (*ClientHello, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if !s.suspended {
 		return nil, errNotAsked
 	}
@@ -769,7 +799,7 @@ func (s *SSL) Refuse(alert tls.AlertError) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if !s.suspended {
 		return errNotAsked
 	}
@@ -786,7 +816,7 @@ func (s *SSL) OfferedSessionIDs() [][]byte {
 	if s.lock() != nil {
 		return nil
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if !s.suspended {
 		return nil
 	}
@@ -802,7 +832,7 @@ func (s *SSL) AnswerSession(der []byte) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if !s.suspended {
 		return errNotAsked
 	}
@@ -817,7 +847,7 @@ func (s *SSL) ExportKeyingMaterial(label string, context []byte, length int) ([]
 	if err := s.lock(); err != nil {
 		return nil, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	const most = 1 << 16
 	switch {
 	case !s.done:
@@ -840,7 +870,7 @@ func (s *SSL) ConnectionState() ConnectionState {
 	if s.lock() != nil {
 		return ConnectionState{}
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if s.state != nil {
 		return *s.state
 	}
@@ -938,7 +968,10 @@ func (s *SSL) Session() (*Session, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
+	if !s.done { // until then libssl writes to it
+		return nil, ErrSessionNotFound
+	}
 	p := s.h.p.session()
 	if p == (sessionPtr{}) {
 		return nil, ErrSessionNotFound
@@ -955,7 +988,10 @@ func (s *SSL) Close() error {
 		return errNilSSL
 	}
 	s.h.mu.Lock()
-	defer s.h.mu.Unlock()
+	defer s.unlock()
+	if !s.h.closed() && s.offeredSpoilt != nil && s.h.p.end() {
+		s.offeredSpoilt.Store(true)
+	}
 	s.h.close()
 	s.in.release()
 	s.out.release()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -920,5 +921,138 @@ func TestNilArguments(t *testing.T) {
 	}
 	if openssl.NewListener(nil, server).Addr() != nil {
 		t.Error("no listener has an address")
+	}
+}
+
+// A client's SetCtx brings what the new Ctx offers by ALPN, and takes away what it does not.
+func TestSetCtxBringsALPN(t *testing.T) {
+	server := newServer(t)
+	must(t, server.SetALPN("one", "two"))
+	one, two, none := newClient(t), newClient(t), newClient(t)
+	must(t, one.SetALPN("one"))
+	must(t, two.SetALPN("two"))
+	for _, x := range []struct {
+		name     string
+		from, to *openssl.Ctx
+		want     string
+	}{
+		{"one to two", one, two, "two"},
+		{"one to none", one, none, ""},
+		{"none to two", none, two, "two"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c, s := machines(t, x.from, server)
+			must(t, c.SetCtx(x.to))
+			mustShake(t, c, s)
+			if got := s.ConnectionState().NegotiatedProtocol; got != x.want {
+				t.Errorf("protocol %q, want %q", got, x.want)
+			}
+		})
+	}
+}
+
+// carryByteByByte is carry, with a step of to after each byte.
+func carryByteByByte(t *testing.T, from, to *openssl.SSL, step func()) {
+	t.Helper()
+	p := make([]byte, 1)
+	for from.Drain(p) == 1 {
+		if _, err := to.Feed(p); err != nil {
+			t.Fatal(err)
+		}
+		step()
+	}
+}
+
+// A handshake that arrives byte by byte asks for input at each byte. Whatever was
+// left in OpenSSL's error queue on the way would make libssl report a failure then.
+func TestHandshakeByteByByte(t *testing.T) {
+	stranger := newAuthority(t, "unknown CA", nil)
+	strangerCert, strangerKey := stranger.leaf(t, "stranger.test", ecKey(t), nil)
+	// The signature is by the CA that the server knows, and one bit of it is wrong.
+	leaf, leafKey := certs(t).leaf(t, "client.test", ecKey(t), nil)
+	block, _ := pem.Decode(leaf)
+	block.Bytes[len(block.Bytes)-1] ^= 1
+	damaged := pem.EncodeToMemory(block)
+	accept := func(openssl.ConnectionState) error { return nil }
+	kinds := []struct {
+		name  string
+		setup func(t *testing.T, client, server *openssl.Ctx)
+	}{
+		{"plain", func(*testing.T, *openssl.Ctx, *openssl.Ctx) {}},
+		{"stateful", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, server.SetOptions(openssl.OptionNoTicket))
+		}},
+		{"client certificate", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, server.SetClientCAs(certs(t).pem))
+			must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+		}},
+		{"deferred, unknown client certificate", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, client.UseCertificate(strangerCert, strangerKey))
+			must(t, server.SetVerify(openssl.VerifyDefer))
+			must(t, server.SetVerifyConnection(accept))
+		}},
+		{"deferred, client certificate with a damaged signature", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, client.UseCertificate(damaged, leafKey))
+			must(t, server.SetClientCAs(certs(t).pem))
+			must(t, server.SetVerify(openssl.VerifyDefer))
+			must(t, server.SetVerifyConnection(accept))
+		}},
+		{"deferred, unknown server certificate", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, server.UseCertificate(strangerCert, strangerKey))
+			must(t, client.SetVerify(openssl.VerifyDefer))
+			must(t, client.SetVerifyConnection(accept))
+		}},
+		{"not verified, unknown server certificate", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, server.UseCertificate(strangerCert, strangerKey))
+			must(t, client.SetVerify(openssl.VerifyNone))
+		}},
+		{"HelloRetryRequest", func(t *testing.T, client, server *openssl.Ctx) {
+			must(t, client.SetGroups("X25519:P-384:P-256"))
+			must(t, server.SetGroups("P-384:P-256"))
+		}},
+	}
+	for _, v := range versions {
+		for _, k := range kinds {
+			t.Run(v.name+"/"+k.name, func(t *testing.T) {
+				client, server := newClient(t), newServer(t)
+				setVersion(t, client, v.id)
+				must(t, server.SetSessionIDContext([]byte("payroll")))
+				k.setup(t, client, server)
+				var sess *openssl.Session
+				for _, what := range []string{"full", "resumed", "resumed with a ticket of a key that is gone"} {
+					if what != "full" && what != "resumed" {
+						must(t, server.SetTicketKeys(ticketKey(1)))
+					}
+					c, s := machines(t, client, server)
+					if sess != nil {
+						must(t, c.SetSession(sess))
+					}
+					var cw, sw openssl.Want = openssl.WantInput, openssl.WantInput
+					var cerr, serr error
+					clientStep := func() {
+						if cw != openssl.WantNothing && cerr == nil {
+							cw, cerr = c.Handshake()
+						} else if cerr == nil {
+							_, _, cerr = c.Read(make([]byte, 1))
+						}
+					}
+					serverStep := func() {
+						if sw != openssl.WantNothing && serr == nil {
+							sw, serr = s.Handshake()
+						}
+					}
+					clientStep()
+					for range 6 {
+						carryByteByByte(t, c, s, serverStep)
+						carryByteByByte(t, s, c, clientStep)
+					}
+					if cerr != nil || serr != nil || cw != openssl.WantNothing || sw != openssl.WantNothing {
+						t.Fatalf("%s: client %v (wants %v), server %v (wants %v)", what, cerr, cw, serr, sw)
+					}
+					sess = keep(t, c)
+					goodbye(t, c, s)
+				}
+			})
+		}
 	}
 }

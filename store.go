@@ -31,7 +31,8 @@ type SessionStore interface {
 // libssl's own cache is off. The store is asked while the ClientHello is
 // suspended, never from C, for 250 ms at most. New sessions reach it through a
 // bounded queue that no handshake waits for. A store that fails is left alone
-// for a second. Whatever it does costs full handshakes, never an error. nil ends it.
+// for a second. Whatever it does costs full handshakes, never an error. nil ends it:
+// the session cache mode is then what it was before.
 //
 // Sessions are deleted when a fatal alert or an unclean end has spoilt them,
 // not when they expire and not by closing the Ctx.
@@ -44,16 +45,24 @@ func (c *Ctx) SetSessionStore(store SessionStore) error {
 			return errors.New("openssl: a session store is for servers: this Ctx was made by NewClientCtx")
 		}
 		if store == nil {
-			p.useStore(false)
-			c.store = nil
+			if c.store != nil {
+				p.useStore(false, c.modeBeforeStore)
+				c.store = nil
+			}
 			return nil
 		}
+		if c.store == nil {
+			c.modeBeforeStore = p.cacheMode()
+		}
 		c.listenOnly = append(c.listenOnly, "SetSessionStore")
-		p.useStore(true)
+		p.useStore(true, storeCacheMode)
 		c.store = &storeClient{store: store, timeout: storeTimeout}
 		return nil
 	})
 }
+
+// storeCacheMode is the least that a Ctx with a store needs.
+const storeCacheMode = SessionCacheServer | SessionCacheNoInternal
 
 // SetSessionStoreTimeout bounds how long a handshake waits for the store; the
 // default is 250 ms. The store must be set before.
@@ -268,7 +277,7 @@ func (s *SSL) answerStored(der, id []byte) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	if !s.suspended {
 		return errNotAsked
 	}
@@ -292,7 +301,7 @@ func (s *SSL) takeMade() []madeSession {
 	if s.lock() != nil {
 		return nil
 	}
-	defer s.h.mu.Unlock()
+	defer s.unlock()
 	made, _ := s.h.p.madeSessions() // without memory for them they are not kept
 	s.stored = s.stored || len(made) > 0
 	return made

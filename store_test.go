@@ -957,3 +957,89 @@ func resumeAtOnce(first *openssl.Conn, client *openssl.Ctx, addr string) (time.D
 	}
 	return time.Since(began), err
 }
+
+// SetSessionStore(nil) ends a store and nothing else.
+func TestSetSessionStoreNilKeepsTheMode(t *testing.T) {
+	server := newServer(t)
+	for _, mode := range []openssl.SessionCacheMode{
+		openssl.SessionCacheOff,
+		openssl.SessionCacheServer | openssl.SessionCacheNoInternalLookup,
+		openssl.SessionCacheServer | openssl.SessionCacheNoInternalStore,
+		openssl.SessionCacheBoth | openssl.SessionCacheNoAutoClear,
+	} {
+		must(t, server.SetSessionCacheMode(mode))
+		must(t, server.SetSessionStore(nil))
+		if got := server.SessionCacheMode(); got != mode {
+			t.Errorf("SetSessionStore(nil) without a store: mode %#x, want %#x", got, mode)
+		}
+		must(t, server.SetSessionStore(new(memStore)))
+		must(t, server.SetSessionStore(new(memStore)))
+		if got, want := server.SessionCacheMode(), openssl.SessionCacheServer|openssl.SessionCacheNoInternal; got != want {
+			t.Errorf("with a store: mode %#x, want %#x", got, want)
+		}
+		must(t, server.SetSessionStore(nil))
+		if got := server.SessionCacheMode(); got != mode {
+			t.Errorf("after SetSessionStore(nil): mode %#x, want %#x", got, mode)
+		}
+	}
+}
+
+// fixedStore finds the same session whatever it is asked for.
+type fixedStore struct{ session []byte }
+
+func (s fixedStore) Put(context.Context, []byte, []byte, time.Time) error { return nil }
+func (s fixedStore) Get(context.Context, []byte) ([]byte, error)          { return s.session, nil }
+func (s fixedStore) Delete(context.Context, []byte) error                 { return nil }
+
+// An answer that is not used is no hit.
+func TestStoreAnswersThatAreDropped(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, _ *openssl.Ctx) {
+		maker := newServer(t)
+		must(t, maker.SetOptions(openssl.OptionNoTicket))
+		c, s := machines(t, client, maker)
+		mustShake(t, c, s)
+		offer, kept := keep(t, c), keep(t, s)
+		goodbye(t, c, s)
+		other := keepOther(t, client, maker)
+		for _, x := range []struct {
+			name    string
+			answer  *openssl.Session
+			refused bool
+		}{
+			{"good", kept, false},
+			{"of the future", withField(t, kept, derTime, time.Now().Add(time.Hour).Unix()), true},
+			{"with a timeout of centuries", withField(t, kept, derTimeout, 1<<40), true},
+			{"of another id", other, true},
+		} {
+			t.Run(x.name, func(t *testing.T) {
+				der, err := x.answer.MarshalBinary()
+				must(t, err)
+				server := newServer(t)
+				must(t, server.SetOptions(openssl.OptionNoTicket))
+				must(t, server.SetSessionStore(fixedStore{der}))
+				cc, sc := conns(t, client, server)
+				must(t, cc.SetSession(reparse(t, offer)))
+				mustHandshake(t, cc, sc)
+				want := openssl.StoreStats{Hits: 1}
+				if x.refused {
+					want = openssl.StoreStats{Refused: 1}
+				}
+				if got := server.Stats().Store; got != want {
+					t.Errorf("store: %+v, want %+v", got, want)
+				}
+				if resumed := sc.ConnectionState().DidResume; resumed == x.refused {
+					t.Errorf("resumed %v with an answer %s", resumed, x.name)
+				}
+			})
+		}
+	})
+}
+
+// keepOther is the server's session of another connection.
+func keepOther(t *testing.T, client, server *openssl.Ctx) *openssl.Session {
+	t.Helper()
+	c, s := machines(t, client, server)
+	mustShake(t, c, s)
+	defer goodbye(t, c, s)
+	return keep(t, s)
+}

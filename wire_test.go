@@ -120,12 +120,25 @@ func (w *wire) CloseWrite() error {
 	return nil
 }
 
+// CloseRead fails every Write of the other end, those that wait, too.
+func (w *wire) CloseRead() error {
+	w.in.change(func() { w.in.gone = true })
+	return nil
+}
+
 // Close closes both halves; what was written can still be read at the other end.
 func (w *wire) Close() error {
 	w.CloseWrite()
-	w.in.change(func() { w.in.gone = true })
+	w.CloseRead()
 	w.SetDeadline(time.Time{}) // no timer outlives the connection
 	return nil
+}
+
+// waiting is how many bytes have been written and not read.
+func (s *stream) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n
 }
 
 func (s *stream) change(f func()) {

@@ -1,6 +1,7 @@
-// Mutants shows that the attack suite sees what it is for: it builds the library
-// with one fault at a time and runs the attacks. A fault is killed if a row that
-// it is listed with goes red while the rest of the suite stays green. The faults
+// Mutants shows that the tests see what they are for: it builds the library with
+// one fault at a time and runs the attacks, or the tests that are named with the
+// fault. A fault is killed if a row that it is listed with goes red while the rest
+// of the attacks stays green, or if each named test fails or crashes. The faults
 // are overlays for the compiler; the library has no branches for them.
 //
 // Usage, in the module's root: go run ./internal/mutants [-v] [-j n] [name ...]
@@ -8,6 +9,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -31,6 +33,9 @@ type fault struct {
 	also  string // rows about the same property: they may
 	edits []edit
 	after bool // it shows after a Revoke: the rows run again then, too
+
+	tests string // instead of rows: each of these tests must fail
+	tags  string // that they are built with
 }
 
 var faults = []fault{
@@ -143,13 +148,50 @@ var faults = []fault{
 	{
 		name:  "client cache by address",
 		rows:  "A51 A52",
-		edits: []edit{{"cache.go", "func (c *Conn) cacheKey() string {\n", "func (c *Conn) cacheKey() string {\n\tif true {\n\t\treturn c.wire.RemoteAddr().String()\n\t}\n"}},
+		edits: []edit{{"cache.go", "\twho := s.ctx.fingerprint\n", "\tif true {\n\t\treturn s.ctx.sessions, c.wire.RemoteAddr().String()\n\t}\n\twho := s.ctx.fingerprint\n"}},
 	},
 	{
 		name:  "setters in use",
 		rows:  "A61",
 		also:  "A02",
 		edits: []edit{{"ctx.go", "\t\tif c.frozen {\n\t\t\treturn ErrCtxInUse", "\t\tif c.frozen && false {\n\t\t\treturn ErrCtxInUse"}},
+	},
+	{
+		name:  "ticket data written into a cached session",
+		tests: "TestCachedSessionFromManyConnections",
+		tags:  "queuecheck",
+		edits: []edit{{"sidctx_cgo.h", "&& s != t->decrypted)\n\t\treturn 1;", "&& s != t->decrypted && !s)\n\t\treturn 1;"}},
+	},
+	{
+		name:  "capped after libssl has published it",
+		tests: "TestMaxAuthAgeOfSessionsByID TestCachedSessionFromManyConnections",
+		tags:  "queuecheck",
+		edits: []edit{
+			{"sidctx_cgo.h", "\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n\tosl_session_publish(s);\n", "\tosl_session_publish(s);\n\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n"},
+		},
+	},
+	{
+		name:  "a stored answer gets a new clock",
+		tests: "TestUpdateTimeDoesNotHideAge",
+		edits: []edit{{"sidctx_cgo.h", "\t    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {", "\t    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now && !s) {"},
+			{"sidctx_cgo.h", " : t->found ? osl_session_time(t->found) : 0;", " : osl_session_time(s);"}},
+	},
+	{
+		name:  "a renewed ticket counted from now",
+		tests: "TestRenewedTicketUnderACap",
+		edits: []edit{{"machine_cgo.h", "\tint64_t timeout = osl_sub(ends, osl_session_time(s));\n", "\tint64_t timeout = osl_sub(ends, (int64_t)time(NULL));\n"}},
+	},
+	{
+		name:  "a failed SetServerName leaves the old one",
+		tests: "TestAllocationFailure",
+		tags:  "malloc",
+		edits: []edit{{"ssl.go", "\tif s.nameErr != nil {\n\t\treturn explain(", "\tif s.nameErr != nil && false {\n\t\treturn explain("},
+			{"ssl.go", "\t\ts.name = \"\"\n\t\treturn s.nameErr", "\t\treturn s.nameErr"}},
+	},
+	{
+		name:  "a reason left in the error queue",
+		tests: "TestHandshakeByteByByte",
+		edits: []edit{{"libssl_cgo.h", "\tif (ok)\n\t\tERR_pop_to_mark();\n\telse\n\t\tERR_clear_last_mark();\n", "\tERR_clear_last_mark();\n"}},
 	},
 }
 
@@ -208,6 +250,16 @@ func main() {
 	fmt.Printf("%-46s %-24s %-24s %-28s %s\n", "fault", "listed with", "killed by", "same property, red too", "rest green")
 	for i, f := range chosen {
 		v := verdicts[i]
+		if v.err == nil && f.tests != "" {
+			if v.red == f.tests {
+				killed++
+			}
+			fmt.Printf("%-46s %-24s %s\n", f.name, f.tests, cmp.Or(v.red, "NOBODY"))
+			if *verbose || v.red != f.tests {
+				fmt.Println(v.output)
+			}
+			continue
+		}
 		if v.err != nil {
 			fmt.Printf("%-46s %v\n", f.name, v.err)
 			continue
@@ -289,11 +341,15 @@ func try(f fault, root, dir string) (v verdict) {
 	if v.err = os.WriteFile(overlayFile, description, 0o600); v.err != nil {
 		return v
 	}
-	build := exec.Command("go", "test", "-vet=off", "-overlay", overlayFile, "-c", "-o", binary, ".")
+	build := exec.Command("go", "test", "-vet=off", "-tags", f.tags, "-overlay", overlayFile, "-c", "-o", binary, ".")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		v.err = fmt.Errorf("it does not build: %v\n%s", err, out)
 		return v
+	}
+	defer os.Remove(binary)
+	if f.tests != "" {
+		return runNamed(f, root, binary)
 	}
 	tests := "TestAttacks$"
 	if f.after {
@@ -316,6 +372,25 @@ func try(f fault, root, dir string) (v verdict) {
 	if err != nil && len(red) == 0 {
 		v.err = fmt.Errorf("the suite ended without a row: %v\n%s", err, out)
 	}
-	os.Remove(binary)
+	return v
+}
+
+// runNamed runs each of a fault's tests in a process of its own: some crash.
+func runNamed(f fault, root, binary string) (v verdict) {
+	var red []string
+	for _, test := range strings.Fields(f.tests) {
+		run := exec.Command(binary, "-test.short", "-test.run", "^"+test+"$", "-test.timeout", "60s")
+		run.Dir = root
+		out, err := run.CombinedOutput()
+		v.output += string(out)
+		if bytes.Contains(out, []byte("no tests to run")) {
+			v.err = fmt.Errorf("there is no test %s; adapt internal/mutants", test)
+			return v
+		}
+		if err != nil {
+			red = append(red, test)
+		}
+	}
+	v.red = strings.Join(red, " ")
 	return v
 }

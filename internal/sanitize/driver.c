@@ -88,7 +88,7 @@ static SSL_CTX *new_ctx(int server, const identity *ca, const identity *id) {
 	osl_ctx_made made = osl_ctx_new(server);
 
 	must_succeed("osl_ctx_new", made.fail);
-	must_succeed("osl_ctx_set_trust", osl_ctx_set_trust(made.ctx, ca->cert, ca->cert_n, server, NULL, 0));
+	must_succeed("osl_ctx_set_trust", osl_ctx_set_trust(made.ctx, ca->cert, ca->cert_n, server, NULL, 0).fail);
 	if (id)
 		must_succeed("osl_ctx_use_certificate",
 		             osl_ctx_use_certificate(made.ctx, id->cert, id->cert_n, id->key, id->key_n).fail);

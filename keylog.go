@@ -1,0 +1,100 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"io"
+	"reflect"
+	"slices"
+	"sync"
+)
+
+// SetKeyLogWriter has the secrets of every connection written to w, in the
+// format that Wireshark reads, a whole number of lines at a time and never two
+// at once, also where several Ctx share w. It makes TLS worthless against
+// whoever reads w: for debugging only. nil ends it.
+//
+// w is called on the goroutine of one of the connections, while no lock is held.
+// If it blocks, that call into the connection blocks; the lines of other
+// connections wait for it, and those beyond 1 MiB are lost. An error or a panic of w
+// is ignored.
+//
+// It is SSL_CTX_set_keylog_callback.
+func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
+	return c.change(func(p ctxPtr) error {
+		p.setKeyLog(w != nil)
+		keyLogs.mu.Lock()
+		defer keyLogs.mu.Unlock()
+		c.keyLog = w
+		return nil
+	})
+}
+
+// maxKeyLogWaiting is how many bytes wait for writers that are busy.
+const maxKeyLogWaiting = 1 << 20
+
+// keyLogs is what is to be written to key logs. One for all: a server's and a
+// client's Ctx often share the file.
+var keyLogs struct {
+	mu      sync.Mutex // not held while a writer is called
+	waiting []keyLogLines
+	bytes   int         // of waiting
+	busy    []io.Writer // being called
+}
+
+type keyLogLines struct {
+	w     io.Writer
+	lines []byte
+}
+
+// writeKeyLog hands lines to c's writer, or leaves them to the goroutine that is
+// calling it.
+func (c *Ctx) writeKeyLog(lines []byte) {
+	l := &keyLogs
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := c.keyLog
+	if w == nil || l.bytes+len(lines) > maxKeyLogWaiting {
+		return
+	}
+	l.waiting = append(l.waiting, keyLogLines{w, lines})
+	l.bytes += len(lines)
+	if slices.ContainsFunc(l.busy, func(b io.Writer) bool { return sameWriter(b, w) }) {
+		return
+	}
+	l.busy = append(l.busy, w)
+	defer func() {
+		i := slices.IndexFunc(l.busy, func(b io.Writer) bool { return sameWriter(b, w) })
+		l.busy = slices.Delete(l.busy, i, i+1)
+	}()
+	for {
+		i := slices.IndexFunc(l.waiting, func(k keyLogLines) bool { return sameWriter(k.w, w) })
+		if i < 0 {
+			return
+		}
+		next := l.waiting[i]
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+		l.bytes -= len(next.lines)
+		callKeyLogWriter(next)
+	}
+}
+
+// callKeyLogWriter calls a writer with keyLogs.mu released. A failure is no
+// reason to fail a connection.
+func callKeyLogWriter(k keyLogLines) {
+	keyLogs.mu.Unlock()
+	defer keyLogs.mu.Lock()
+	contained("SetKeyLogWriter", func() error {
+		_, err := k.w.Write(k.lines)
+		return err
+	})
+}
+
+// sameWriter says whether two writers must not be called at once. Those that
+// cannot be compared are taken for the same if their types are.
+func sameWriter(a, b io.Writer) bool {
+	if va, vb := reflect.ValueOf(a), reflect.ValueOf(b); va.Comparable() && vb.Comparable() {
+		return a == b
+	}
+	return reflect.TypeOf(a) == reflect.TypeOf(b)
+}

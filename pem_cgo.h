@@ -1,0 +1,117 @@
+/*
+ * PEM, read without a password. See queue_cgo.h for how an act is built.
+ *
+ * A reader of libcrypto that is given no callback asks on the terminal for the
+ * password of an encrypted block, and waits for it. Every reader of this package
+ * is given osl_no_password. Files that libssl reads by itself are looked at
+ * before, with osl_pem_encrypted.
+ */
+#ifndef OSL_PEM_CGO_H
+#define OSL_PEM_CGO_H
+
+#include "queue_cgo.h"
+
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+
+/* osl_no_password is a pem_password_cb that has no password, and notes that one
+ * was needed. */
+static int osl_no_password(char *buf, int size, int rwflag, void *asked) {
+	(void)buf, (void)size, (void)rwflag;
+	*(int *)asked = 1;
+	return -1;
+}
+
+/* osl_pem_end says whether the reader stopped at the end of the input, rather
+ * than at a block that it could not read. */
+static int osl_pem_end(void) {
+	unsigned long e = ERR_peek_last_error();
+
+	return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+}
+
+/* osl_pem_certs reads every certificate; NULL for none and for one that cannot
+ * be read. PEM_read_bio_X509. */
+static STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked) {
+	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+	STACK_OF(X509) *certs = sk_X509_new_null();
+	int ok = b && certs;
+	X509 *x;
+
+	while (ok && (x = PEM_read_bio_X509(b, NULL, osl_no_password, asked)) != NULL) {
+		if (!sk_X509_push(certs, x)) {
+			X509_free(x);
+			ok = 0;
+		}
+	}
+	BIO_free(b);
+	if (ok && sk_X509_num(certs) > 0 && osl_pem_end()) {
+		ERR_clear_error();
+		return certs;
+	}
+	sk_X509_pop_free(certs, X509_free);
+	return NULL;
+}
+
+/* osl_pem_crls adds every revocation list to a store; none is a failure.
+ * PEM_read_bio_X509_CRL, X509_STORE_add_crl. */
+static int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n, int *asked) {
+	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+	int ok = b != NULL, some = 0;
+	X509_CRL *crl;
+
+	while (ok && (crl = PEM_read_bio_X509_CRL(b, NULL, osl_no_password, asked)) != NULL) {
+		ok = X509_STORE_add_crl(store, crl);
+		X509_CRL_free(crl);
+		some = 1;
+	}
+	BIO_free(b);
+	ok = ok && some && osl_pem_end();
+	if (ok)
+		ERR_clear_error();
+	return ok;
+}
+
+/* osl_pem_block is what osl_pem_encrypted has found. */
+typedef struct {
+	char type[64]; /* "CERTIFICATE" for one, empty for none */
+	osl_fail *fail;
+} osl_pem_block;
+
+/* osl_pem_encrypted finds the first encrypted block of a file, private keys
+ * apart: what reads certificates does not decrypt those. A file that cannot be
+ * opened has none, and libssl says why. It reads with the same BIO as libssl, so
+ * that it finds the same blocks. PEM_read_bio, PEM_get_EVP_CIPHER_INFO. */
+static osl_pem_block osl_pem_encrypted(const char *path) {
+	static const char key[] = "PRIVATE KEY";
+	osl_pem_block r = {"", NULL};
+	EVP_CIPHER_INFO cipher;
+	unsigned char *data;
+	char *name, *header;
+	size_t n;
+	long len;
+	BIO *b;
+
+	osl_enter();
+	b = BIO_new_file(path, "r");
+	while (b && !r.type[0] && PEM_read_bio(b, &name, &header, &data, &len)) {
+		n = strlen(name);
+		if (PEM_get_EVP_CIPHER_INFO(header, &cipher) && cipher.cipher &&
+		    (n < sizeof key - 1 || strcmp(name + n - (sizeof key - 1), key) != 0))
+			snprintf(r.type, sizeof r.type, "%s", n ? name : "unnamed");
+		OPENSSL_free(name);
+		OPENSSL_free(header);
+		OPENSSL_clear_free(data, (size_t)len);
+	}
+	BIO_free(b);
+	/* Without memory it has not seen everything. */
+	if (!r.type[0] && ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
+		r.fail = osl_take(0);
+	osl_sweep();
+	return r;
+}
+
+#endif
