@@ -9,7 +9,7 @@ flags = -count=1 -parallel 12
 # A test that needs a program, nginx for one, fails without it: peers has seen to that.
 export REQUIRE_PEERS = 1
 
-.PHONY: demo test queuecheck race asan cgocheck lint cover deps peers matrix matrix-here fuzz mutants fleet nettest bench
+.PHONY: demo test queuecheck race asan asan-driver tsan libssl cgocheck lint cover deps peers sanitizers matrix matrix-here fuzz mutants fleet nettest bench
 
 # BREAK=1 gives both tenants one session id context: it must fail.
 demo: deps
@@ -26,8 +26,20 @@ queuecheck: peers
 race: peers
 	$(call each,go test $(flags) -race ./...)
 
-asan: peers
+asan: peers asan-driver
 	go test $(flags) -asan ./...
+
+# The package's C alone, by many threads: about a minute, with UndefinedBehaviorSanitizer.
+asan-driver: deps
+	sh internal/sanitize/sanitize.sh address
+
+# The same under ThreadSanitizer, which Go's race detector is not for C.
+tsan: sanitizers
+	sh internal/sanitize/sanitize.sh thread
+
+# The libssl for that, kept outside of the repository; SAN=address for AddressSanitizer.
+libssl: sanitizers
+	@sh internal/sanitize/sanitize.sh libssl $(or $(SAN),thread)
 
 cgocheck: peers
 	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
@@ -47,6 +59,10 @@ deps:
 # The same, and the programs that tests talk to: clients, servers, Redis.
 peers:
 	@.ci/deps peers
+
+# The same, and what building libssl from its source needs.
+sanitizers:
+	@.ci/deps sanitizers
 
 # The whole suite on OpenSSL 1.1.1, 3.0, 3.5, 3.6 and 4.0, in Debian roots; OPENSSL=3.5 for one.
 matrix:

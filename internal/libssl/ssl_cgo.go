@@ -42,7 +42,7 @@ const (
 	WantInput       Want = C.OSL_INPUT
 	WantClientHello Want = C.OSL_HELLO
 	CloseNotify     Want = C.OSL_CLOSE_NOTIFY // the peer has sent one
-	EOF             Want = C.OSL_EOF     // the input has ended without one
+	EOF             Want = C.OSL_EOF          // the input has ended without one
 	Failed          Want = C.OSL_FAILED
 )
 

@@ -1,0 +1,227 @@
+#!/bin/sh
+# The package's C under the sanitizers of C, driven by driver.c.
+#
+#   sanitize.sh libssl <san>    builds libssl with -fsanitize=<san>, thread or
+#                               address, unless that is done, and prints where it is
+#   sanitize.sh thread          runs the driver under ThreadSanitizer, on that libssl
+#   sanitize.sh address         and under AddressSanitizer and
+#                               UndefinedBehaviorSanitizer, on the system's
+#
+# ThreadSanitizer must see every access and every atomic: without it, libssl's
+# reference counts would look like races. AddressSanitizer sees malloc and free of
+# any library.
+#
+# Builds are kept under SIDCTX_LIBSSL, one folder each.
+set -eu
+
+modes='empty-ticket flush full-cache shared mix'
+
+say() { echo "sanitize: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# have says whether all these commands are there.
+have() {
+	for command; do
+		command -v "$command" >/dev/null || return 1
+	done
+}
+
+cc=${CC:-cc}
+
+# compile makes the driver; the arguments are what to compile and link it with.
+# The package's headers are C of static functions, of which it uses a part.
+compile() {
+	$cc -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread \
+		-Wall -Wextra -Werror -Wno-unused-function -Wno-error=deprecated-declarations \
+		-I"$repo" "$here/driver.c" -o "$driver" "$@"
+}
+
+# ---- libssl ----
+
+# What the driver has no use for, where a version has a switch for it: the build
+# is shorter by half. What is left out is not part of TLS as the package does it.
+trim='aria async bf blake2 camellia cast cmp cms comp ct des dgram dsa dso dtls ec2m engine gost idea legacy
+	md4 mdc2 ml-dsa module multiblock nextprotoneg ocb ocsp quic rc2 rc4 rfc3779 rmd160 scrypt seed siphash siv
+	slh-dsa sm2 sm3 sm4 srp srtp ssl-trace ts ui-console whirlpool
+	apps docs tests shared'
+
+# A reference count goes down by a relaxed atomic, with a fence behind the last one:
+# ThreadSanitizer knows no fences, and would take each free for a race. This release,
+# with an acquire by whoever frees, says the same. OPENSSL_DEV_NO_ATOMICS would do,
+# too, but orders all threads that count the same object, and so hides races.
+refcounts='s/(atomic_fetch_sub_explicit\((&?[\w>-]+), 1, )memory_order_(?:relaxed|release)(\) - 1;\s*if \(\*ret == 0\)\s*)'\
+'atomic_thread_fence\(memory_order_acquire\)/$1memory_order_release$3(void)atomic_load_explicit($2, memory_order_acquire)/'
+
+# recipe is all that a build depends on beside the version.
+recipe() {
+	echo "$trim $refcounts $1 $($cc -dumpmachine) $($cc -dumpversion)"
+}
+
+# line is the line of releases that a version belongs to.
+line() { echo "$1" | sed -E 's/^([0-9]+\.[0-9]+).*/\1./'; }
+
+# cached prints where a build is, of the system's line of releases and this recipe.
+cached() {
+	found=
+	for dir in "$cache/libssl-$(line "$system")"*"-$1"; do
+		[ "$(cat "$dir/recipe" 2>/dev/null)" != "$(recipe "$1")" ] || found=$dir
+	done
+	[ -n "$found" ] && echo "$found"
+}
+
+# uris prints the machine's mirrors of an archive, as apt knows them.
+uris() {
+	cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+		sed -nE "s,^(deb|URIs:) .*(https?://[^ ]*/$1)/?( .*)?\$,\2,p" | head -n 1
+}
+
+# sources prints where apt finds the sources of this machine's system.
+sources() {
+	. /etc/os-release
+	suite=${VERSION_CODENAME:-sid}
+	mirror=$(uris "$ID")
+	keys=/usr/share/keyrings/$ID-archive-keyring.gpg
+	from="deb-src $([ ! -e "$keys" ] || echo "[signed-by=$keys]")"
+	case $ID in
+	debian)
+		echo "$from ${mirror:-http://deb.debian.org/debian} $suite main"
+		security=$(uris debian-security)
+		[ "$suite" = sid ] || echo "$from ${security:-http://deb.debian.org/debian-security} $suite-security main"
+		;;
+	ubuntu)
+		for s in "$suite" "$suite-updates" "$suite-security"; do
+			echo "$from ${mirror:-http://archive.ubuntu.com/ubuntu} $s main"
+		done
+		;;
+	*) fail "no sources are known for $ID" ;;
+	esac
+}
+
+# in_apt runs apt-get with lists and a cache of its own, in a folder: the machine's
+# are left as they are.
+in_apt() {
+	into=$1
+	shift
+	apt-get -qq -o Dir::Etc::sourcelist="$into/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::State::Lists="$into/lists" -o Dir::Cache="$into/cache" \
+		-o APT::Sandbox::User="$(id -un)" -o Acquire::Retries=3 "$@"
+}
+
+# download gets OpenSSL's tarball into a folder. apt has checked what it is: its
+# hash is in the list of sources, whose hash is in the archive's signed Release.
+download() {
+	mkdir -p "$1/lists/partial" "$1/cache/archives/partial" &&
+		in_apt "$1" update &&
+		(cd "$1" && in_apt "$1" source --download-only --tar-only openssl)
+}
+
+# build makes libssl; it appears under its name when it is whole.
+build() {
+	have apt-get perl make || fail "missing: apt-get, perl or make"
+	part=$cache/part-$1
+	log=$cache/build-$1.log
+	rm -rf "$part"
+	mkdir -p "$part"
+	say "building libssl for -fsanitize=$1 under $cache, a few minutes"
+	sources >"$part/sources.list"
+	download "$part" >"$log" 2>&1 || fail "apt-get could not get OpenSSL's source, see $log"
+	tarball=$(ls "$part"/openssl_*.orig.tar.?z)
+	version=$(basename "$tarball" | sed -E 's/^openssl_(.*)\.orig\.tar\..*/\1/')
+	[ "$(line "$version")" = "$(line "$system")" ] ||
+		fail "apt-get has the source of OpenSSL $version, the headers are of $system"
+	mkdir "$part/src"
+	tar -xf "$tarball" -C "$part/src" --strip-components=1
+	options=
+	known=$(sed -n '/^my @disablables = (/,/);/p' "$part/src/Configure")
+	for o in $trim; do
+		case $known in
+		*"\"$o\""*) options="$options no-$o" ;;
+		esac
+	done
+	(
+		cd "$part/src" &&
+			perl -0pi -e "$refcounts" include/internal/refcount.h &&
+			grep -q 'atomic_load_explicit.*memory_order_acquire' include/internal/refcount.h &&
+			CC=$cc ./config --prefix=/nonexistent --openssldir=/nonexistent $options \
+				-fsanitize="$1" -O1 -g1 -fno-omit-frame-pointer &&
+			make -j"$(nproc)" build_libs
+	) >>"$log" 2>&1 || fail "libssl could not be built, see $log"
+	dir=$cache/libssl-$version-$1
+	rm -rf "$dir" "$part/whole"
+	mkdir "$part/whole"
+	mv "$part/src/include" "$part/src/libssl.a" "$part/src/libcrypto.a" "$part/whole"
+	recipe "$1" >"$part/whole/recipe"
+	mv "$part/whole" "$dir"
+	rm -rf "$part" "$log"
+}
+
+# libssl prints where the library is, after it has been built if need be.
+libssl() {
+	case $1 in
+	thread | address) ;;
+	*) fail "libssl is built for thread or address" ;;
+	esac
+	cached "$1" && return 0
+	have flock || fail "missing: flock (util-linux)"
+	mkdir -p "$cache"
+	case $(cd "$cache" && pwd -P)/ in
+	"$repo"/*) fail "SIDCTX_LIBSSL is inside the repository" ;;
+	esac
+	exec 9>"$cache/lock"
+	flock 9
+	cached "$1" >/dev/null || build "$1"
+	exec 9>&-
+	cached "$1"
+}
+
+# ---- runs ----
+
+# drive runs every mode, each in a process of its own: one that crashes does not
+# hide the others. There are 17 runs, of so many seconds each.
+drive() {
+	seconds=$1 bad=
+	shift
+	for mode in $modes; do
+		"$@" "$driver" -s "$seconds" "$mode" || bad="$bad $mode"
+	done
+	[ -z "$bad" ] || fail "failed:$bad"
+	say "all runs passed"
+}
+
+thread() {
+	dir=$(libssl thread)
+	compile -fsanitize=thread -I"$dir/include" "$dir/libssl.a" "$dir/libcrypto.a" -ldl
+	export TSAN_OPTIONS="suppressions='$here/tsan.supp' exitcode=66 history_size=7 ${TSAN_OPTIONS:-}"
+	# ThreadSanitizer does not start where addresses are too random (with
+	# vm.mmap_rnd_bits above 28); not every container may turn that off.
+	if setarch -R true 2>/dev/null; then
+		drive 4 setarch -R
+	else
+		drive 4 env
+	fi
+}
+
+address() {
+	compile -fsanitize=address,undefined -fno-sanitize-recover=undefined $(pkg-config --cflags --libs libssl libcrypto)
+	drive 3 env
+}
+
+repo=$(cd "$(dirname "$0")/../.." && pwd -P)
+here=$repo/internal/sanitize
+cache=${SIDCTX_LIBSSL:-${XDG_CACHE_HOME:-$HOME/.cache}/sidctx}
+case ${1:-} in
+libssl)
+	[ $# -eq 2 ] || fail "libssl needs a sanitizer, thread or address"
+	system=$(pkg-config --modversion libssl)
+	libssl "$2"
+	;;
+thread | address)
+	system=$(pkg-config --modversion libssl)
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	trap 'exit 1' HUP INT TERM
+	driver=$work/driver
+	"$1"
+	;;
+*) fail "what to do: libssl, thread or address" ;;
+esac
