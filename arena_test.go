@@ -525,17 +525,16 @@ func storeKey(sidCtx, id []byte) []byte {
 
 // ---- sessions in DER ----
 
-// field is one element of an SSL_SESSION, found by its tag: 1 is the time, 2
-// the timeout, 4 the context, 9 the promised lifetime, 10 the ticket.
+// Elements of an SSL_SESSION, by the tags of OpenSSL's ssl_asn1.c.
 const (
 	fieldTime     = 1
 	fieldTimeout  = 2
 	fieldContext  = 4
-	fieldLifetime = 9
+	fieldLifetime = 9 // the server's promise, which a TLS 1.3 client holds to
 	fieldTicket   = 10
 )
 
-// fieldsOf takes a session apart.
+// fieldsOf takes a session apart, each element whole.
 func fieldsOf(t testing.TB, der []byte) (fields []asn1.RawValue) {
 	t.Helper()
 	var all asn1.RawValue
@@ -550,7 +549,8 @@ func fieldsOf(t testing.TB, der []byte) (fields []asn1.RawValue) {
 	return fields
 }
 
-// editSession replaces one field's content, which must be there.
+// editSession replaces one field's content, or with nil takes the field out; it
+// must be there.
 func editSession(t testing.TB, der []byte, tag int, content []byte) []byte {
 	t.Helper()
 	var body []byte
@@ -558,6 +558,9 @@ func editSession(t testing.TB, der []byte, tag int, content []byte) []byte {
 	for _, f := range fieldsOf(t, der) {
 		if f.Class == asn1.ClassContextSpecific && f.Tag == tag {
 			f.FullBytes, f.Bytes, done = nil, content, true
+			if content == nil {
+				continue
+			}
 		}
 		b, err := asn1.Marshal(f)
 		must(t, err)
@@ -585,19 +588,45 @@ func integer(t testing.TB, n int64) []byte {
 	return der
 }
 
-// ticketIn is the ticket in a client's session.
-func ticketIn(t testing.TB, der []byte) []byte {
+// ticketIn is the ticket in a client's session, nil without one.
+func ticketIn(t testing.TB, der []byte) (ticket []byte) {
 	t.Helper()
 	for _, f := range fieldsOf(t, der) {
 		if f.Class == asn1.ClassContextSpecific && f.Tag == fieldTicket {
-			var ticket []byte
 			_, err := asn1.Unmarshal(f.Bytes, &ticket)
 			must(t, err)
-			return ticket
 		}
 	}
-	t.Fatal("the session has no ticket")
-	return nil
+	return ticket
+}
+
+// ticketOf is the ticket that a session came with, nil without one.
+func ticketOf(t testing.TB, sess *openssl.Session) []byte {
+	t.Helper()
+	return ticketIn(t, sessionDER(t, sess))
+}
+
+// sessionDER is a session in DER.
+func sessionDER(t testing.TB, sess *openssl.Session) []byte {
+	t.Helper()
+	der, err := sess.MarshalBinary()
+	must(t, err)
+	return der
+}
+
+// parsedSession is a session by its DER, closed with the test.
+func parsedSession(t testing.TB, der []byte) *openssl.Session {
+	t.Helper()
+	sess, err := openssl.ParseSession(der)
+	must(t, err)
+	t.Cleanup(func() { sess.Close() })
+	return sess
+}
+
+// withField is a copy of a session with another number in one of its fields.
+func withField(t testing.TB, sess *openssl.Session, tag int, value int64) *openssl.Session {
+	t.Helper()
+	return parsedSession(t, editSession(t, sessionDER(t, sess), tag, integer(t, value)))
 }
 
 func withTicket(t testing.TB, der, ticket []byte) []byte {

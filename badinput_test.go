@@ -194,7 +194,7 @@ func TestParseSessionDTLS(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			client, server := newClient(t), newServer(t)
 			setVersion(t, client, v.id)
-			fields := sessionFields(t, mustVisit(t, client, server, nil, openssl.ResumptionNotOffered))
+			fields := fieldsOf(t, sessionDER(t, mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)))
 			number, err := asn1.Marshal(dtls12)
 			must(t, err)
 			fields[protocol] = asn1.RawValue{FullBytes: number}

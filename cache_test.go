@@ -324,7 +324,7 @@ func TestSessionCounters(t *testing.T) {
 			}
 			second := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
 			awaitExpiry(t, second, time.Second)
-			mustVisit(t, client, server, withField(t, second, derTime, time.Now().Unix()), openssl.ResumptionExpired)
+			mustVisit(t, client, server, withField(t, second, fieldTime, time.Now().Unix()), openssl.ResumptionExpired)
 			stranger := mustVisit(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
 			mustVisit(t, client, server, stranger, openssl.ResumptionNotFound)
 
@@ -996,8 +996,8 @@ func TestLRULifetime(t *testing.T) {
 				{time.Hour, 61 * time.Minute, false},
 			} {
 				cache := newWatchedCache(t, 1)
-				old := withField(t, sess, derTimeout, int64(test.timeout/time.Second))
-				old = withField(t, old, derTime, time.Now().Add(-test.age).Unix())
+				old := withField(t, sess, fieldTimeout, int64(test.timeout/time.Second))
+				old = withField(t, old, fieldTime, time.Now().Add(-test.age).Unix())
 				put(t, cache, "k", old)
 				if got := take(cache, "k"); got != test.want {
 					t.Errorf("a session for %v, %v old: %v", test.timeout, test.age, got)
@@ -1014,7 +1014,7 @@ func TestClientSessionCacheStale(t *testing.T) {
 			server := newServer(t)
 			addr := listenAndEcho(t, server)
 			fresh := cachedSession(t, v.id)
-			stale := &oneSession{sess: withField(t, withField(t, fresh, derTimeout, 30*24*3600), derTime, time.Now().Add(-8*24*time.Hour).Unix())}
+			stale := &oneSession{sess: withField(t, withField(t, fresh, fieldTimeout, 30*24*3600), fieldTime, time.Now().Add(-8*24*time.Hour).Unix())}
 			client := newCachingClient(t, v.id, stale, nil)
 			if reach(t, client, addr, "server.test", false) {
 				t.Fatal("resumed")

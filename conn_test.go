@@ -683,7 +683,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 
 		// The wire's half is closed behind close_notify: to a peer that knows no
 		// close_notify the connection has ended, too, and it may end it.
-		c, s, _, far := wireConns(t, client, server, 200_000)
+		c, s, near, far := wireConns(t, client, server, 200_000)
 		mustHandshake(t, c, s)
 		done := start(func() (int, error) { return 0, c.Close() })
 		if _, err := io.ReadAll(far); err != nil {
@@ -695,7 +695,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		}
 
 		// One that goes on sending is heard for 64 KiB.
-		c, s, _, far = wireConns(t, client, server, 200_000)
+		c, s, near, far = wireConns(t, client, server, 200_000)
 		mustHandshake(t, c, s)
 		if _, err := s.Write(make([]byte, 150_000)); err != nil {
 			t.Fatal(err)
@@ -704,9 +704,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 			t.Errorf("Close with unread data: %v after %v", got.err, got.took)
 		}
 		if want > 0 {
-			far.out.mu.Lock()
-			left := far.out.n
-			far.out.mu.Unlock()
+			left := near.waiting()
 			if left < 150_000-(64<<10) {
 				t.Errorf("Close has read on, and left %d bytes", left)
 			}
@@ -998,13 +996,13 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
 			return nil, refusal
 		}))
-		c, s, near, far := wireConns(t, client, server, 64<<10)
+		c, s, _, far := wireConns(t, client, server, 64<<10)
 		far.refuse.Store(true)
 		shake := start(shaking(c))
 		if err := s.Handshake(); !errors.Is(err, refusal) {
 			t.Errorf("server: %v", err)
 		}
-		near.in.change(func() { near.in.ended = true })
+		far.CloseWrite()
 		if got := <-shake; got.err == nil {
 			t.Error("the client has shaken hands with a server that refused it")
 		}
@@ -1905,7 +1903,7 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 				defer wg.Wait()
 				defer far.Close()
 				wg.Go(func() { conn.Write(make([]byte, 10*capacity)) })
-				for far.in.waiting() < capacity { // until the Write is stuck
+				for far.waiting() < capacity { // until the Write is stuck
 					runtime.Gosched()
 				}
 				wg.Go(func() { conn.Read(make([]byte, 1)) })
@@ -1918,7 +1916,7 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 					n, err = kind.send(peer, 1)
 					sent += n
 				}
-				return sent*kind.size - min(sent*kind.size, near.in.waiting())
+				return sent*kind.size - min(sent*kind.size, near.waiting())
 			}
 
 			near, far := wirePair(capacity)

@@ -99,15 +99,15 @@ func settled(t testing.TB, c *openssl.Ctx) string {
 // TestDerivedContext changes each part alone: the context changes with every
 // one, and no two changes lead to the same.
 func TestDerivedContext(t *testing.T) {
-	players(t)
-	thirdCA := newAuthority(t, "CA C", nil)
+	accounted(t)
+	firstCA, secondCA, thirdCA := newAuthority(t, "CA A", nil), newAuthority(t, "CA B", nil), newAuthority(t, "CA C", nil)
 	base := policied{
 		label: "app", extra: []string{"ab", "c"}, names: []string{"a.test", "b.test"}, issuer: certs(t),
-		verify: openssl.VerifyPeer, depth: 5, cas: []*authority{cast.caA, cast.caB}, caNames: true,
-		crls: revocationList(t, cast.caA, 1), alpn: []string{"h2", "http/1.1"},
+		verify: openssl.VerifyPeer, depth: 5, cas: []*authority{firstCA, secondCA}, caNames: true,
+		crls: revocationList(t, firstCA, 1), alpn: []string{"h2", "http/1.1"},
 	}
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	must(t, os.WriteFile(file, cast.caA.pem, 0o600))
+	must(t, os.WriteFile(file, firstCA.pem, 0o600))
 	changes := map[string]func(p *policied){
 		"label":            func(p *policied) { p.label = "app2" },
 		"no label":         func(p *policied) { p.label = "" },
@@ -122,7 +122,7 @@ func TestDerivedContext(t *testing.T) {
 		"a name more":      func(p *policied) { p.names = []string{"a.test", "b.test", "c.test"} },
 		"a name fewer":     func(p *policied) { p.names = []string{"a.test"} },
 		"another name":     func(p *policied) { p.names = []string{"a.test", "c.test"} },
-		"issuer":           func(p *policied) { p.issuer = cast.caB },
+		"issuer":           func(p *policied) { p.issuer = secondCA },
 		"verify mode":      func(p *policied) { p.verify = openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert },
 		"once":             func(p *policied) { p.verify = openssl.VerifyPeer | openssl.VerifyClientOnce },
 		"no verification":  func(p *policied) { p.verify = openssl.VerifyNone },
@@ -130,11 +130,11 @@ func TestDerivedContext(t *testing.T) {
 		"depth":            func(p *policied) { p.depth = 6 },
 		"a CA more":        func(p *policied) { p.cas = append(p.cas[:2:2], thirdCA) },
 		"a CA fewer":       func(p *policied) { p.cas = p.cas[:1] },
-		"another CA":       func(p *policied) { p.cas = []*authority{cast.caA, thirdCA} },
+		"another CA":       func(p *policied) { p.cas = []*authority{firstCA, thirdCA} },
 		"CA names":         func(p *policied) { p.caNames = false },
 		"no CRLs":          func(p *policied) { p.crls = nil },
-		"a newer CRL":      func(p *policied) { p.crls = revocationList(t, cast.caA, 2) },
-		"another CRL":      func(p *policied) { p.crls = revocationList(t, cast.caB, 1) },
+		"a newer CRL":      func(p *policied) { p.crls = revocationList(t, firstCA, 2) },
+		"another CRL":      func(p *policied) { p.crls = revocationList(t, secondCA, 1) },
 		"ALPN":             func(p *policied) { p.alpn = []string{"h2"} },
 		"order of ALPN":    func(p *policied) { p.alpn = []string{"http/1.1", "h2"} },
 		"boundary of ALPN": func(p *policied) { p.alpn = []string{"h2h", "ttp/1.1"} },
@@ -157,8 +157,8 @@ func TestDerivedContext(t *testing.T) {
 	}
 	same := map[string]func(p *policied){
 		"nothing, and a new certificate": func(*policied) {},
-		"the order of CAs":               func(p *policied) { p.cas = []*authority{cast.caB, cast.caA} },
-		"a CA twice":                     func(p *policied) { p.cas = []*authority{cast.caA, cast.caB} },
+		"the order of CAs":               func(p *policied) { p.cas = []*authority{secondCA, firstCA} },
+		"a CA twice":                     func(p *policied) { p.cas = []*authority{firstCA, secondCA} },
 		"the order of names":             func(p *policied) { p.names = []string{"a.test", "b.test"} },
 		"derived before all else":        func(p *policied) { p.early = true },
 	}
@@ -173,16 +173,15 @@ func TestDerivedContext(t *testing.T) {
 	p := base
 	p.conf = [2]string{"VerifyCAFile", file}
 	before := settled(t, p.ctx(t))
-	must(t, os.WriteFile(file, cast.caB.pem, 0o600))
+	must(t, os.WriteFile(file, secondCA.pem, 0o600))
 	if settled(t, p.ctx(t)) == before {
 		t.Error("another CA in the file of VerifyCAFile does not change the context")
 	}
 }
 
 func TestDeriveCopiesItsPolicy(t *testing.T) {
-	a := anArena(t)
 	extra := [][]byte{[]byte("one")}
-	c, d := a.server(named("a.test")), a.server(named("a.test"))
+	c, d := newServer(t), newServer(t)
 	must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Extra: extra}))
 	must(t, d.DeriveSessionIDContext(openssl.SessionPolicy{Extra: [][]byte{[]byte("one")}}))
 	extra[0][0] = 'x'
@@ -192,20 +191,22 @@ func TestDeriveCopiesItsPolicy(t *testing.T) {
 }
 
 func TestDeriveRefuses(t *testing.T) {
-	a := anArena(t)
 	if err := newClient(t).DeriveSessionIDContext(openssl.SessionPolicy{}); err == nil {
 		t.Error("a client derives")
 	}
-	host := a.host("a.test")
+	host := newServer(t)
+	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{}))
 	settled(t, host)
 	if err := host.DeriveSessionIDContext(openssl.SessionPolicy{}); !errors.Is(err, openssl.ErrCtxInUse) {
 		t.Error(err)
 	}
-	by := a.host("a.test", within("by hand"))
+	by := newServer(t)
+	must(t, by.SetSessionIDContext([]byte("by hand")))
 	if _, err := by.Revoke(); err == nil || !strings.Contains(err.Error(), "DeriveSessionIDContext") {
 		t.Errorf("Revoke of a context by hand: %v", err)
 	}
-	last := a.host("a.test", withPolicy(openssl.SessionPolicy{Generation: 1<<64 - 1}))
+	last := newServer(t)
+	must(t, last.DeriveSessionIDContext(openssl.SessionPolicy{Generation: 1<<64 - 1}))
 	if _, err := last.Revoke(); err == nil {
 		t.Error("there is a generation after the last")
 	}

@@ -521,7 +521,7 @@ func TestUpdateTimeDoesNotHideAge(t *testing.T) {
 			mustShake(t, c, s)
 			offer, kept := keep(t, c), keep(t, s)
 			goodbye(t, c, s)
-			old, err := withField(t, kept, derTime, time.Now().Add(-time.Hour).Unix()).MarshalBinary()
+			old, err := withField(t, kept, fieldTime, time.Now().Add(-time.Hour).Unix()).MarshalBinary()
 			must(t, err)
 			for range 2 { // it is not in libssl's cache, either
 				c, s = machines(t, client, server)

@@ -5,11 +5,9 @@ package openssl_test
 import (
 	"bytes"
 	"crypto/tls"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -48,12 +46,7 @@ func onEachWay(t *testing.T, test func(t *testing.T, version uint16, stateful bo
 // connection does to it does not touch the first one.
 func reparse(t testing.TB, sess *openssl.Session) *openssl.Session {
 	t.Helper()
-	der, err := sess.MarshalBinary()
-	must(t, err)
-	dup, err := openssl.ParseSession(der)
-	must(t, err)
-	t.Cleanup(func() { dup.Close() })
-	return dup
+	return parsedSession(t, sessionDER(t, sess))
 }
 
 // visit is one connection between two machines that ends well. It offers a copy
@@ -89,59 +82,6 @@ func mustVisit(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session,
 		t.Fatalf("resumption: %v, want %v", got, want)
 	}
 	return next
-}
-
-// Fields of a session's DER, by the tags of OpenSSL's ssl_asn1.c.
-const (
-	derTime    = 1
-	derTimeout = 2
-	derHint    = 9 // the server's promise, which a TLS 1.3 client holds to
-	derTicket  = 10
-)
-
-// sessionFields takes a session's DER apart, each element whole.
-func sessionFields(t testing.TB, sess *openssl.Session) []asn1.RawValue {
-	t.Helper()
-	der, err := sess.MarshalBinary()
-	must(t, err)
-	var fields []asn1.RawValue
-	if rest, err := asn1.Unmarshal(der, &fields); err != nil || len(rest) != 0 {
-		t.Fatal(err, len(rest))
-	}
-	return fields
-}
-
-// ticketOf is the ticket that a session came with, nil without one.
-func ticketOf(t testing.TB, sess *openssl.Session) (ticket []byte) {
-	t.Helper()
-	for _, f := range sessionFields(t, sess) {
-		if f.Class == asn1.ClassContextSpecific && f.Tag == derTicket {
-			_, err := asn1.Unmarshal(f.Bytes, &ticket)
-			must(t, err)
-		}
-	}
-	return ticket
-}
-
-// withField is a copy of a session with another number in one of its fields.
-func withField(t testing.TB, sess *openssl.Session, tag int, value int64) *openssl.Session {
-	t.Helper()
-	fields := sessionFields(t, sess)
-	i := slices.IndexFunc(fields, func(f asn1.RawValue) bool {
-		return f.Class == asn1.ClassContextSpecific && f.Tag == tag
-	})
-	if i < 0 {
-		t.Fatalf("the session's DER has no field %d", tag)
-	}
-	number, err := asn1.Marshal(value)
-	must(t, err)
-	fields[i].Bytes, fields[i].FullBytes = number, nil
-	der, err := asn1.Marshal(fields)
-	must(t, err)
-	changed, err := openssl.ParseSession(der)
-	must(t, err)
-	t.Cleanup(func() { changed.Close() })
-	return changed
 }
 
 func TestResumptionNotOffered(t *testing.T) {
@@ -234,7 +174,7 @@ func TestResumptionExpired(t *testing.T) {
 	for _, test := range all {
 		t.Run(test.name, func(t *testing.T) {
 			// A client holds to the lifetime itself, so this one's clock goes wrong.
-			offer := withField(t, test.sess, derTime, time.Now().Unix())
+			offer := withField(t, test.sess, fieldTime, time.Now().Unix())
 			c, s := machines(t, test.client, test.server)
 			must(t, c.SetSession(reparse(t, offer)))
 			must(t, s.SetSessionIDContext([]byte("elsewhere")))
@@ -264,7 +204,7 @@ func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *op
 	stranger := mustVisit(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
 	const goroutines, rounds = 4, 100
 	var wg sync.WaitGroup
-	expired = withField(t, expired, derHint, 3600)
+	expired = withField(t, expired, fieldLifetime, 3600)
 	for _, offer := range []*openssl.Session{expired, stranger} {
 		der, err := offer.MarshalBinary()
 		must(t, err)

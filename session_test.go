@@ -844,11 +844,11 @@ func TestSessionTimesOutOfRange(t *testing.T) {
 		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
 		const most = 1<<63 - 1
 		for _, x := range []int64{0, 1, 1 << 31, 1 << 33, most / 1_000_000_000, most/1_000_000_000 + 1, 1 << 62, most} {
-			if timeout := withField(t, sess, derTimeout, x).Timeout(); timeout < 0 {
+			if timeout := withField(t, sess, fieldTimeout, x).Timeout(); timeout < 0 {
 				t.Errorf("a timeout of %d seconds is %v", x, timeout)
 			}
 			cache := openssl.NewLRUClientSessionCache(1)
-			old := withField(t, withField(t, sess, derTime, 1), derTimeout, x)
+			old := withField(t, withField(t, sess, fieldTime, 1), fieldTimeout, x)
 			clone, err := old.Clone()
 			must(t, err)
 			cache.Put("key", clone)

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"net"
 	"os"
@@ -313,52 +312,6 @@ func specSwitchesInARow(t *testing.T, c spec.Case) {
 
 // ---- encodings ----
 
-// derFields splits an SSL_SESSION into its fields.
-func derFields(t testing.TB, der []byte) (fields []asn1.RawValue) {
-	t.Helper()
-	var all asn1.RawValue
-	_, err := asn1.Unmarshal(der, &all)
-	must(t, err)
-	for rest := all.Bytes; len(rest) > 0; {
-		var field asn1.RawValue
-		rest, err = asn1.Unmarshal(rest, &field)
-		must(t, err)
-		fields = append(fields, field)
-	}
-	return fields
-}
-
-// withContextField is a session with another field [4], or without one.
-func withContextField(t testing.TB, der, value []byte, keep bool) []byte {
-	t.Helper()
-	var body []byte
-	for _, f := range derFields(t, der) {
-		if f.Class != asn1.ClassContextSpecific || f.Tag != 4 {
-			body = append(body, f.FullBytes...)
-			continue
-		}
-		if !keep {
-			continue
-		}
-		octets, err := asn1.Marshal(value)
-		must(t, err)
-		field, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: octets})
-		must(t, err)
-		body = append(body, field...)
-	}
-	all, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: body})
-	must(t, err)
-	return all
-}
-
-func parsedSession(t testing.TB, der []byte) *openssl.Session {
-	t.Helper()
-	sess, err := openssl.ParseSession(der)
-	must(t, err)
-	t.Cleanup(func() { sess.Close() })
-	return sess
-}
-
 func specEncodings(t *testing.T, _ spec.Case) {
 	eachProtocol(t, func(t *testing.T, k specKind) {
 		sess := firstSession(t, k.site(t, "A", "none"), k.client(t))
@@ -386,19 +339,19 @@ func specEncodings(t *testing.T, _ spec.Case) {
 		}
 
 		tagged := false
-		for _, f := range derFields(t, der) {
+		for _, f := range fieldsOf(t, der) {
 			tagged = tagged || f.FullBytes[0] == 0xa4 && bytes.HasSuffix(f.Bytes, value)
 		}
 		if !tagged {
 			t.Errorf("no field [4] with the context in %x", der)
 		}
-		if got := parsedSession(t, withContextField(t, der, []byte("other"), true)).IDContext(); string(got) != "other" {
+		if got := parsedSession(t, editSession(t, der, fieldContext, octets(t, []byte("other")))).IDContext(); string(got) != "other" {
 			t.Errorf("field [4] rewritten: %q", got)
 		}
-		if got := parsedSession(t, withContextField(t, der, nil, false)).IDContext(); len(got) != 0 {
+		if got := parsedSession(t, editSession(t, der, fieldContext, nil)).IDContext(); len(got) != 0 {
 			t.Errorf("without field [4]: %q", got)
 		}
-		if _, err := openssl.ParseSession(withContextField(t, der, make([]byte, 33), true)); err == nil {
+		if _, err := openssl.ParseSession(editSession(t, der, fieldContext, octets(t, make([]byte, 33)))); err == nil {
 			t.Error("33 bytes in field [4] were taken")
 		}
 	})

@@ -1007,8 +1007,8 @@ func TestStoreAnswersThatAreDropped(t *testing.T) {
 			refused bool
 		}{
 			{"good", kept, false},
-			{"of the future", withField(t, kept, derTime, time.Now().Add(time.Hour).Unix()), true},
-			{"with a timeout of centuries", withField(t, kept, derTimeout, 1<<40), true},
+			{"of the future", withField(t, kept, fieldTime, time.Now().Add(time.Hour).Unix()), true},
+			{"with a timeout of centuries", withField(t, kept, fieldTimeout, 1<<40), true},
 			{"of another id", other, true},
 		} {
 			t.Run(x.name, func(t *testing.T) {

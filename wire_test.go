@@ -134,8 +134,9 @@ func (w *wire) Close() error {
 	return nil
 }
 
-// waiting is how many bytes have been written and not read.
-func (s *stream) waiting() int {
+// waiting is how many bytes the other end has written and this one has not read.
+func (w *wire) waiting() int {
+	s := w.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.n
