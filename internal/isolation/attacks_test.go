@@ -65,67 +65,67 @@ func (w where) holds(m mechanism) bool {
 }
 
 var attacks = []attack{
-	{"A01", "control_same_policy", everywhere, a01, false},
-	{"A02", "context_changed_between_connections", everywhere, a02, false},
-	{"A03", "shared_keys_open_to_required", everywhere, a03, false},
-	{"A04", "shared_keys_distinct_contexts_open_to_required", everywhere, a04, false},
-	{"A05", "shared_keys_CA_A_to_CA_B", everywhere, a05, false},
-	{"A06", "shared_keys_distinct_contexts_CA_A_to_CA_B", everywhere, a06, false},
-	{"A07", "no_context_and_certificates_required", once, a07, false},
-	{"A08", "no_context_on_two_hosts", everywhere, a08, false},
-	{"A09", "no_context_to_context", everywhere, func(a *env) { contextPair(a, "", "b") }, false},
-	{"A10", "context_to_no_context", everywhere, func(a *env) { contextPair(a, "b", "") }, false},
-	{"A11", "prefixes_and_boundaries", everywhere, a11, false},
-	{"A12", "contexts_that_differ_after_a_NUL", everywhere, func(a *env) { contextPair(a, "x\x00a", "x\x00b") }, false},
-	{"A13", "oversize", everywhere, a13, false},
-	{"A14", "route_to_another_Ctx", everywhere, a14, false},
-	{"A15", "route_by_context_alone", everywhere, a15, false},
-	{"A16", "route_by_Ctx_and_context", everywhere, a16, false},
-	{"A17", "same_policy_other_name", everywhere, a17, false},
-	{"A18", "open_hosts_by_context_and_Ctx", everywhere, a18, false},
-	{"A19", "no_name_to_required", everywhere, a19, false},
-	{"A20", "name_to_no_name", everywhere, a20, false},
-	{"A21", "unknown_name", everywhere, a21, false},
-	{"A22", "spellings_of_a_name", everywhere, a22, false},
-	{"A23", "malformed_names", everywhere, a23, false},
-	{"A24", "hello_in_crumbs", everywhere, a24, false},
-	{"A25", "Host_of_another_policy", everywhere, a25, false},
-	{"A26", "HelloRetryRequest", tls13, a26, false},
-	{"A27", "second_hello_says_otherwise", tls13, a27, false},
-	{"A28", "private_keys_same_context", everywhere, a28, false},
-	{"A29", "broken_tickets", onTickets, a29, false},
-	{"A30", "keys_rotated_or_forged", onTickets, a30, false},
-	{"A31", "ticket_of_another_version", onTickets, a31, false},
-	{"A32", "store_shared_same_label", stateful, a32, false},
-	{"A33", "store_shared_lookups", stateful, a33, false},
-	{"A34", "store_returns_another_session", stateful, a34, false},
-	{"A35", "store_rewrites_the_context", stateful, a35, false},
-	{"A36", "store_flips_each_bit", stateful, a36, false},
-	{"A37", "store_truncates_and_invents", stateful, a37, false},
-	{"A38", "sessions_that_are_none", stateful, a38, false},
-	{"A39", "store_that_fails", stateful, a39, false},
-	{"A40", "store_rolls_back", stateful, a40, false},
-	{"A41", "replay", everywhere, a41, false},
-	{"A44", "flushed_cache_and_Revoke", everywhere, a44, false},
-	{"A45", "CA_rotated", everywhere, a45, false},
-	{"A46", "optional_to_required", everywhere, a46, false},
-	{"A47", "depth_CRL_and_rules_changed", everywhere, a47, false},
-	{"A48", "client_certificate_expires", everywhere, a48, true},
-	{"A49", "chain_of_renewals", everywhere, a49, true},
-	{"A50", "clocks", everywhere, a50, false},
-	{"A51", "session_fixation_of_a_client", everywhere, a51, false},
-	{"A52", "client_of_another_policy", everywhere, a52, false},
-	{"A53", "client_context", everywhere, a53, false},
-	{"A54", "hostile_server", everywhere, a54, false},
-	{"A55", "sessions_of_failed_handshakes", everywhere, a55, false},
-	{"A56", "renegotiation", once, a56, false},
-	{"A59", "context_after_the_handshake", everywhere, a59, false},
-	{"A60", "extended_master_secret", everywhere, a60, false},
-	{"A61", "configured_while_in_use", once, a61, false},
-	{"A62", "use_after_Close", everywhere, a62, false},
-	{"A63", "machine_used_again", once, a63, false},
-	{"A64", "hostile_names_in_the_digest", once, a64, false},
-	{"A65", "errors_of_another_connection", everywhere, a65, false},
+	{id: "A01", name: "control_same_policy", run: controlSamePolicy},
+	{id: "A02", name: "context_changed_between_connections", run: contextChangedBetweenConnections},
+	{id: "A03", name: "shared_keys_open_to_required", run: sharedKeysOpenToRequired},
+	{id: "A04", name: "shared_keys_distinct_contexts_open_to_required", run: sharedKeysDistinctContextsOpenToRequired},
+	{id: "A05", name: "shared_keys_CA_A_to_CA_B", run: sharedKeysToAnotherCA},
+	{id: "A06", name: "shared_keys_distinct_contexts_CA_A_to_CA_B", run: sharedKeysDistinctContextsToAnotherCA},
+	{id: "A07", name: "no_context_and_certificates_required", in: once, run: noContextAndCertificatesRequired},
+	{id: "A08", name: "no_context_on_two_hosts", run: noContextOnTwoHosts},
+	{id: "A09", name: "no_context_to_context", run: func(a *env) { contextPair(a, "", "b") }},
+	{id: "A10", name: "context_to_no_context", run: func(a *env) { contextPair(a, "b", "") }},
+	{id: "A11", name: "prefixes_and_boundaries", run: prefixesAndBoundaries},
+	{id: "A12", name: "contexts_that_differ_after_a_NUL", run: func(a *env) { contextPair(a, "x\x00a", "x\x00b") }},
+	{id: "A13", name: "oversize", run: oversize},
+	{id: "A14", name: "route_to_another_Ctx", run: routeToAnotherCtx},
+	{id: "A15", name: "route_by_context_alone", run: routeByContextAlone},
+	{id: "A16", name: "route_by_Ctx_and_context", run: routeByCtxAndContext},
+	{id: "A17", name: "same_policy_other_name", run: samePolicyOtherName},
+	{id: "A18", name: "open_hosts_by_context_and_Ctx", run: openHostsByContextAndCtx},
+	{id: "A19", name: "no_name_to_required", run: noNameToRequired},
+	{id: "A20", name: "name_to_no_name", run: nameToNoName},
+	{id: "A21", name: "unknown_name", run: unknownName},
+	{id: "A22", name: "spellings_of_a_name", run: spellingsOfAName},
+	{id: "A23", name: "malformed_names", run: malformedNames},
+	{id: "A24", name: "hello_in_crumbs", run: helloInCrumbs},
+	{id: "A25", name: "Host_of_another_policy", run: hostOfAnotherPolicy},
+	{id: "A26", name: "HelloRetryRequest", in: tls13, run: helloRetryRequest},
+	{id: "A27", name: "second_hello_says_otherwise", in: tls13, run: secondHelloSaysOtherwise},
+	{id: "A28", name: "private_keys_same_context", run: privateKeysSameContext},
+	{id: "A29", name: "broken_tickets", in: onTickets, run: brokenTickets},
+	{id: "A30", name: "keys_rotated_or_forged", in: onTickets, run: keysRotatedOrForged},
+	{id: "A31", name: "ticket_of_another_version", in: onTickets, run: ticketOfAnotherVersion},
+	{id: "A32", name: "store_shared_same_label", in: stateful, run: storeSharedSameLabel},
+	{id: "A33", name: "store_shared_lookups", in: stateful, run: storeSharedLookups},
+	{id: "A34", name: "store_returns_another_session", in: stateful, run: storeReturnsAnotherSession},
+	{id: "A35", name: "store_rewrites_the_context", in: stateful, run: storeRewritesTheContext},
+	{id: "A36", name: "store_flips_each_bit", in: stateful, run: storeFlipsEachBit},
+	{id: "A37", name: "store_truncates_and_invents", in: stateful, run: storeTruncatesAndInvents},
+	{id: "A38", name: "sessions_that_are_none", in: stateful, run: sessionsThatAreNone},
+	{id: "A39", name: "store_that_fails", in: stateful, run: storeThatFails},
+	{id: "A40", name: "store_rolls_back", in: stateful, run: storeRollsBack},
+	{id: "A41", name: "replay", run: replay},
+	{id: "A44", name: "flushed_cache_and_Revoke", run: flushedCacheAndRevoke},
+	{id: "A45", name: "CA_rotated", run: caRotated},
+	{id: "A46", name: "optional_to_required", run: optionalToRequired},
+	{id: "A47", name: "depth_CRL_and_rules_changed", run: depthCRLAndRulesChanged},
+	{id: "A48", name: "client_certificate_expires", run: clientCertificateExpires, waits: true},
+	{id: "A49", name: "chain_of_renewals", run: chainOfRenewals, waits: true},
+	{id: "A50", name: "clocks", run: clocks},
+	{id: "A51", name: "session_fixation_of_a_client", run: sessionFixationOfAClient},
+	{id: "A52", name: "client_of_another_policy", run: clientOfAnotherPolicy},
+	{id: "A53", name: "client_context", run: clientContext},
+	{id: "A54", name: "hostile_server", run: hostileServer},
+	{id: "A55", name: "sessions_of_failed_handshakes", run: sessionsOfFailedHandshakes},
+	{id: "A56", name: "renegotiation", in: once, run: renegotiation},
+	{id: "A59", name: "context_after_the_handshake", run: contextAfterTheHandshake},
+	{id: "A60", name: "extended_master_secret", run: extendedMasterSecret},
+	{id: "A61", name: "configured_while_in_use", in: once, run: configuredWhileInUse},
+	{id: "A62", name: "use_after_Close", run: useAfterClose},
+	{id: "A63", name: "machine_used_again", in: once, run: machineUsedAgain},
+	{id: "A64", name: "hostile_names_in_the_digest", in: once, run: hostileNamesInTheDigest},
+	{id: "A65", name: "errors_of_another_connection", run: errorsOfAnotherConnection},
 }
 
 // notOffered is the rows about what this library does not offer; SECURITY.md
@@ -251,7 +251,7 @@ func TestWhatIsNotOffered(t *testing.T) {
 	}
 }
 
-func a01(a *env) {
+func controlSamePolicy(a *env) {
 	host := a.host("a.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
 	one, two := a.host("a.test", requires(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caA), a.sharing())
@@ -266,7 +266,7 @@ func a01(a *env) {
 	}
 }
 
-func a02(a *env) {
+func contextChangedBetweenConnections(a *env) {
 	was, now := a.host("a.test", within("was"), a.sharing()), a.host("a.test", within("now"), a.sharing())
 	a.crossing(place{was, "a.test", nil}, place{now, "a.test", nil}, false)
 	if err := was.SetSessionIDContext([]byte("now")); !errors.Is(err, openssl.ErrCtxInUse) {
@@ -277,7 +277,7 @@ func a02(a *env) {
 	}
 }
 
-func a03(a *env) {
+func sharedKeysOpenToRequired(a *env) {
 	open, strict := a.host("a.test", a.sharing()), a.host("a.test", requires(fixtures.caB), a.sharing())
 	a.ready(nil, open, strict)
 	a.crossing(place{open, "a.test", nil}, place{strict, "a.test", fixtures.cliB}, true)
@@ -290,24 +290,24 @@ func a03(a *env) {
 	}
 }
 
-func a04(a *env) {
+func sharedKeysDistinctContextsOpenToRequired(a *env) {
 	open, strict := a.host("a.test", within("a"), a.sharing()), a.host("b.test", requires(fixtures.caB), within("b"), a.sharing())
 	a.crossing(place{open, "a.test", nil}, place{strict, "b.test", fixtures.cliB}, true)
 }
 
-func a05(a *env) {
+func sharedKeysToAnotherCA(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caB), a.sharing())
 	a.ready(nil, one, two)
 	a.crossing(place{one, "a.test", fixtures.cliA}, place{two, "a.test", fixtures.cliB}, true)
 }
 
-func a06(a *env) {
+func sharedKeysDistinctContextsToAnotherCA(a *env) {
 	one := a.host("a.test", requires(fixtures.caA), within("a"), a.sharing())
 	two := a.host("b.test", requires(fixtures.caB), within("b"), a.sharing())
 	a.crossing(place{one, "a.test", fixtures.cliA}, place{two, "b.test", fixtures.cliB}, true)
 }
 
-func a07(a *env) {
+func noContextAndCertificatesRequired(a *env) {
 	for name, use := range map[string]func(c *openssl.Ctx) error{
 		"NewSSL":    func(c *openssl.Ctx) error { _, err := openssl.NewSSL(c); return err },
 		"Listen":    func(c *openssl.Ctx) error { _, err := openssl.Listen("tcp", "127.0.0.1:0", c); return err },
@@ -320,7 +320,7 @@ func a07(a *env) {
 	}
 }
 
-func a08(a *env) {
+func noContextOnTwoHosts(a *env) {
 	hosts := openssl.NewHosts()
 	must(a, hosts.Add("a.test", a.server(named("a.test"))))
 	if err := hosts.Add("b.test", a.server(named("b.test"))); err == nil {
@@ -340,7 +340,7 @@ func contextPair(a *env, one, two string) {
 	a.crossing(place{d, "b.test", nil}, place{c, "a.test", nil}, false)
 }
 
-func a11(a *env) {
+func prefixesAndBoundaries(a *env) {
 	contextPair(a, "tenant", "tenant1")
 	pairs := [][2]openssl.SessionPolicy{
 		{{Extra: [][]byte{[]byte("ab"), []byte("c")}}, {Extra: [][]byte{[]byte("a"), []byte("bc")}}},
@@ -353,7 +353,7 @@ func a11(a *env) {
 	}
 }
 
-func a13(a *env) {
+func oversize(a *env) {
 	long := strings.Repeat("x", 31)
 	contextPair(a, long+"1", long+"2")
 	c := a.host("a.test", within(long+"1"))
@@ -372,7 +372,7 @@ func a13(a *env) {
 	a.resumed(a.connect(c, client{name: "a.test", session: o.session}))
 }
 
-func a14(a *env) {
+func routeToAnotherCtx(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
@@ -380,7 +380,7 @@ func a14(a *env) {
 	a.crossing(place{listener, "b.test", fixtures.cliB}, place{listener, "a.test", fixtures.cliA}, true)
 }
 
-func a15(a *env) {
+func routeByContextAlone(a *env) {
 	c := a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		return nil, hello.SetSessionIDContext([]byte(hello.ServerName))
 	}, named("a.test", "b.test"))
@@ -388,7 +388,7 @@ func a15(a *env) {
 	a.crossing(place{c, "a.test", nil}, place{c, "b.test", nil}, false)
 }
 
-func a16(a *env) {
+func routeByCtxAndContext(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caB))
 	listener := a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		err := hello.SetSessionIDContext([]byte("of " + hello.ServerName))
@@ -398,14 +398,14 @@ func a16(a *env) {
 	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliB}, true)
 }
 
-func a17(a *env) {
+func samePolicyOtherName(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
 	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliA}, false)
 }
 
-func a18(a *env) {
+func openHostsByContextAndCtx(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two}, named("a.test"))
 	a.ready(listener, one, two)
@@ -416,14 +416,14 @@ func a18(a *env) {
 	}
 }
 
-func a19(a *env) {
+func noNameToRequired(a *env) {
 	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": open, "b.test": strict})
 	a.ready(listener, open, strict)
 	a.crossing(place{listener, "", nil}, place{listener, "b.test", fixtures.cliB}, true)
 }
 
-func a20(a *env) {
+func nameToNoName(a *env) {
 	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": strict, "a.test": open})
 	a.ready(listener, open, strict)
@@ -437,7 +437,7 @@ func (a *env) hosted(hosts *openssl.Hosts) *openssl.Ctx {
 	})
 }
 
-func a21(a *env) {
+func unknownName(a *env) {
 	hosts := openssl.NewHosts()
 	one := a.host("a.test")
 	must(a, hosts.Add("a.test", one))
@@ -460,7 +460,7 @@ func a21(a *env) {
 	a.full(a.connect(listener, client{name: "a.test", session: o.session}))
 }
 
-func a22(a *env) {
+func spellingsOfAName(a *env) {
 	hosts := openssl.NewHosts()
 	strict := a.server(named("b.test", "m.w.test", "xn--bcher-kva.test"), withPolicy(openssl.SessionPolicy{Label: "b"}), requires(fixtures.caB))
 	open := a.host("open.test")
@@ -485,7 +485,7 @@ func a22(a *env) {
 	}
 }
 
-func a23(a *env) {
+func malformedNames(a *env) {
 	one := a.host("a.test")
 	listener := a.listener(map[string]*openssl.Ctx{"": one, "a.test": one})
 	a.ready(listener, one)
@@ -532,7 +532,7 @@ func a23(a *env) {
 	a.full(a.connect(listener, client{name: "a.test"}))
 }
 
-func a24(a *env) {
+func helloInCrumbs(a *env) {
 	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": open, "b.test": strict})
 	a.ready(listener, open, strict)
@@ -544,7 +544,7 @@ func a24(a *env) {
 	}
 }
 
-func a25(a *env) {
+func hostOfAnotherPolicy(a *env) {
 	hosts := openssl.NewHosts()
 	b, c := a.host("b.test", requires(fixtures.caB)), a.host("c.test")
 	must(a, hosts.Add("b.test", b))
@@ -586,7 +586,7 @@ func (a *env) retrying(cert *identity, retry bool) *openssl.Ctx {
 	return c
 }
 
-func a26(a *env) {
+func helloRetryRequest(a *env) {
 	asked := 0
 	one, two := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
@@ -616,7 +616,7 @@ func a26(a *env) {
 	}
 }
 
-func a27(a *env) {
+func secondHelloSaysOtherwise(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two},
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
@@ -687,7 +687,7 @@ func a27(a *env) {
 	}
 }
 
-func a28(a *env) {
+func privateKeysSameContext(a *env) {
 	one, two := a.host("a.test", within("same")), a.host("a.test", within("same"))
 	o := a.full(a.connect(one, client{name: "a.test"}))
 	a.resumed(a.connect(one, client{name: "a.test", session: o.session}))
@@ -695,7 +695,7 @@ func a28(a *env) {
 	a.full(a.connect(two, client{name: "a.test", session: o.session}))
 }
 
-func a29(a *env) {
+func brokenTickets(a *env) {
 	host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetNumTickets(1)) })
 	o := a.full(a.connect(host, client{name: "a.test"}))
 	ticket := tlstest.TicketIn(a, o.session)
@@ -744,7 +744,7 @@ func a29(a *env) {
 // wireIsSlow says whether to spare it.
 func (a *env) wireIsSlow() bool { return testing.Short() || strings.HasSuffix(a.Name(), "/tcp") }
 
-func a30(a *env) {
+func keysRotatedOrForged(a *env) {
 	host := a.host("a.test")
 	must(a, host.SetTicketKeys(tlstest.TicketKey(1)))
 	o := a.full(a.connect(host, client{name: "a.test"}))
@@ -793,7 +793,7 @@ func forgeTicket(t testing.TB, key openssl.TicketKey, session, sidCtx []byte) []
 	return mac.Sum(ticket)
 }
 
-func a31(a *env) {
+func ticketOfAnotherVersion(a *env) {
 	other := uint16(tls.VersionTLS12)
 	if a.m.version == other {
 		other = tls.VersionTLS13
@@ -833,12 +833,12 @@ func setVersionTo(t testing.TB, c *openssl.Ctx, v uint16) {
 	}
 }
 
-func a32(a *env) {
+func storeSharedSameLabel(a *env) {
 	one, two := a.host("a.test", a.sharing()), a.host("b.test", requires(fixtures.caB), a.sharing())
 	a.crossing(place{one, "a.test", nil}, place{two, "b.test", fixtures.cliB}, true)
 }
 
-func a33(a *env) {
+func storeSharedLookups(a *env) {
 	one, two := a.host("a.test", within("a"), a.sharing()), a.host("a.test", within("b"), a.sharing())
 	o := a.full(a.connect(one, client{name: "a.test"}))
 	a.full(a.connect(two, client{name: "a.test", session: o.session}))
@@ -890,7 +890,7 @@ func (a *env) unopened(what string) {
 // storeRefused is what the Ctx has counted.
 func storeRefused(c *openssl.Ctx) int64 { return c.Stats().Store.Refused }
 
-func a34(a *env) {
+func storeReturnsAnotherSession(a *env) {
 	host := a.host("a.test", requires(fixtures.caA), a.sealing())
 	victim := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	blob := a.store.copy()[string(storeKey(host.SessionIDContext(), a.lookup(victim.session)))]
@@ -908,7 +908,7 @@ func a34(a *env) {
 	}
 }
 
-func a35(a *env) {
+func storeRewritesTheContext(a *env) {
 	one := a.host("a.test", requires(fixtures.caA), within("A"), a.sealing())
 	two := a.host("a.test", requires(fixtures.caB), within("B"), a.sealing())
 	o := a.full(a.connect(one, client{name: "a.test", cert: fixtures.cliA}))
@@ -939,7 +939,7 @@ func a35(a *env) {
 	}
 }
 
-func a36(a *env) {
+func storeFlipsEachBit(a *env) {
 	host := a.host("a.test", requires(fixtures.caA), a.sealing())
 	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
@@ -961,7 +961,7 @@ func a36(a *env) {
 	a.resumed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
-func a37(a *env) {
+func storeTruncatesAndInvents(a *env) {
 	host := a.host("a.test", requires(fixtures.caA), a.sealing())
 	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
@@ -987,7 +987,7 @@ func a37(a *env) {
 		session: a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA})).session}))
 }
 
-func a38(a *env) {
+func sessionsThatAreNone(a *env) {
 	host := a.host("a.test", a.sharing())
 	o := a.full(a.connect(host, client{name: "a.test"}))
 	der := a.store.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
@@ -1013,7 +1013,7 @@ func a38(a *env) {
 	}
 }
 
-func a39(a *env) {
+func storeThatFails(a *env) {
 	forever := make(chan struct{})
 	a.Cleanup(func() { close(forever) })
 	bad := map[string]func(ctx context.Context, id []byte) ([]byte, error){
@@ -1043,7 +1043,7 @@ func a39(a *env) {
 	a.resumed(a.connect(good, client{name: "a.test", session: o.session}))
 }
 
-func a40(a *env) {
+func storeRollsBack(a *env) {
 	host := a.host("a.test", a.sealing())
 	o := a.full(a.connect(host, client{name: "a.test"}))
 	old := a.store.copy()
@@ -1064,7 +1064,7 @@ func a40(a *env) {
 	a.full(a.connect(host, client{name: "a.test", session: o.session}))
 }
 
-func a41(a *env) {
+func replay(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	o := a.full(a.connect(listener, client{name: "a.test"}))
@@ -1074,7 +1074,7 @@ func a41(a *env) {
 	}
 }
 
-func a44(a *env) {
+func flushedCacheAndRevoke(a *env) {
 	host := a.host("a.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
 	o := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA}))
@@ -1104,17 +1104,17 @@ func trusting(ca *tlstest.Authority) setting {
 	}
 }
 
-func a45(a *env) {
+func caRotated(a *env) {
 	was, now := a.host("a.test", trusting(fixtures.caA), a.sharing()), a.host("a.test", trusting(fixtures.caB), a.sharing())
 	a.crossing(place{was, "a.test", fixtures.cliA}, place{now, "a.test", fixtures.cliB}, true)
 }
 
-func a46(a *env) {
+func optionalToRequired(a *env) {
 	optional, required := a.host("a.test", asks(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caA), a.sharing())
 	a.crossing(place{optional, "a.test", nil}, place{required, "a.test", fixtures.cliA}, true)
 }
 
-func a47(a *env) {
+func depthCRLAndRulesChanged(a *env) {
 	was := a.host("a.test", requires(fixtures.caA), a.sharing())
 	leaf := tlstest.ParseCert(a, fixtures.cliA.cert)
 	for what, change := range map[string]setting{
@@ -1139,7 +1139,7 @@ func a47(a *env) {
 	a.refused(a.connect(revoked, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
-func a48(a *env) {
+func clientCertificateExpires(a *env) {
 	host := a.host("a.test", requires(fixtures.caA), a.sharing())
 	ends := time.Now().Truncate(time.Second).Add(4 * time.Second)
 	short := member(a, fixtures.caA, "short-lived", func(c *x509.Certificate) { c.NotAfter = ends })
@@ -1157,7 +1157,7 @@ func a48(a *env) {
 	a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
-func a49(a *env) {
+func chainOfRenewals(a *env) {
 	const most = 2 * time.Second
 	host := a.host("a.test", requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(most)) })
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host}) // its own lifetime is two hours
@@ -1183,7 +1183,7 @@ func a49(a *env) {
 	}
 }
 
-func a50(a *env) {
+func clocks(a *env) {
 	host := a.host("a.test", requires(fixtures.caA), a.sharing())
 	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	if !a.m.stateful {
@@ -1273,7 +1273,7 @@ func (a *env) notOffered(o result) {
 	}
 }
 
-func a51(a *env) {
+func sessionFixationOfAClient(a *env) {
 	// A hostile server for a.test knows its own session's secret. The same
 	// wire's end is called b.test next.
 	host := a.host("a.test")
@@ -1287,7 +1287,7 @@ func a51(a *env) {
 	a.resumed(a.connect(host, client{name: "a.test", client: ctx, wrap: samePlace}))
 }
 
-func a52(a *env) {
+func clientOfAnotherPolicy(a *env) {
 	host := a.server(named("a.test"), withPolicy(openssl.SessionPolicy{Label: "app"}), asks(fixtures.caA),
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetALPN("h2", "http/1.1")) })
 	cache := a.sessionCache()
@@ -1316,7 +1316,7 @@ func a52(a *env) {
 	a.notOffered(a.connect(host, client{name: "a.test", client: plain, wrap: other}))
 }
 
-func a53(a *env) {
+func clientContext(a *env) {
 	host := a.host("a.test")
 	o := a.full(a.connect(host, client{name: "a.test"}))
 	sess, err := openssl.ParseSession(o.session)
@@ -1338,7 +1338,7 @@ func a53(a *env) {
 	}
 }
 
-func a54(a *env) {
+func hostileServer(a *env) {
 	host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetNumTickets(255)) })
 	cache := a.sessionCache()
 	ctx := a.caching(cache)
@@ -1380,7 +1380,7 @@ func a54(a *env) {
 	}
 }
 
-func a55(a *env) {
+func sessionsOfFailedHandshakes(a *env) {
 	kept := func(what string, c *openssl.Ctx) {
 		a.Helper()
 		if n := c.Stats().Number; n != 0 {
@@ -1426,7 +1426,7 @@ func a55(a *env) {
 	}
 }
 
-func a56(a *env) {
+func renegotiation(a *env) {
 	c := a.host("a.test")
 	if c.Options()&openssl.OptionNoRenegotiation == 0 {
 		a.Error("renegotiation is possible")
@@ -1445,7 +1445,7 @@ func a56(a *env) {
 	}})
 }
 
-func a59(a *env) {
+func contextAfterTheHandshake(a *env) {
 	host := a.host("a.test", within("mine"))
 	o := a.full(a.connect(host, client{name: "a.test", look: func(s *openssl.Conn) {
 		if err := s.SetSessionIDContext([]byte("other")); !errors.Is(err, openssl.ErrTooLate) {
@@ -1458,7 +1458,7 @@ func a59(a *env) {
 	a.resumed(a.connect(host, client{name: "a.test", session: o.session}))
 }
 
-func a60(a *env) {
+func extendedMasterSecret(a *env) {
 	if openssl.OptionNoExtendedMasterSecret == 0 {
 		a.Skip("this libssl cannot leave the extended master secret out")
 	}
@@ -1533,7 +1533,7 @@ func setters(t testing.TB, c *openssl.Ctx) map[string]func() error {
 	return calls
 }
 
-func a61(a *env) {
+func configuredWhileInUse(a *env) {
 	host := a.host("a.test", within("one"), requires(fixtures.caA))
 	a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	calls := setters(a, host)
@@ -1584,7 +1584,7 @@ func a61(a *env) {
 	}
 }
 
-func a62(a *env) {
+func useAfterClose(a *env) {
 	host, err := openssl.NewServerCtx()
 	must(a, err)
 	named("a.test")(a, host)
@@ -1621,7 +1621,7 @@ func a62(a *env) {
 	}
 }
 
-func a63(a *env) {
+func machineUsedAgain(a *env) {
 	host := a.host("a.test", within("mine"))
 	c, err := openssl.NewSSL(a.client(nil, true))
 	must(a, err)
@@ -1639,7 +1639,7 @@ func a63(a *env) {
 	// That nothing clears one is TestWhatIsNotOffered's.
 }
 
-func a64(a *env) {
+func hostileNamesInTheDigest(a *env) {
 	many := make([][]byte, 100000)
 	for i := range many {
 		many[i] = []byte(fmt.Sprint("name ", i))
@@ -1669,7 +1669,7 @@ func a64(a *env) {
 	}
 }
 
-func a65(a *env) {
+func errorsOfAnotherConnection(a *env) {
 	strict, open := a.host("a.test", requires(fixtures.caB)), a.host("b.test")
 	for range 5 {
 		a.refused(a.connect(strict, client{name: "a.test", cert: fixtures.cliA}))
