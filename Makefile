@@ -1,5 +1,5 @@
 # Every module of the repository is tested; a new one needs no line here.
-MODULES := $(dir $(wildcard go.mod */go.mod))
+MODULES := $(dir $(wildcard go.mod */go.mod */*/go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 
 # Many tests wait, for a clock of C's for one, and most processors would be idle.
@@ -21,7 +21,7 @@ test: peers
 
 # Every act aborts if it leaves residue in OpenSSL's error queue.
 queuecheck: peers
-	go test $(flags) -tags queuecheck .
+	go test $(flags) -tags queuecheck ./...
 
 race: peers
 	$(call each,go test $(flags) -race ./...)
@@ -74,7 +74,11 @@ matrix-here:
 
 # FUZZTIME for each fuzzer.
 fuzz: deps
-	@for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' *_test.go | cut -c6-); do go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) . || exit 1; done
+	@set -e; go list -f '{{$$p := .ImportPath}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{$$p}}{{"\n"}}{{end}}' ./... | while read -r file package; do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' "$$file" | cut -c6-); do \
+			go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) "$$package" || exit 1; \
+		done; \
+	done
 
 # The library with one fault at a time: each must turn one of its attack rows red.
 mutants: deps

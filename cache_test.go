@@ -19,6 +19,7 @@ import (
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // keeps is how many sessions a cache of size n holds: OpenSSL 3.0 and later
@@ -34,13 +35,13 @@ func TestSessionCacheSize(t *testing.T) {
 	const made = 6
 	for _, size := range []int{1, 2, 5} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, tls.VersionTLS12)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, tls.VersionTLS12)
 			must(t, server.SetOptions(openssl.OptionNoTicket))
 			must(t, server.SetSessionCacheSize(size))
 			var all []*openssl.Session
 			for range made {
-				all = append(all, mustVisit(t, client, server, nil, openssl.ResumptionNotOffered))
+				all = append(all, tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered))
 			}
 			stats := server.Stats()
 			if want := keeps(size); stats.Number != want || stats.CacheFull != made-want {
@@ -48,7 +49,7 @@ func TestSessionCacheSize(t *testing.T) {
 			}
 			found := 0
 			for _, sess := range all {
-				if _, got := visit(t, client, server, sess); got == openssl.ResumptionResumed {
+				if _, got := tlstest.Offer(t, client, server, sess); got == openssl.ResumptionResumed {
 					found++
 				} else if got != openssl.ResumptionNotFound {
 					t.Errorf("one that was put out: %v", got)
@@ -63,14 +64,14 @@ func TestSessionCacheSize(t *testing.T) {
 }
 
 func TestSessionCacheUnbounded(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS12)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS12)
 	must(t, server.SetOptions(openssl.OptionNoTicket))
 	must(t, server.SetSessionCacheSize(3))
 	must(t, server.SetSessionCacheSize(0))
 	const made = 30
 	for range made {
-		mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	}
 	if stats := server.Stats(); stats.Number != made || stats.CacheFull != 0 {
 		t.Fatalf("%d are kept, %d were put out", stats.Number, stats.CacheFull)
@@ -79,17 +80,17 @@ func TestSessionCacheUnbounded(t *testing.T) {
 
 // The newest session is always resumed, and what was put out never is.
 func TestSessionCacheOrder(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS12)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS12)
 	must(t, server.SetOptions(openssl.OptionNoTicket))
 	must(t, server.SetSessionCacheSize(2))
-	first := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	first := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	var last *openssl.Session
 	for range 4 {
-		last = mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		last = tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	}
-	mustVisit(t, client, server, last, openssl.ResumptionResumed)
-	mustVisit(t, client, server, first, openssl.ResumptionNotFound)
+	tlstest.MustOffer(t, client, server, last, openssl.ResumptionResumed)
+	tlstest.MustOffer(t, client, server, first, openssl.ResumptionNotFound)
 }
 
 func TestSessionCacheMode(t *testing.T) {
@@ -125,7 +126,7 @@ func TestSessionCacheMode(t *testing.T) {
 				if stateful {
 					want = test.stateful
 				}
-				sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+				sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 				if sess == nil {
 					if want.second == openssl.ResumptionResumed {
 						t.Fatal("the client got no session")
@@ -135,14 +136,14 @@ func TestSessionCacheMode(t *testing.T) {
 				if got := server.Stats().Number; got != want.number {
 					t.Fatalf("%d in the cache, want %d", got, want.number)
 				}
-				mustVisit(t, client, server, sess, want.second)
+				tlstest.MustOffer(t, client, server, sess, want.second)
 			})
 		})
 	}
 }
 
 func TestSessionCacheModeBad(t *testing.T) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	for _, mode := range []openssl.SessionCacheMode{-1, 1 << 20, 4} {
 		if err := server.SetSessionCacheMode(mode); err == nil {
 			t.Errorf("%#x was taken", int(mode))
@@ -171,16 +172,16 @@ func TestSessionCacheAutoClear(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, tls.VersionTLS12)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, tls.VersionTLS12)
 			must(t, server.SetOptions(openssl.OptionNoTicket))
 			must(t, server.SetSessionCacheMode(test.mode))
 			must(t, server.SetSessionTimeout(time.Second))
-			first := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			first := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 			awaitExpiry(t, first, time.Second)
 			const more = 256
 			for range more {
-				mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+				tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 			}
 			if got := server.Stats().Number; (got < more+1) != test.gone {
 				t.Fatalf("%d of %d are kept", got, more+1)
@@ -190,14 +191,14 @@ func TestSessionCacheAutoClear(t *testing.T) {
 }
 
 func TestFlushSessions(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, server.SetOptions(openssl.OptionNoTicket))
 			must(t, server.SetSessionTimeout(time.Hour))
 			must(t, server.SetNumTickets(1))
-			mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 			for _, step := range []struct {
 				at   time.Time
 				want int64
@@ -216,8 +217,8 @@ func TestFlushSessions(t *testing.T) {
 
 // Nothing is rounded, clamped or taken for a special value.
 func TestSessionNumbersRefused(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS12)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS12)
 	must(t, server.SetSessionTimeout(77*time.Second))
 	must(t, server.SetSessionCacheSize(2))
 	must(t, server.SetNumTickets(3))
@@ -248,44 +249,44 @@ func TestSessionNumbersRefused(t *testing.T) {
 	}
 	must(t, server.SetOptions(openssl.OptionNoTicket))
 	for range 4 {
-		mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	}
 	if got := server.Stats().Number; got != keeps(2) {
 		t.Errorf("a refused size has left %d sessions", got)
 	}
-	c, s := machines(t, client, server)
-	mustShake(t, c, s)
+	c, s := tlstest.Machines(t, client, server)
+	tlstest.MustShake(t, c, s)
 	sess, err := s.Session()
 	must(t, err)
 	defer sess.Close()
 	if got := sess.Timeout(); got != 77*time.Second {
 		t.Errorf("a refused timeout has left %v", got)
 	}
-	goodbye(t, c, s)
+	tlstest.Goodbye(t, c, s)
 }
 
 func TestSessionTimeout(t *testing.T) {
 	for _, want := range []time.Duration{time.Second, 2 * time.Hour, math.MaxInt32 * time.Second} {
 		t.Run(want.String(), func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 			must(t, server.SetSessionTimeout(want))
-			c, s := machines(t, client, server)
-			mustShake(t, c, s)
+			c, s := tlstest.Machines(t, client, server)
+			tlstest.MustShake(t, c, s)
 			sess, err := s.Session()
 			must(t, err)
 			defer sess.Close()
 			if got := sess.Timeout(); got != want {
 				t.Fatalf("a session lives %v, want %v", got, want)
 			}
-			goodbye(t, c, s)
+			tlstest.Goodbye(t, c, s)
 		})
 	}
 }
 
 // The cache's setters close with the first connection; flushing stays open.
 func TestSessionCacheFrozen(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	for name, err := range map[string]error{
 		"mode":         server.SetSessionCacheMode(openssl.SessionCacheOff),
 		"size":         server.SetSessionCacheSize(1),
@@ -303,30 +304,30 @@ func TestSessionCacheFrozen(t *testing.T) {
 // TestSessionCounters goes through all that libssl counts.
 func TestSessionCounters(t *testing.T) {
 	t.Parallel()
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, server.SetOptions(openssl.OptionNoTicket))
 			must(t, server.SetNumTickets(1))
 			must(t, server.SetSessionTimeout(time.Second))
 			must(t, server.SetSessionCacheSize(2))
-			strict := newClient(t)
-			setVersion(t, strict, v.id)
-			must(t, strict.SetVerifyCAs(newAuthority(t, "somebody else", nil).pem))
+			strict := tlstest.NewClient(t)
+			tlstest.SetVersion(t, strict, v.ID)
+			must(t, strict.SetVerifyCAs(tlstest.NewAuthority(t, "somebody else", nil).PEM))
 
-			first := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-			mustVisit(t, client, server, first, openssl.ResumptionResumed)
-			c, s := machines(t, strict, server)
-			if clientErr, _ := shake(t, c, s); clientErr == nil {
+			first := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+			tlstest.MustOffer(t, client, server, first, openssl.ResumptionResumed)
+			c, s := tlstest.Machines(t, strict, server)
+			if clientErr, _ := tlstest.Shake(t, c, s); clientErr == nil {
 				t.Fatal("a server of nobody's was trusted")
 			}
-			second := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			second := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 			awaitExpiry(t, second, time.Second)
-			mustVisit(t, client, server, withField(t, second, derTime, time.Now().Unix()), openssl.ResumptionExpired)
-			stranger := mustVisit(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
-			mustVisit(t, client, server, stranger, openssl.ResumptionNotFound)
+			tlstest.MustOffer(t, client, server, tlstest.WithField(t, second, tlstest.FieldTime, time.Now().Unix()), openssl.ResumptionExpired)
+			stranger := tlstest.MustOffer(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
+			tlstest.MustOffer(t, client, server, stranger, openssl.ResumptionNotFound)
 
 			got := server.Stats().SessionCounters
 			want := openssl.SessionCounters{
@@ -357,7 +358,7 @@ func TestSessionCounters(t *testing.T) {
 
 func newStateful(t testing.TB) *openssl.Ctx {
 	t.Helper()
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	must(t, server.SetOptions(openssl.OptionNoTicket))
 	return server
 }
@@ -366,12 +367,12 @@ func newStateful(t testing.TB) *openssl.Ctx {
 func TestSessionCountersMismatch(t *testing.T) {
 	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
 		server := newCtx(t)
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-		c, s := machines(t, client, server)
-		must(t, c.SetSession(reparse(t, sess)))
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+		c, s := tlstest.Machines(t, client, server)
+		must(t, c.SetSession(tlstest.Reparse(t, sess)))
 		must(t, s.SetSessionIDContext([]byte("b")))
-		mustShake(t, c, s)
-		goodbye(t, c, s)
+		tlstest.MustShake(t, c, s)
+		tlstest.Goodbye(t, c, s)
 		if got := server.Stats(); got.Hits != 0 || got.Misses != 0 || got.AcceptGood != 2 {
 			t.Fatalf("%+v", got.SessionCounters)
 		}
@@ -380,36 +381,36 @@ func TestSessionCountersMismatch(t *testing.T) {
 
 // An external store's answer is libssl's callback hit.
 func TestSessionCountersCallback(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
 			home, server := newStateful(t), newStateful(t)
 			must(t, server.SetSessionStore(noStore{}))
-			c, s := machines(t, client, home)
-			mustShake(t, c, s)
+			c, s := tlstest.Machines(t, client, home)
+			tlstest.MustShake(t, c, s)
 			offer, err := c.Session()
 			must(t, err)
 			defer offer.Close()
 			kept, err := s.Session()
 			must(t, err)
 			defer kept.Close()
-			goodbye(t, c, s)
+			tlstest.Goodbye(t, c, s)
 
 			der, err := kept.MarshalBinary()
 			must(t, err)
-			c, s = machines(t, client, server)
+			c, s = tlstest.Machines(t, client, server)
 			must(t, c.SetSession(offer))
 			if w, err := c.Handshake(); w != openssl.WantInput || err != nil {
 				t.Fatal(w, err)
 			}
-			carry(t, c, s)
+			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
 				t.Fatal(w, err)
 			}
 			must(t, s.AnswerSession(der))
-			mustShake(t, c, s)
-			goodbye(t, c, s)
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
 			if got, want := server.Stats().SessionCounters, (openssl.SessionCounters{
 				Accept: 1, AcceptGood: 1, Hits: 1, CallbackHits: 1,
 			}); got != want {
@@ -427,8 +428,8 @@ func (noStore) Get(context.Context, []byte) ([]byte, error)          { return ni
 func (noStore) Delete(context.Context, []byte) error                 { return nil }
 
 func TestStatsClosed(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	must(t, server.Close())
 	if got := server.Stats(); got.SessionCounters != (openssl.SessionCounters{}) || got.Resumptions == nil || len(got.Resumptions) != 0 {
 		t.Fatalf("%+v", got)
@@ -438,10 +439,10 @@ func TestStatsClosed(t *testing.T) {
 // Tickets never enter the cache: a callback of ours that made libssl keep them
 // would let every client fill the server's memory.
 func TestTicketsStayOutside(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			var sess *openssl.Session
 			want := openssl.ResumptionNotOffered
 			for i := range 10 {
@@ -450,7 +451,7 @@ func TestTicketsStayOutside(t *testing.T) {
 				} else if i < 5 {
 					sess = nil
 				}
-				sess = mustVisit(t, client, server, sess, want)
+				sess = tlstest.MustOffer(t, client, server, sess, want)
 			}
 			if got := server.Stats(); got.Number != 0 || got.CacheFull != 0 {
 				t.Fatalf("%d sessions in the cache, %d put out of it", got.Number, got.CacheFull)
@@ -465,18 +466,18 @@ func TestTicketsStayOutside(t *testing.T) {
 // each record that brings one.
 func tickets(t testing.TB, client, server *openssl.Ctx, offer *openssl.Session) (got []*openssl.Session) {
 	t.Helper()
-	c, s := machines(t, client, server)
+	c, s := tlstest.Machines(t, client, server)
 	if offer != nil {
-		must(t, c.SetSession(reparse(t, offer)))
+		must(t, c.SetSession(tlstest.Reparse(t, offer)))
 	}
 	for done := false; !done; {
 		_, err := c.Handshake()
 		must(t, err)
-		carry(t, c, s)
+		tlstest.Carry(t, c, s)
 		w, err := s.Handshake()
 		must(t, err)
 		if done = w == openssl.WantNothing; !done {
-			carry(t, s, c)
+			tlstest.Carry(t, s, c)
 		}
 	}
 	// The server is done; what it has left is handed over record by record.
@@ -505,7 +506,7 @@ func tickets(t testing.TB, client, server *openssl.Ctx, offer *openssl.Session) 
 			got, last = append(got, sess), sess.ID()
 		}
 	}
-	goodbye(t, c, s)
+	tlstest.Goodbye(t, c, s)
 	return got
 }
 
@@ -513,8 +514,8 @@ func TestSetNumTickets(t *testing.T) {
 	for _, way := range waysBack {
 		for _, n := range []int{0, 1, 2, 4, 255} {
 			t.Run(fmt.Sprintf("%s/%d", way.name, n), func(t *testing.T) {
-				client, server := newClient(t), newServer(t)
-				setVersion(t, client, tls.VersionTLS13)
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, tls.VersionTLS13)
 				if way.stateful {
 					must(t, server.SetOptions(openssl.OptionNoTicket))
 				}
@@ -533,8 +534,8 @@ func TestSetNumTickets(t *testing.T) {
 }
 
 func TestNumTicketsDefault(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS13)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS13)
 	if got := tickets(t, client, server, nil); len(got) != 2 {
 		t.Fatalf("%d sessions", len(got))
 	}
@@ -542,8 +543,8 @@ func TestNumTicketsDefault(t *testing.T) {
 
 // Each of a server's tickets resumes, and a resumption brings one more.
 func TestTicketsOfAResumption(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS13)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS13)
 	must(t, server.SetNumTickets(4))
 	for i, sess := range tickets(t, client, server, nil) {
 		if got := len(tickets(t, client, server, sess)); got != 1 {
@@ -568,7 +569,7 @@ type watchedCache struct {
 }
 
 func newWatchedCache(t testing.TB, capacity int) *watchedCache {
-	holds(t)
+	tlstest.HoldSessions(t)
 	w := &watchedCache{ClientSessionCache: openssl.NewLRUClientSessionCache(capacity)}
 	t.Cleanup(func() {
 		for _, key := range w.keys {
@@ -616,7 +617,7 @@ func listenAndEcho(t testing.TB, server *openssl.Ctx) string {
 			}
 			serving.Go(func() {
 				defer conn.Close()
-				echo(conn)
+				tlstest.Echo(conn)
 			})
 		}
 	})
@@ -636,7 +637,7 @@ func reach(t testing.TB, client *openssl.Ctx, addr, name string, silent bool) bo
 	must(t, err)
 	defer conn.Close()
 	if !silent {
-		must(t, roundTrip(conn, []byte("ping")))
+		must(t, tlstest.RoundTrip(conn, []byte("ping")))
 	}
 	return conn.(*openssl.Conn).ConnectionState().DidResume
 }
@@ -644,8 +645,8 @@ func reach(t testing.TB, client *openssl.Ctx, addr, name string, silent bool) bo
 // newCachingClient is a client Ctx with a cache; change, if not nil, edits it.
 func newCachingClient(t testing.TB, version uint16, cache openssl.ClientSessionCache, change func(*openssl.Ctx)) *openssl.Ctx {
 	t.Helper()
-	client := newClient(t)
-	setVersion(t, client, version)
+	client := tlstest.NewClient(t)
+	tlstest.SetVersion(t, client, version)
 	must(t, client.SetClientSessionCache(cache))
 	if change != nil {
 		change(client)
@@ -657,22 +658,22 @@ func newCachingClient(t testing.TB, version uint16, cache openssl.ClientSessionC
 // for 127.0.0.1.
 func newHostServer(t testing.TB, names ...string) *openssl.Ctx {
 	t.Helper()
-	cert, key := certs(t).leaf(t, names[0], ecKey(t), func(c *x509.Certificate) {
+	cert, key := tlstest.Certs(t).Leaf(t, names[0], tlstest.ECKey(t), func(c *x509.Certificate) {
 		c.DNSNames = names
 		c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	})
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	must(t, server.UseCertificate(cert, key))
 	return server
 }
 
 func TestClientSessionCache(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			cache := newWatchedCache(t, 8)
-			server := newServer(t)
+			server := tlstest.NewServer(t)
 			addr := listenAndEcho(t, server)
-			client := newCachingClient(t, v.id, cache, nil)
+			client := newCachingClient(t, v.ID, cache, nil)
 			for i, want := range []bool{false, true, true, true} {
 				if got := reach(t, client, addr, "server.test", false); got != want {
 					t.Fatalf("call %d: resumed %v", i, got)
@@ -691,17 +692,17 @@ func TestClientSessionCache(t *testing.T) {
 // A TLS 1.3 session is offered once: a client that resumes it and goes without
 // reading a new one has none left. A TLS 1.2 session serves again.
 func TestClientSessionCacheOnce(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := newServer(t)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewServer(t)
 			must(t, server.SetNumTickets(1))
 			addr := listenAndEcho(t, server)
-			client := newCachingClient(t, v.id, newWatchedCache(t, 8), nil)
+			client := newCachingClient(t, v.ID, newWatchedCache(t, 8), nil)
 			reach(t, client, addr, "server.test", false)
 			if !reach(t, client, addr, "server.test", true) {
 				t.Fatal("the first session was not resumed")
 			}
-			again := v.id == tls.VersionTLS12
+			again := v.ID == tls.VersionTLS12
 			if got := reach(t, client, addr, "server.test", true); got != again {
 				t.Fatalf("offered again: %v, want %v", got, again)
 			}
@@ -711,14 +712,14 @@ func TestClientSessionCacheOnce(t *testing.T) {
 
 // A session for one partner is never offered to another, nor by somebody else.
 func TestClientSessionCacheKeys(t *testing.T) {
-	other := newAuthority(t, "another CA", nil)
-	otherCert, otherKey := certs(t).leaf(t, "other.client.test", ecKey(t), nil)
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	other := tlstest.NewAuthority(t, "another CA", nil)
+	otherCert, otherKey := tlstest.Certs(t).Leaf(t, "other.client.test", tlstest.ECKey(t), nil)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			cache := newWatchedCache(t, 32)
 			server := newHostServer(t, "a.test", "b.test")
 			here, there := listenAndEcho(t, server), listenAndEcho(t, server)
-			client := newCachingClient(t, v.id, cache, nil)
+			client := newCachingClient(t, v.ID, cache, nil)
 			reach(t, client, here, "a.test", false)
 			for _, test := range []struct {
 				name         string
@@ -728,14 +729,16 @@ func TestClientSessionCacheKeys(t *testing.T) {
 				{"another host", here, "b.test", nil},
 				{"its address", here, "127.0.0.1", nil},
 				{"another port", there, "a.test", nil},
-				{"more trust", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerifyCAs(append(slices.Clone(certs(t).pem), other.pem...))) }},
+				{"more trust", here, "a.test", func(c *openssl.Ctx) {
+					must(t, c.SetVerifyCAs(append(slices.Clone(tlstest.Certs(t).PEM), other.PEM...)))
+				}},
 				{"other verification", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerify(openssl.VerifyNone)) }},
 				{"another depth", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerifyDepth(5)) }},
 				{"another identity", here, "a.test", func(c *openssl.Ctx) { must(t, c.UseCertificate(otherCert, otherKey)) }},
 				{"another context", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetSessionIDContext([]byte("x"))) }},
 			} {
 				t.Run(test.name, func(t *testing.T) {
-					next := newCachingClient(t, v.id, cache, test.change)
+					next := newCachingClient(t, v.ID, cache, test.change)
 					before := server.Stats().Resumptions
 					if reach(t, next, test.addr, test.server, false) {
 						t.Error("it was resumed")
@@ -750,7 +753,7 @@ func TestClientSessionCacheKeys(t *testing.T) {
 				t.Error("the session was lost on the way")
 			}
 			// Who is the same shares the cache.
-			if !reach(t, newCachingClient(t, v.id, cache, nil), here, "A.TEST.", false) {
+			if !reach(t, newCachingClient(t, v.ID, cache, nil), here, "A.TEST.", false) {
 				t.Error("the same client, made twice, is somebody else, or a name is another in capitals")
 			}
 		})
@@ -760,12 +763,12 @@ func TestClientSessionCacheKeys(t *testing.T) {
 // A connection of its own context does not take the Ctx's sessions, which
 // libssl would refuse in the middle of a handshake.
 func TestClientSessionCacheConnContext(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			cache := newWatchedCache(t, 8)
-			server := newServer(t)
+			server := tlstest.NewServer(t)
 			addr := listenAndEcho(t, server)
-			client := newCachingClient(t, v.id, cache, nil)
+			client := newCachingClient(t, v.ID, cache, nil)
 			reach(t, client, addr, "server.test", false)
 			wire, err := net.Dial("tcp", addr)
 			must(t, err)
@@ -774,7 +777,7 @@ func TestClientSessionCacheConnContext(t *testing.T) {
 			defer conn.Close()
 			must(t, conn.SetServerName("server.test"))
 			must(t, conn.SetSessionIDContext([]byte("own")))
-			must(t, roundTrip(conn, []byte("ping")))
+			must(t, tlstest.RoundTrip(conn, []byte("ping")))
 			if conn.ConnectionState().DidResume || len(cache.keys) != 2 {
 				t.Fatalf("resumed %v, keys %v", conn.ConnectionState().DidResume, cache.keys)
 			}
@@ -784,11 +787,11 @@ func TestClientSessionCacheConnContext(t *testing.T) {
 
 // A session that has led to a failed handshake is not tried again.
 func TestClientSessionCacheFailed(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			cache := newWatchedCache(t, 8)
-			server := newServer(t)
-			client := newCachingClient(t, v.id, cache, nil)
+			server := tlstest.NewServer(t)
+			client := newCachingClient(t, v.ID, cache, nil)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			must(t, err)
 			defer l.Close()
@@ -811,17 +814,17 @@ func TestClientSessionCacheFailed(t *testing.T) {
 					return err
 				}
 				defer conn.Close()
-				return echo(conn)
+				return tlstest.Echo(conn)
 			}
 			dial := func(broken bool) error {
-				clientErr, serverErr := both(func() error {
+				clientErr, serverErr := tlstest.Both(func() error {
 					d := openssl.Dialer{Ctx: client, ServerName: "server.test"}
 					conn, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 					if err != nil {
 						return err
 					}
 					defer conn.Close()
-					return roundTrip(conn, []byte("ping"))
+					return tlstest.RoundTrip(conn, []byte("ping"))
 				}, func() error { return serve(broken) })
 				must(t, serverErr)
 				return clientErr
@@ -845,13 +848,13 @@ func TestClientSessionCacheFailed(t *testing.T) {
 
 // A TLS 1.2 ticket that a resumption renews takes the old one's place.
 func TestClientSessionCacheRenewed(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := newServer(t)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewServer(t)
 			k := ticketKeys(3)
 			must(t, server.SetTicketKeys(k[0]))
 			addr := listenAndEcho(t, server)
-			client := newCachingClient(t, v.id, newWatchedCache(t, 8), nil)
+			client := newCachingClient(t, v.ID, newWatchedCache(t, 8), nil)
 			reach(t, client, addr, "server.test", false)
 			for i := 1; i < len(k); i++ {
 				must(t, server.SetTicketKeys(k[i], k[i-1])) // the one before is gone
@@ -865,7 +868,7 @@ func TestClientSessionCacheRenewed(t *testing.T) {
 
 // A server that sends tickets without end fills nothing.
 func TestClientSessionCacheFlood(t *testing.T) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	must(t, server.SetNumTickets(255))
 	addr := listenAndEcho(t, server)
 	cache := newWatchedCache(t, 4)
@@ -874,7 +877,7 @@ func TestClientSessionCacheFlood(t *testing.T) {
 	d := openssl.Dialer{Ctx: client, ServerName: "server.test"}
 	conn, err := d.DialContext(t.Context(), "tcp", addr)
 	must(t, err)
-	must(t, roundTrip(conn, []byte("ping")))
+	must(t, tlstest.RoundTrip(conn, []byte("ping")))
 	must(t, conn.Close())
 	if !reach(t, client, addr, "server.test", false) {
 		t.Error("not resumed")
@@ -893,9 +896,9 @@ func TestClientSessionCacheFlood(t *testing.T) {
 // cachedSession is what a client can resume.
 func cachedSession(t testing.TB, version uint16) *openssl.Session {
 	t.Helper()
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, version)
-	return mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, version)
+	return tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 }
 
 // put gives a copy of sess to a cache, which takes it over.
@@ -916,17 +919,17 @@ func take(cache openssl.ClientSessionCache, key string) bool {
 }
 
 func TestLRUOnce(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			cache := newWatchedCache(t, 4)
-			put(t, cache, "k", cachedSession(t, v.id))
+			put(t, cache, "k", cachedSession(t, v.ID))
 			if take(cache, "other") {
 				t.Fatal("a key that was never put")
 			}
 			if !take(cache, "k") {
 				t.Fatal("not there")
 			}
-			if got, want := take(cache, "k"), v.id == tls.VersionTLS12; got != want {
+			if got, want := take(cache, "k"), v.ID == tls.VersionTLS12; got != want {
 				t.Fatalf("handed out again: %v, want %v", got, want)
 			}
 		})
@@ -982,9 +985,9 @@ func TestLRUDefaultCapacity(t *testing.T) {
 // longer than was promised.
 func TestLRULifetime(t *testing.T) {
 	const day = 24 * time.Hour
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			sess := cachedSession(t, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			sess := cachedSession(t, v.ID)
 			for _, test := range []struct {
 				timeout, age time.Duration
 				want         bool
@@ -996,8 +999,8 @@ func TestLRULifetime(t *testing.T) {
 				{time.Hour, 61 * time.Minute, false},
 			} {
 				cache := newWatchedCache(t, 1)
-				old := withField(t, sess, derTimeout, int64(test.timeout/time.Second))
-				old = withField(t, old, derTime, time.Now().Add(-test.age).Unix())
+				old := tlstest.WithField(t, sess, tlstest.FieldTimeout, int64(test.timeout/time.Second))
+				old = tlstest.WithField(t, old, tlstest.FieldTime, time.Now().Add(-test.age).Unix())
 				put(t, cache, "k", old)
 				if got := take(cache, "k"); got != test.want {
 					t.Errorf("a session for %v, %v old: %v", test.timeout, test.age, got)
@@ -1009,13 +1012,13 @@ func TestLRULifetime(t *testing.T) {
 
 // A cache that does not look at lifetimes itself gets none past a Conn.
 func TestClientSessionCacheStale(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := newServer(t)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewServer(t)
 			addr := listenAndEcho(t, server)
-			fresh := cachedSession(t, v.id)
-			stale := &oneSession{sess: withField(t, withField(t, fresh, derTimeout, 30*24*3600), derTime, time.Now().Add(-8*24*time.Hour).Unix())}
-			client := newCachingClient(t, v.id, stale, nil)
+			fresh := cachedSession(t, v.ID)
+			stale := &oneSession{sess: tlstest.WithField(t, tlstest.WithField(t, fresh, tlstest.FieldTimeout, 30*24*3600), tlstest.FieldTime, time.Now().Add(-8*24*time.Hour).Unix())}
+			client := newCachingClient(t, v.ID, stale, nil)
 			if reach(t, client, addr, "server.test", false) {
 				t.Fatal("resumed")
 			}
@@ -1046,7 +1049,7 @@ func TestClientSessionCacheMisbehaves(t *testing.T) {
 	must(t, closed.Close())
 	for name, sess := range map[string]*openssl.Session{"nil": nil, "closed": closed} {
 		t.Run(name, func(t *testing.T) {
-			addr := listenAndEcho(t, newServer(t))
+			addr := listenAndEcho(t, tlstest.NewServer(t))
 			client := newCachingClient(t, tls.VersionTLS12, badCache{sess}, nil)
 			if reach(t, client, addr, "server.test", false) {
 				t.Fatal("resumed")
@@ -1061,7 +1064,7 @@ func (b badCache) Get(string) (*openssl.Session, bool) { return b.sess, true }
 func (b badCache) Put(_ string, s *openssl.Session)    { s.Close() }
 
 func TestClientSessionCacheOnServer(t *testing.T) {
-	if err := newServer(t).SetClientSessionCache(openssl.NewLRUClientSessionCache(1)); err == nil {
+	if err := tlstest.NewServer(t).SetClientSessionCache(openssl.NewLRUClientSessionCache(1)); err == nil {
 		t.Fatal("a server took a client's cache")
 	}
 }

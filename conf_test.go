@@ -16,15 +16,8 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
-
-// file writes a file into the test's folder.
-func file(t testing.TB, name string, content []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	must(t, os.WriteFile(path, content, 0o600))
-	return path
-}
 
 // A command does what openssl.cnf's would, by either of its names.
 func TestConf(t *testing.T) {
@@ -36,33 +29,33 @@ func TestConf(t *testing.T) {
 		{"Protocol", "-TLSv1.3"},
 	} {
 		t.Run(command[0], func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 			must(t, server.Conf(command[0], command[1]))
-			c, s := machines(t, client, server)
-			mustShake(t, c, s)
+			c, s := tlstest.Machines(t, client, server)
+			tlstest.MustShake(t, c, s)
 			if got := c.ConnectionState().Version; got != tls.VersionTLS12 {
 				t.Fatalf("version %#x", got)
 			}
-			goodbye(t, c, s)
+			tlstest.Goodbye(t, c, s)
 		})
 	}
 }
 
 func TestConfCiphers(t *testing.T) {
 	const suite = "TLS_CHACHA20_POLY1305_SHA256"
-	client, server := newClient(t), newServer(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	must(t, client.Conf("Ciphersuites", suite))
 	must(t, client.Conf("SignatureAlgorithms", "ECDSA+SHA256"))
-	c, s := machines(t, client, server)
-	mustShake(t, c, s)
+	c, s := tlstest.Machines(t, client, server)
+	tlstest.MustShake(t, c, s)
 	if got := s.ConnectionState().CipherName; got != suite {
 		t.Fatalf("suite %s", got)
 	}
-	goodbye(t, c, s)
+	tlstest.Goodbye(t, c, s)
 }
 
 func TestConfOptions(t *testing.T) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	must(t, server.Conf("Options", "-SessionTicket"))
 	if server.Options()&openssl.OptionNoTicket == 0 {
 		t.Fatalf("options %#x", server.Options())
@@ -89,7 +82,7 @@ func TestConfRefused(t *testing.T) {
 		{"no such file", "Certificate", filepath.Join("no", "such", "file"), "does not take"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 			err := server.Conf(test.cmd, test.value)
 			if err == nil {
 				t.Fatal("taken")
@@ -97,67 +90,67 @@ func TestConfRefused(t *testing.T) {
 			if text := err.Error(); !strings.Contains(text, test.says) || !strings.HasPrefix(text, "openssl: SSL_CONF_cmd: ") || strings.Contains(text, "\n") {
 				t.Errorf("it says %q, nothing of %q", text, test.says)
 			}
-			c, s := machines(t, client, server) // nothing has changed
-			mustShake(t, c, s)
+			c, s := tlstest.Machines(t, client, server) // nothing has changed
+			tlstest.MustShake(t, c, s)
 			if got := c.ConnectionState().Version; got != tls.VersionTLS13 {
 				t.Errorf("version %#x", got)
 			}
-			goodbye(t, c, s)
+			tlstest.Goodbye(t, c, s)
 		})
 	}
 }
 
 // Commands know their role.
 func TestConfRole(t *testing.T) {
-	if err := newClient(t).Conf("-serverpref", ""); err == nil {
+	if err := tlstest.NewClient(t).Conf("-serverpref", ""); err == nil {
 		t.Error("a client took a server's command")
 	}
-	must(t, newServer(t).Conf("-serverpref", ""))
+	must(t, tlstest.NewServer(t).Conf("-serverpref", ""))
 }
 
 func TestConfCertificate(t *testing.T) {
-	certs(t)
+	tlstest.Certs(t)
 	server, err := openssl.NewServerCtx()
 	must(t, err)
 	defer server.Close()
-	must(t, server.Conf("Certificate", file(t, "cert.pem", fixtures.serverCert)))
-	must(t, server.Conf("PrivateKey", file(t, "key.pem", fixtures.serverKey)))
-	mustVisit(t, newClient(t), server, nil, openssl.ResumptionNotOffered)
+	must(t, server.Conf("Certificate", tlstest.File(t, "cert.pem", tlstest.Fixtures.ServerCert)))
+	must(t, server.Conf("PrivateKey", tlstest.File(t, "key.pem", tlstest.Fixtures.ServerKey)))
+	tlstest.MustOffer(t, tlstest.NewClient(t), server, nil, openssl.ResumptionNotOffered)
 }
 
 func TestConfVerify(t *testing.T) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	must(t, server.SetSessionIDContext([]byte("a")))
-	must(t, server.Conf("VerifyCAFile", file(t, "ca.pem", certs(t).pem)))
-	must(t, server.Conf("ClientCAFile", file(t, "names.pem", certs(t).pem)))
+	must(t, server.Conf("VerifyCAFile", tlstest.File(t, "ca.pem", tlstest.Certs(t).PEM)))
+	must(t, server.Conf("ClientCAFile", tlstest.File(t, "names.pem", tlstest.Certs(t).PEM)))
 	must(t, server.Conf("VerifyMode", "Require"))
-	c, s := machines(t, newClient(t), server)
-	mustShake(t, c, s)
+	c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+	tlstest.MustShake(t, c, s)
 	if got := len(s.ConnectionState().PeerCertificates); got != 1 {
 		t.Fatalf("%d client certificates", got)
 	}
-	goodbye(t, c, s)
+	tlstest.Goodbye(t, c, s)
 }
 
 // An encrypted key is an error. A prompt would wait for a terminal that a server
 // has not, and here for the test's end.
 func TestConfEncryptedKey(t *testing.T) {
-	certs(t)
-	block, _ := pem.Decode(fixtures.serverKey)
+	tlstest.Certs(t)
+	block, _ := pem.Decode(tlstest.Fixtures.ServerKey)
 	//lint:ignore SA1019 it is what is to be refused
 	sealed, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", block.Bytes, []byte("password"), x509.PEMCipherAES256)
 	must(t, err)
-	server := newServer(t)
-	must(t, server.Conf("Certificate", file(t, "cert.pem", fixtures.serverCert)))
-	err = server.Conf("PrivateKey", file(t, "key.pem", pem.EncodeToMemory(sealed)))
+	server := tlstest.NewServer(t)
+	must(t, server.Conf("Certificate", tlstest.File(t, "cert.pem", tlstest.Fixtures.ServerCert)))
+	err = server.Conf("PrivateKey", tlstest.File(t, "key.pem", pem.EncodeToMemory(sealed)))
 	if opensslErr := (*openssl.Error)(nil); !errors.As(err, &opensslErr) {
 		t.Fatalf("an encrypted key: %v", err)
 	}
 }
 
 func TestConfFrozen(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	if err := server.Conf("MaxProtocol", "TLSv1.2"); !errors.Is(err, openssl.ErrCtxInUse) {
 		t.Fatal(err)
 	}
@@ -179,21 +172,21 @@ var refusedConf = []struct {
 	{"Ciphersuites", "Ciphersuites", text("TLS_AES_128_GCM_SHA256,NONSENSE:x")},
 	{"SignatureAlgorithms", "SignatureAlgorithms", text("ECDSA+SHA256:x+y+z")},
 	{"Certificate, its chain broken", "Certificate", func(t *testing.T) string {
-		cert, _ := certs(t).leaf(t, "elsewhere.test", ecKey(t), nil)
-		return file(t, "cert.pem", append(cert, fixtures.serverCert[:len(fixtures.serverCert)/2]...))
+		cert, _ := tlstest.Certs(t).Leaf(t, "elsewhere.test", tlstest.ECKey(t), nil)
+		return tlstest.File(t, "cert.pem", append(cert, tlstest.Fixtures.ServerCert[:len(tlstest.Fixtures.ServerCert)/2]...))
 	}},
 	{"-cert, its chain broken", "-cert", func(t *testing.T) string {
-		cert, _ := certs(t).leaf(t, "elsewhere.test", ecKey(t), nil)
-		return file(t, "cert.pem", append(cert, fixtures.serverCert[:len(fixtures.serverCert)/2]...))
+		cert, _ := tlstest.Certs(t).Leaf(t, "elsewhere.test", tlstest.ECKey(t), nil)
+		return tlstest.File(t, "cert.pem", append(cert, tlstest.Fixtures.ServerCert[:len(tlstest.Fixtures.ServerCert)/2]...))
 	}},
-	{"PrivateKey of another certificate", "PrivateKey", func(t *testing.T) string { return file(t, "key.pem", keyPEM(t, ecKey(t))) }},
-	{"-key of another certificate", "-key", func(t *testing.T) string { return file(t, "key.pem", keyPEM(t, ecKey(t))) }},
-	{"PrivateKey, garbage", "PrivateKey", func(t *testing.T) string { return file(t, "key.pem", []byte("garbage")) }},
-	{"VerifyCAFile, garbage", "VerifyCAFile", func(t *testing.T) string { return file(t, "ca.pem", []byte("garbage")) }},
+	{"PrivateKey of another certificate", "PrivateKey", func(t *testing.T) string { return tlstest.File(t, "key.pem", tlstest.KeyPEM(t, tlstest.ECKey(t))) }},
+	{"-key of another certificate", "-key", func(t *testing.T) string { return tlstest.File(t, "key.pem", tlstest.KeyPEM(t, tlstest.ECKey(t))) }},
+	{"PrivateKey, garbage", "PrivateKey", func(t *testing.T) string { return tlstest.File(t, "key.pem", []byte("garbage")) }},
+	{"VerifyCAFile, garbage", "VerifyCAFile", func(t *testing.T) string { return tlstest.File(t, "ca.pem", []byte("garbage")) }},
 	{"ClientCAPath, none", "ClientCAPath", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }},
-	{"DHParameters, garbage", "DHParameters", func(t *testing.T) string { return file(t, "dh.pem", []byte("garbage")) }},
+	{"DHParameters, garbage", "DHParameters", func(t *testing.T) string { return tlstest.File(t, "dh.pem", []byte("garbage")) }},
 	{"ServerInfoFile, an extension twice", "ServerInfoFile", func(t *testing.T) string {
-		return file(t, "info.pem", append(serverInfo(0xfff0), serverInfo(0xfff0)...))
+		return tlstest.File(t, "info.pem", append(serverInfo(0xfff0), serverInfo(0xfff0)...))
 	}},
 }
 
@@ -208,17 +201,17 @@ func serverInfo(extension uint16) []byte {
 // that is to blame.
 func TestConfRefusedChangesNothing(t *testing.T) {
 	for _, x := range refusedConf {
-		for _, version := range versions {
-			t.Run(x.name+"/"+version.name, func(t *testing.T) {
-				client, server := newClient(t), newServer(t)
-				must(t, server.SetClientCAs(certs(t).pem))
+		for _, version := range tlstest.Versions {
+			t.Run(x.name+"/"+version.Name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				must(t, server.SetClientCAs(tlstest.Certs(t).PEM))
 				must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: "l"}))
 				options, sidCtx := server.Options(), server.SessionIDContext()
 				err := server.Conf(x.cmd, x.value(t))
 				if err == nil {
 					t.Fatal("the command is taken")
 				}
-				sentence(t, err, "SSL_CONF_cmd", x.cmd)
+				tlstest.Sentence(t, err, "SSL_CONF_cmd", x.cmd)
 				if got := server.Options(); got != options {
 					t.Errorf("the options are %#x, were %#x", got, options)
 				}
@@ -226,9 +219,9 @@ func TestConfRefusedChangesNothing(t *testing.T) {
 				if got := server.SessionIDContext(); !bytes.Equal(got, sidCtx) {
 					t.Errorf("the derived context is %x, was %x", got, sidCtx)
 				}
-				setVersion(t, client, version.id)
-				c, s := machines(t, client, server)
-				mustShake(t, c, s)
+				tlstest.SetVersion(t, client, version.ID)
+				c, s := tlstest.Machines(t, client, server)
+				tlstest.MustShake(t, c, s)
 				state := c.ConnectionState()
 				if got := state.PeerCertificates[0].Subject.CommonName; got != "server.test" {
 					t.Errorf("the server shows the certificate of %s", got)
@@ -236,10 +229,10 @@ func TestConfRefusedChangesNothing(t *testing.T) {
 				if got := len(s.ConnectionState().PeerCertificates); got != 0 {
 					t.Errorf("the client has been asked for a certificate, and gave %d", got)
 				}
-				if (keep(t, c) == nil) != (openssl.OptionNoTicket&options != 0) {
+				if (tlstest.SessionOf(t, c) == nil) != (openssl.OptionNoTicket&options != 0) {
 					t.Error("a session, or none, unlike before")
 				}
-				goodbye(t, c, s)
+				tlstest.Goodbye(t, c, s)
 			})
 		}
 	}
@@ -248,18 +241,18 @@ func TestConfRefusedChangesNothing(t *testing.T) {
 // ServerInfoFile registers extensions for good. A refused one has registered none,
 // and one that would register an extension again changes nothing.
 func TestConfServerInfo(t *testing.T) {
-	server := newServer(t)
-	if server.Conf("ServerInfoFile", file(t, "info.pem", append(serverInfo(0xfff0), serverInfo(0xfff0)...))) == nil {
+	server := tlstest.NewServer(t)
+	if server.Conf("ServerInfoFile", tlstest.File(t, "info.pem", append(serverInfo(0xfff0), serverInfo(0xfff0)...))) == nil {
 		t.Error("an extension twice in a file is taken")
 	}
-	must(t, server.Conf("ServerInfoFile", file(t, "info.pem", append(serverInfo(0xfff0), serverInfo(0xfff1)...))))
+	must(t, server.Conf("ServerInfoFile", tlstest.File(t, "info.pem", append(serverInfo(0xfff0), serverInfo(0xfff1)...))))
 	for _, extension := range []uint16{0xfff0, 0xfff1} {
-		sentence(t, server.Conf("ServerInfoFile", file(t, "info.pem", append(serverInfo(0xfff2), serverInfo(extension)...))), "ServerInfoFile")
+		tlstest.Sentence(t, server.Conf("ServerInfoFile", tlstest.File(t, "info.pem", append(serverInfo(0xfff2), serverInfo(extension)...))), "ServerInfoFile")
 	}
-	must(t, server.Conf("ServerInfoFile", file(t, "info.pem", serverInfo(0xfff2))))
-	c, s := machines(t, newClient(t), server)
-	mustShake(t, c, s)
-	goodbye(t, c, s)
+	must(t, server.Conf("ServerInfoFile", tlstest.File(t, "info.pem", serverInfo(0xfff2))))
+	c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+	tlstest.MustShake(t, c, s)
+	tlstest.Goodbye(t, c, s)
 }
 
 // What a command reads is read more than once: a pipe has nothing for the second
@@ -273,23 +266,9 @@ func TestConfOfAPipe(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Skip(err)
 	}
-	server := newServer(t)
-	sentence(t, server.Conf("VerifyCAFile", path), "VerifyCAFile", "not a regular file")
-	sentence(t, server.LoadVerifyLocations(path, ""), "not a regular file")
-}
-
-// says fails unless there is an error with each of the parts in its text.
-func says(t testing.TB, err error, parts ...string) {
-	t.Helper()
-	if err == nil {
-		t.Error("no error")
-		return
-	}
-	for _, part := range parts {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%q does not say %q", err, part)
-		}
-	}
+	server := tlstest.NewServer(t)
+	tlstest.Sentence(t, server.Conf("VerifyCAFile", path), "VerifyCAFile", "not a regular file")
+	tlstest.Sentence(t, server.LoadVerifyLocations(path, ""), "not a regular file")
 }
 
 // What a switch to another Ctx leaves behind is refused where Ctxs are switched
@@ -302,21 +281,21 @@ func TestConfListenOnly(t *testing.T) {
 	} {
 		t.Run(cmd, func(t *testing.T) {
 			called := fmt.Sprintf("Conf(%q)", cmd)
-			host := newServer(t)
+			host := tlstest.NewServer(t)
 			must(t, host.Conf(cmd, value))
 			hosts := openssl.NewHosts()
-			says(t, hosts.Add("server.test", host), called)
+			tlstest.Says(t, hosts.Add("server.test", host), called)
 
-			other := newServer(t)
+			other := tlstest.NewServer(t)
 			must(t, other.Conf(cmd, value))
-			_, s := machines(t, newClient(t), newServer(t))
-			sentence(t, s.SetCtx(other), called)
+			_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			tlstest.Sentence(t, s.SetCtx(other), called)
 
-			listener := newServer(t)
+			listener := tlstest.NewServer(t)
 			must(t, listener.Conf(cmd, value))
-			c, s := machines(t, newClient(t), listener)
-			mustShake(t, c, s)
-			goodbye(t, c, s)
+			c, s := tlstest.Machines(t, tlstest.NewClient(t), listener)
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
 		})
 	}
 }
@@ -324,7 +303,7 @@ func TestConfListenOnly(t *testing.T) {
 // A command that is refused leaves a Ctx that can be switched to.
 func TestConfListenOnlyRefused(t *testing.T) {
 	for cmd, value := range map[string]string{"Groups": "nonsense", "NumTickets": "-1", "-named_curve": "nonsense"} {
-		host := newServer(t)
+		host := tlstest.NewServer(t)
 		if host.Conf(cmd, value) == nil {
 			t.Errorf("Conf(%q, %q) is taken", cmd, value)
 		}
@@ -347,15 +326,15 @@ func TestVerifyModesThatAskNobody(t *testing.T) {
 		{openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert | openssl.VerifyPostHandshake, "VerifyPostHandshake"},
 		{openssl.VerifyDefer | openssl.VerifyPostHandshake, "VerifyPostHandshake"},
 	} {
-		for _, c := range []*openssl.Ctx{newServer(t), newClient(t)} {
-			sentence(t, c.SetVerify(x.mode), "SSL_CTX_set_verify", x.fault)
+		for _, c := range []*openssl.Ctx{tlstest.NewServer(t), tlstest.NewClient(t)} {
+			tlstest.Sentence(t, c.SetVerify(x.mode), "SSL_CTX_set_verify", x.fault)
 		}
 	}
 	for _, mode := range []openssl.VerifyMode{
 		openssl.VerifyNone, openssl.VerifyPeer, openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert, openssl.VerifyPeer | openssl.VerifyClientOnce,
 		openssl.VerifyDefer, openssl.VerifyDefer | openssl.VerifyFailIfNoPeerCert, openssl.VerifyDefer | openssl.VerifyClientOnce,
 	} {
-		if err := newServer(t).SetVerify(mode); err != nil {
+		if err := tlstest.NewServer(t).SetVerify(mode); err != nil {
 			t.Errorf("SetVerify(%#x): %v", int(mode), err)
 		}
 	}
@@ -365,20 +344,20 @@ func TestVerifyModesThatAskNobody(t *testing.T) {
 		"Require,-Request":             "VerifyFailIfNoPeerCert", "Once,-Request": "VerifyClientOnce",
 	} {
 		t.Run("Conf "+value, func(t *testing.T) {
-			server := newServer(t)
-			sentence(t, server.Conf("VerifyMode", value), "SSL_CONF_cmd", "VerifyMode", value, fault)
-			c, s := machines(t, newClient(t), server) // nothing has changed
-			mustShake(t, c, s)
+			server := tlstest.NewServer(t)
+			tlstest.Sentence(t, server.Conf("VerifyMode", value), "SSL_CONF_cmd", "VerifyMode", value, fault)
+			c, s := tlstest.Machines(t, tlstest.NewClient(t), server) // nothing has changed
+			tlstest.MustShake(t, c, s)
 			if got := len(s.ConnectionState().PeerCertificates); got != 0 {
 				t.Errorf("%d client certificates", got)
 			}
-			goodbye(t, c, s)
+			tlstest.Goodbye(t, c, s)
 		})
 	}
 	t.Run("Conf takes VerifyPeer from VerifyDefer", func(t *testing.T) {
-		server := newServer(t)
+		server := tlstest.NewServer(t)
 		must(t, server.SetVerify(openssl.VerifyDefer))
-		sentence(t, server.Conf("VerifyMode", "-Request"), "SSL_CONF_cmd", "VerifyDefer")
+		tlstest.Sentence(t, server.Conf("VerifyMode", "-Request"), "SSL_CONF_cmd", "VerifyDefer")
 	})
 }
 
@@ -387,7 +366,7 @@ func TestVerifyModesThatAskNobody(t *testing.T) {
 func underConf(t *testing.T, commands ...string) (child bool) {
 	t.Helper()
 	cnf := "openssl_conf = main\n[main]\nssl_conf = ssl\n[ssl]\nsystem_default = all\n[all]\n" + strings.Join(commands, "\n") + "\n"
-	return again(t, "OPENSSL_CONF="+file(t, "openssl.cnf", []byte(cnf)))
+	return tlstest.Again(t, "OPENSSL_CONF="+tlstest.File(t, "openssl.cnf", []byte(cnf)))
 }
 
 // A verify mode that openssl.cnf has set is looked at when the Ctx freezes, unless
@@ -400,20 +379,209 @@ func TestVerifyModeOfOpensslCnf(t *testing.T) {
 			if !underConf(t, "VerifyMode = "+value) {
 				return
 			}
-			server := newServer(t)
+			server := tlstest.NewServer(t)
 			must(t, server.SetSessionIDContext(nil))
 			s, err := openssl.NewSSL(server)
-			sentence(t, err, "openssl.cnf", fault)
+			tlstest.Sentence(t, err, "openssl.cnf", fault)
 			if err == nil {
 				s.Close()
 			}
-			says(t, openssl.NewHosts().Add("server.test", server), "openssl.cnf", fault)
+			tlstest.Says(t, openssl.NewHosts().Add("server.test", server), "openssl.cnf", fault)
 			must(t, server.Conf("MaxProtocol", "TLSv1.2")) // is not to blame
-			must(t, server.SetClientCAs(certs(t).pem))
+			must(t, server.SetClientCAs(tlstest.Certs(t).PEM))
 			must(t, server.SetVerify(openssl.VerifyPeer))
-			c, s := machines(t, newClient(t), server)
-			mustShake(t, c, s)
-			goodbye(t, c, s)
+			c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
+		})
+	}
+}
+
+// encrypted is the first block of pemText with its content encrypted.
+func encrypted(t testing.TB, pemText []byte) []byte {
+	t.Helper()
+	block, _ := pem.Decode(pemText)
+	kind := block.Type
+	if kind == "PRIVATE KEY" {
+		kind = "EC PRIVATE KEY" // PKCS #8 has an encryption of its own
+	}
+	//lint:ignore SA1019 it is what is to be refused
+	sealed, err := x509.EncryptPEMBlock(rand.Reader, kind, block.Bytes, []byte("password"), x509.PEMCipherAES256)
+	must(t, err)
+	return pem.EncodeToMemory(sealed)
+}
+
+// folder is a folder with one file.
+func folder(t testing.TB, name string, content []byte) string {
+	t.Helper()
+	return filepath.Dir(tlstest.File(t, name, content))
+}
+
+// A block that is encrypted is refused by every setter that reads PEM, with a word
+// on what to do, and nobody is asked for its password: a prompt would wait for a
+// terminal for ever.
+func TestNoPasswordPrompt(t *testing.T) {
+	ca := tlstest.Certs(t)
+	other := tlstest.NewAuthority(t, "other CA", nil)
+	cert, crl := encrypted(t, ca.PEM), encrypted(t, tlstest.RevocationList(t, ca, 1))
+	leaf := encrypted(t, tlstest.Fixtures.ServerCert)
+	after := bytes.Join([][]byte{other.PEM, cert}, nil)
+	dh := encrypted(t, pem.EncodeToMemory(&pem.Block{Type: "DH PARAMETERS", Bytes: []byte{0x30, 0}}))
+	info := encrypted(t, pem.EncodeToMemory(&pem.Block{Type: "SERVERINFO FOR a test", Bytes: []byte{0xff, 0xf0, 0, 0}}))
+	confFile := func(cmd string, content []byte) func(t *testing.T, c *openssl.Ctx) error {
+		return func(t *testing.T, c *openssl.Ctx) error { return c.Conf(cmd, tlstest.File(t, "x.pem", content)) }
+	}
+	confDir := func(cmd string) func(t *testing.T, c *openssl.Ctx) error {
+		return func(t *testing.T, c *openssl.Ctx) error { return c.Conf(cmd, folder(t, "x.pem", cert)) }
+	}
+	calls := map[string]func(t *testing.T, c *openssl.Ctx) error{
+		"UseCertificate, certificate": func(t *testing.T, c *openssl.Ctx) error {
+			return c.UseCertificate(leaf, tlstest.Fixtures.ServerKey)
+		},
+		"UseCertificate, chain": func(t *testing.T, c *openssl.Ctx) error {
+			return c.UseCertificate(append(bytes.Clone(tlstest.Fixtures.ServerCert), cert...), tlstest.Fixtures.ServerKey)
+		},
+		"UseCertificate, key": func(t *testing.T, c *openssl.Ctx) error {
+			return c.UseCertificate(tlstest.Fixtures.ServerCert, encrypted(t, tlstest.Fixtures.ServerKey))
+		},
+		"UseCertificateFiles, certificate": func(t *testing.T, c *openssl.Ctx) error {
+			return c.UseCertificateFiles(tlstest.File(t, "cert.pem", leaf), tlstest.File(t, "key.pem", tlstest.Fixtures.ServerKey))
+		},
+		"UseCertificateFiles, key": func(t *testing.T, c *openssl.Ctx) error {
+			return c.UseCertificateFiles(tlstest.File(t, "cert.pem", tlstest.Fixtures.ServerCert), tlstest.File(t, "key.pem", encrypted(t, tlstest.Fixtures.ServerKey)))
+		},
+		"SetVerifyCAs":        func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyCAs(cert) },
+		"SetVerifyCAs, after": func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyCAs(after) },
+		"SetClientCAs":        func(t *testing.T, c *openssl.Ctx) error { return c.SetClientCAs(cert) },
+		"SetClientCAs, after": func(t *testing.T, c *openssl.Ctx) error { return c.SetClientCAs(after) },
+		"SetCRLs":             func(t *testing.T, c *openssl.Ctx) error { return c.SetCRLs(crl) },
+		"SetCRLs, after": func(t *testing.T, c *openssl.Ctx) error {
+			return c.SetCRLs(append(tlstest.RevocationList(t, ca, 1), crl...))
+		},
+		"LoadVerifyLocations, file": func(t *testing.T, c *openssl.Ctx) error {
+			return c.LoadVerifyLocations(tlstest.File(t, "x.pem", cert), "")
+		},
+		"LoadVerifyLocations, after": func(t *testing.T, c *openssl.Ctx) error {
+			return c.LoadVerifyLocations(tlstest.File(t, "x.pem", after), "")
+		},
+		"LoadVerifyLocations, revocation list": func(t *testing.T, c *openssl.Ctx) error {
+			return c.LoadVerifyLocations(tlstest.File(t, "x.pem", crl), "")
+		},
+		"LoadVerifyLocations, folder": func(t *testing.T, c *openssl.Ctx) error {
+			return c.LoadVerifyLocations("", folder(t, "x.pem", cert))
+		},
+		"ParseSessionPEM": func(t *testing.T, c *openssl.Ctx) error {
+			s, err := openssl.ParseSessionPEM(encrypted(t, pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS", Bytes: []byte{0x30, 0}})))
+			if err == nil {
+				s.Close()
+			}
+			return err
+		},
+
+		"Certificate":           confFile("Certificate", leaf),
+		"Certificate, chain":    confFile("Certificate", append(bytes.Clone(tlstest.Fixtures.ServerCert), cert...)),
+		"-cert":                 confFile("-cert", leaf),
+		"PrivateKey":            confFile("PrivateKey", encrypted(t, tlstest.Fixtures.ServerKey)),
+		"-key":                  confFile("-key", encrypted(t, tlstest.Fixtures.ServerKey)),
+		"ServerInfoFile":        confFile("ServerInfoFile", info),
+		"DHParameters":          confFile("DHParameters", dh),
+		"-dhparam":              confFile("-dhparam", dh),
+		"VerifyCAFile, after":   confFile("VerifyCAFile", after),
+		"ClientCAFile, after":   confFile("ClientCAFile", after),
+		"verifycafile, no case": confFile("verifycafile", cert),
+		"VerifyCAPath, a list": func(t *testing.T, c *openssl.Ctx) error {
+			return c.Conf("VerifyCAPath", t.TempDir()+":"+folder(t, "x.pem", cert))
+		},
+	}
+	for _, cmd := range []string{"ChainCAFile", "VerifyCAFile", "RequestCAFile", "ClientCAFile", "-chainCAfile", "-verifyCAfile", "-requestCAFile"} {
+		calls[cmd] = confFile(cmd, cert)
+	}
+	for _, cmd := range []string{"ChainCAPath", "VerifyCAPath", "RequestCAPath", "ClientCAPath", "-chainCApath", "-verifyCApath"} {
+		calls[cmd] = confDir(cmd)
+	}
+	if tlstest.IsOpenSSL3() {
+		for _, cmd := range []string{"ChainCAStore", "VerifyCAStore", "RequestCAStore", "ClientCAStore", "-chainCAstore", "-verifyCAstore", "-requestCAStore"} {
+			calls[cmd] = confFile(cmd, cert)
+			calls[cmd+", folder"] = confDir(cmd)
+			calls[cmd+", URI"] = func(t *testing.T, c *openssl.Ctx) error { return c.Conf(cmd, "file:"+tlstest.File(t, "x.pem", cert)) }
+			calls[cmd+", URI with slashes"] = func(t *testing.T, c *openssl.Ctx) error {
+				return c.Conf(cmd, "file://"+tlstest.File(t, "x.pem", cert))
+			}
+		}
+	}
+	terminal := tlstest.NewTerminal(t)
+	for name, call := range calls {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			if !tlstest.OnTerminal(t, terminal) {
+				return
+			}
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			switch err := call(t, server); {
+			case err == nil:
+				t.Error("an encrypted block is taken")
+			case name != "ParseSessionPEM":
+				tlstest.Sentence(t, err, "encrypted", "give it decrypted")
+			}
+			c, s := tlstest.Machines(t, client, server) // nothing has changed
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
+		})
+	}
+}
+
+// A private key in a file of certificates is not read, encrypted or not.
+func TestEncryptedKeyBesideCertificates(t *testing.T) {
+	ca := tlstest.Certs(t)
+	key := encrypted(t, tlstest.Fixtures.ClientKey)
+	both, certificateFirst := append(bytes.Clone(key), ca.PEM...), append(bytes.Clone(ca.PEM), key...)
+	for name, trust := range map[string]func(c *openssl.Ctx) error{
+		"SetVerifyCAs":                func(c *openssl.Ctx) error { return c.SetVerifyCAs(both) },
+		"LoadVerifyLocations, file":   func(c *openssl.Ctx) error { return c.LoadVerifyLocations(tlstest.File(t, "x.pem", both), "") },
+		"LoadVerifyLocations, folder": func(c *openssl.Ctx) error { return c.LoadVerifyLocations("", hashed(t, certificateFirst)) },
+		"VerifyCAFile":                func(c *openssl.Ctx) error { return c.Conf("VerifyCAFile", tlstest.File(t, "x.pem", both)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := tlstest.BareClient(t)
+			must(t, trust(client))
+			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
+		})
+	}
+}
+
+// An encrypted certificate that comes into a folder later is not found, and the
+// handshake that looks for it asks nobody.
+func TestNoPasswordPromptInHandshake(t *testing.T) {
+	ca := tlstest.Certs(t)
+	terminal := tlstest.NewTerminal(t)
+	for name, trust := range map[string]func(c *openssl.Ctx, dir string) error{
+		"LoadVerifyLocations": func(c *openssl.Ctx, dir string) error { return c.LoadVerifyLocations("", dir) },
+		"VerifyCAPath":        func(c *openssl.Ctx, dir string) error { return c.Conf("VerifyCAPath", dir) },
+		"VerifyCAStore": func(c *openssl.Ctx, dir string) error {
+			if !tlstest.IsOpenSSL3() {
+				return c.Conf("VerifyCAPath", dir)
+			}
+			return c.Conf("VerifyCAStore", dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if !tlstest.OnTerminal(t, terminal) {
+				return
+			}
+			client, dir := tlstest.BareClient(t), hashed(t, ca.PEM)
+			must(t, trust(client, dir))
+			names, err := filepath.Glob(filepath.Join(dir, "*"))
+			must(t, err)
+			for _, name := range names {
+				must(t, os.WriteFile(name, encrypted(t, ca.PEM), 0o600))
+			}
+			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
+			if clientErr, _ := tlstest.Shake(t, c, s); clientErr == nil {
+				t.Error("the server's certificate is trusted, by a CA that nobody can read")
+			}
 		})
 	}
 }

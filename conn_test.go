@@ -19,8 +19,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,15 +34,17 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
+	"golang.org/x/net/nettest"
 )
 
 // eachVersion runs a test with a client's and a server's Ctx for each version.
 func eachVersion(t *testing.T, test func(t *testing.T, client, server *openssl.Ctx)) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
-			setVersion(t, server, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			tlstest.SetVersion(t, server, v.ID)
 			test(t, client, server)
 		})
 	}
@@ -120,8 +126,8 @@ func shaking(c *openssl.Conn) func() (int, error) {
 func TestConnManyWriters(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		const writers, each, largest = 8, 12, 150_000
-		c, s := conns(t, client, server)
-		mustHandshake(t, c, s)
+		c, s := tlstest.Conns(t, client, server)
+		tlstest.MustHandshake(t, c, s)
 
 		write := func(c *openssl.Conn) error {
 			var wg sync.WaitGroup
@@ -167,7 +173,7 @@ func TestConnManyWriters(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { cw = write(c) })
 		wg.Go(func() { sw = write(s) })
-		cr, sr := both(func() error { return read(c) }, func() error { return read(s) })
+		cr, sr := tlstest.Both(func() error { return read(c) }, func() error { return read(s) })
 		wg.Wait()
 		if err := errors.Join(cw, sw, cr, sr); err != nil {
 			t.Fatal(err)
@@ -178,8 +184,8 @@ func TestConnManyWriters(t *testing.T) {
 // Every byte goes to one of the readers.
 func TestConnManyReaders(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s := conns(t, client, server)
-		mustHandshake(t, c, s)
+		c, s := tlstest.Conns(t, client, server)
+		tlstest.MustHandshake(t, c, s)
 		sent := pattern(1 << 20)
 		done := start(func() (int, error) {
 			n, err := s.Write(sent)
@@ -223,8 +229,8 @@ func TestConnManyReaders(t *testing.T) {
 // The machine is not held while a Read waits for the wire.
 func TestConnWritesBesideABlockedRead(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s, _, _ := wireConns(t, client, server, 64<<10)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+		tlstest.MustHandshake(t, c, s)
 		for _, end := range []struct{ near, far *openssl.Conn }{{c, s}, {s, c}} {
 			read := start(reading(end.near))
 			synctest.Wait()
@@ -271,8 +277,8 @@ func wantTimeout(t testing.TB, what string, err error) {
 
 func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s, _, farWire := wireConns(t, client, server, 64<<10)
-		mustHandshake(t, c, s)
+		c, s, _, farWire := tlstest.WireConns(t, client, server, 64<<10)
+		tlstest.MustHandshake(t, c, s)
 		for _, end := range []struct{ near, far *openssl.Conn }{{c, s}, {s, c}} {
 			must(t, end.near.SetReadDeadline(time.Now().Add(time.Minute)))
 			r := <-start(reading(end.near))
@@ -318,7 +324,7 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if farWire.reads.Load() == 0 {
+		if farWire.Reads.Load() == 0 {
 			t.Error("nothing went over the wire")
 		}
 	})
@@ -326,7 +332,7 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 
 // roundTripOver is a roundTrip with a peer that echoes as many bytes.
 func roundTripOver(c, s *openssl.Conn, message []byte) error {
-	return errors.Join(both(func() error { return roundTrip(c, message) }, func() error {
+	return errors.Join(tlstest.Both(func() error { return tlstest.RoundTrip(c, message) }, func() error {
 		_, err := io.CopyN(s, s, int64(len(message)))
 		return err
 	}))
@@ -336,8 +342,8 @@ func roundTripOver(c, s *openssl.Conn, message []byte) error {
 func TestConnDeadlineWithinARecord(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 		const capacity = 1000
-		c, s, _, _ := wireConns(t, client, server, capacity)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, capacity)
+		tlstest.MustHandshake(t, c, s)
 		speak(t, c, s)
 		sent := pattern(16 << 10)
 		write := start(writing(s, sent)) // one record, of which the wire holds 1000 bytes
@@ -372,8 +378,8 @@ func TestConnDeadlineWithinARecord(t *testing.T) {
 func TestConnWriteDeadlineKeepsTheStream(t *testing.T) {
 	const act = 64 << 10 // plaintext that is sealed at once
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s, _, _ := wireConns(t, client, server, 100_000)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 100_000)
+		tlstest.MustHandshake(t, c, s)
 		speak(t, c, s)
 		for _, end := range []struct{ near, far *openssl.Conn }{{c, s}, {s, c}} {
 			sent := pattern(1 << 20)
@@ -429,8 +435,8 @@ func TestConnWriteDeadlineKeepsTheStream(t *testing.T) {
 // The same over a socket: whatever the kernel took of it, every byte arrives once.
 func TestConnWriteDeadlineOverTCP(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s := conns(t, client, server)
-		mustHandshake(t, c, s)
+		c, s := tlstest.Conns(t, client, server)
+		tlstest.MustHandshake(t, c, s)
 		sent := pattern(16 << 20)
 		n, cuts := 0, 0
 		for cuts < 3 { // until the socket's buffers are full
@@ -465,8 +471,8 @@ func TestConnWriteDeadlineOverTCP(t *testing.T) {
 // locks are such that a bubble's clock goes on.
 func TestConnQueuedWritesKeepTheirDeadline(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s, _, _ := wireConns(t, client, server, 10_000)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
+		tlstest.MustHandshake(t, c, s)
 		must(t, c.SetDeadline(time.Now().Add(time.Hour)))
 		var calls []<-chan outcome
 		for range 3 {
@@ -497,8 +503,8 @@ func TestConnCloseUnblocks(t *testing.T) {
 	roles := []string{"client", "server"}
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 		for _, role := range roles {
-			end, s, _, _ := wireConns(t, client, server, 10_000)
-			mustHandshake(t, end, s)
+			end, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
+			tlstest.MustHandshake(t, end, s)
 			if role == "server" {
 				end = s
 			}
@@ -523,7 +529,7 @@ func TestConnCloseUnblocks(t *testing.T) {
 	t.Run("Handshake", func(t *testing.T) {
 		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 			for _, role := range roles {
-				end, s, _, _ := wireConns(t, client, server, 10_000)
+				end, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
 				if role == "server" {
 					end = s
 				}
@@ -552,7 +558,7 @@ func TestConnCloseUnblocks(t *testing.T) {
 				heard = ctx.Err()
 				return nil, heard
 			}))
-			c, s, _, _ := wireConns(t, client, server, 10_000)
+			c, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
 			shake := start(shaking(c))
 			serve := start(shaking(s))
 			synctest.Wait()
@@ -572,10 +578,10 @@ func TestConnCloseUnblocks(t *testing.T) {
 
 func TestConnAfterClose(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s, _, _ := wireConns(t, client, server, 64<<10)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+		tlstest.MustHandshake(t, c, s)
 		closeBoth(c, s)
-		unshaken, other, _, _ := wireConns(t, client, server, 64<<10)
+		unshaken, other, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 		closeBoth(unshaken, other)
 		for _, conn := range []*openssl.Conn{c, s, unshaken, other} {
 			p := make([]byte, 1)
@@ -656,8 +662,8 @@ func TestConnCloseIsBounded(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 		// Sealed bytes that nobody reads.
 		for _, role := range []string{"client", "server"} {
-			end, s, _, _ := wireConns(t, client, server, 10_000)
-			mustHandshake(t, end, s)
+			end, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
+			tlstest.MustHandshake(t, end, s)
 			if role == "server" {
 				end = s
 			}
@@ -671,8 +677,8 @@ func TestConnCloseIsBounded(t *testing.T) {
 	})
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 		// A client that has read no ticket, and a peer that does not end the connection.
-		c, s, _, _ := wireConns(t, client, server, 200_000)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 200_000)
+		tlstest.MustHandshake(t, c, s)
 		want := time.Duration(0)
 		if c.ConnectionState().Version == tls.VersionTLS13 {
 			want = bound
@@ -683,8 +689,8 @@ func TestConnCloseIsBounded(t *testing.T) {
 
 		// The wire's half is closed behind close_notify: to a peer that knows no
 		// close_notify the connection has ended, too, and it may end it.
-		c, s, _, far := wireConns(t, client, server, 200_000)
-		mustHandshake(t, c, s)
+		c, s, near, far := tlstest.WireConns(t, client, server, 200_000)
+		tlstest.MustHandshake(t, c, s)
 		done := start(func() (int, error) { return 0, c.Close() })
 		if _, err := io.ReadAll(far); err != nil {
 			t.Error(err)
@@ -695,8 +701,8 @@ func TestConnCloseIsBounded(t *testing.T) {
 		}
 
 		// One that goes on sending is heard for 64 KiB.
-		c, s, _, far = wireConns(t, client, server, 200_000)
-		mustHandshake(t, c, s)
+		c, s, near, far = tlstest.WireConns(t, client, server, 200_000)
+		tlstest.MustHandshake(t, c, s)
 		if _, err := s.Write(make([]byte, 150_000)); err != nil {
 			t.Fatal(err)
 		}
@@ -704,17 +710,15 @@ func TestConnCloseIsBounded(t *testing.T) {
 			t.Errorf("Close with unread data: %v after %v", got.err, got.took)
 		}
 		if want > 0 {
-			far.out.mu.Lock()
-			left := far.out.n
-			far.out.mu.Unlock()
+			left := near.Waiting()
 			if left < 150_000-(64<<10) {
 				t.Errorf("Close has read on, and left %d bytes", left)
 			}
 		}
 
 		// One that answers close_notify costs nothing.
-		c, s, _, _ = wireConns(t, client, server, 200_000)
-		mustHandshake(t, c, s)
+		c, s, _, _ = tlstest.WireConns(t, client, server, 200_000)
+		tlstest.MustHandshake(t, c, s)
 		serve := start(func() (int, error) {
 			_, err := io.Copy(io.Discard, s)
 			return 0, errors.Join(err, s.Close())
@@ -736,7 +740,7 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 			<-release
 			return server, nil
 		}))
-		c, s, _, _ := wireConns(t, client, server, 64<<10)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 		shake, serve := start(shaking(c)), start(shaking(s))
 		synctest.Wait()
 		if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
@@ -755,8 +759,8 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 // What was sealed when Close came goes out before close_notify.
 func TestConnCloseSendsWhatWasSealed(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s, _, _ := wireConns(t, client, server, 10_000)
-		mustHandshake(t, c, s)
+		c, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
+		tlstest.MustHandshake(t, c, s)
 		speak(t, c, s)
 		sent := pattern(1 << 20)
 		write := start(writing(c, sent))
@@ -784,11 +788,11 @@ func TestConnCloseSendsWhatWasSealed(t *testing.T) {
 func TestConnCloseWrite(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		for _, role := range []string{"client", "server"} {
-			near, far := conns(t, client, server)
+			near, far := tlstest.Conns(t, client, server)
 			if err := near.CloseWrite(); err == nil {
 				t.Error("CloseWrite before the handshake")
 			}
-			mustHandshake(t, near, far)
+			tlstest.MustHandshake(t, near, far)
 			if role == "server" {
 				near, far = far, near
 			}
@@ -827,13 +831,13 @@ func TestConnCloseWrite(t *testing.T) {
 func TestConnCutWire(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		for _, role := range []string{"client", "server"} {
-			for what, cut := range map[string]func(near *openssl.Conn, wire *wire){
-				"between records": func(near *openssl.Conn, wire *wire) {},
-				"within a header": func(near *openssl.Conn, wire *wire) { wire.Write([]byte{23, 3}) },
-				"within a record": func(near *openssl.Conn, wire *wire) { wire.Write([]byte{23, 3, 3, 0, 100, 1, 2, 3}) },
+			for what, cut := range map[string]func(near *openssl.Conn, wire *tlstest.Wire){
+				"between records": func(near *openssl.Conn, wire *tlstest.Wire) {},
+				"within a header": func(near *openssl.Conn, wire *tlstest.Wire) { wire.Write([]byte{23, 3}) },
+				"within a record": func(near *openssl.Conn, wire *tlstest.Wire) { wire.Write([]byte{23, 3, 3, 0, 100, 1, 2, 3}) },
 			} {
-				near, far, nearWire, farWire := wireConns(t, client, server, 64<<10)
-				mustHandshake(t, near, far)
+				near, far, nearWire, farWire := tlstest.WireConns(t, client, server, 64<<10)
+				tlstest.MustHandshake(t, near, far)
 				if role == "server" {
 					near, far, nearWire = far, near, farWire
 				}
@@ -852,7 +856,7 @@ func TestConnCutWire(t *testing.T) {
 			}
 		}
 		// Within the handshake.
-		c, s, near, _ := wireConns(t, client, server, 64<<10)
+		c, s, near, _ := tlstest.WireConns(t, client, server, 64<<10)
 		near.Write([]byte{22, 3, 1})
 		near.CloseWrite()
 		if err := s.Handshake(); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -871,8 +875,8 @@ func TestConnCutWire(t *testing.T) {
 func TestConnCloseWithUnreadTickets(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		for range 50 {
-			c, s := conns(t, client, server)
-			mustHandshake(t, c, s)
+			c, s := tlstest.Conns(t, client, server)
+			tlstest.MustHandshake(t, c, s)
 			sent := pattern(100_000)
 			send := start(func() (int, error) {
 				n, err := c.Write(sent)
@@ -902,8 +906,8 @@ func TestConnCloseWithUnreadTickets(t *testing.T) {
 func TestConnWriteAfterReset(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		for _, role := range []string{"client", "server"} {
-			near, far := conns(t, client, server)
-			mustHandshake(t, near, far)
+			near, far := tlstest.Conns(t, client, server)
+			tlstest.MustHandshake(t, near, far)
 			speak(t, near, far)
 			if role == "server" {
 				near, far = far, near
@@ -931,9 +935,9 @@ func TestConnWriteAfterReset(t *testing.T) {
 func TestConnPeersAlert(t *testing.T) {
 	t.Run("in the handshake", func(t *testing.T) {
 		eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-			must(t, client.SetVerifyCAs(newAuthority(t, "another CA", nil).pem))
-			c, s := conns(t, client, server)
-			clientErr, serverErr := both(c.Handshake, s.Handshake)
+			must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
+			c, s := tlstest.Conns(t, client, server)
+			clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
 			if v, ok := errors.AsType[*openssl.VerifyError](clientErr); !ok {
 				t.Errorf("client: %v, %v", clientErr, v)
 			}
@@ -953,13 +957,13 @@ func TestConnPeersAlert(t *testing.T) {
 	})
 	t.Run("after it", func(t *testing.T) {
 		// A TLS 1.3 server looks at the client's certificate when the client is through.
-		client, server := newClient(t), newServer(t)
-		setVersion(t, client, tls.VersionTLS13)
-		must(t, server.SetClientCAs(newAuthority(t, "another CA", nil).pem))
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, tls.VersionTLS13)
+		must(t, server.SetClientCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
 		must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 		must(t, server.SetSessionIDContext([]byte("tenant")))
-		c, s := conns(t, client, server)
-		clientErr, serverErr := both(c.Handshake, s.Handshake)
+		c, s := tlstest.Conns(t, client, server)
+		clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
 		if _, ok := errors.AsType[*openssl.VerifyError](serverErr); clientErr != nil || !ok {
 			t.Fatalf("client %v, server %v", clientErr, serverErr)
 		}
@@ -976,11 +980,11 @@ func TestConnPeersAlert(t *testing.T) {
 // sent does not hide why there was one.
 func TestConnVerdictOutranksTheWire(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		must(t, client.SetVerifyCAs(newAuthority(t, "another CA", nil).pem))
-		near, far := wirePair(64 << 10)
+		must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
+		near, far := tlstest.WirePair(64 << 10)
 		// The client's first flight goes out, and nothing after it.
 		once := &brokenAfter{Conn: near, left: 1}
-		c, s := connsOver(t, client, server, once, far)
+		c, s := tlstest.ConnsOver(t, client, server, once, far)
 		shake := start(shaking(c))
 		serve := start(shaking(s))
 		got := <-shake
@@ -993,18 +997,18 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		}
 	})
 	t.Run("ClientHello function", func(t *testing.T) {
-		client, server := newClient(t), newServer(t)
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		refusal := errors.New("not today")
 		must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
 			return nil, refusal
 		}))
-		c, s, near, far := wireConns(t, client, server, 64<<10)
-		far.refuse.Store(true)
+		c, s, _, far := tlstest.WireConns(t, client, server, 64<<10)
+		far.Refuse.Store(true)
 		shake := start(shaking(c))
 		if err := s.Handshake(); !errors.Is(err, refusal) {
 			t.Errorf("server: %v", err)
 		}
-		near.in.change(func() { near.in.ended = true })
+		far.CloseWrite()
 		if got := <-shake; got.err == nil {
 			t.Error("the client has shaken hands with a server that refused it")
 		}
@@ -1028,16 +1032,16 @@ func (b *brokenAfter) Write(p []byte) (int, error) {
 // A client that says what it has to say and goes is served, though nobody is
 // there any more for the tickets.
 func TestConnTicketsNobodyWants(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS13)
-	near, far := wirePair(64 << 10)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS13)
+	near, far := tlstest.WirePair(64 << 10)
 	s, err := openssl.Server(far, server)
 	must(t, err)
 	defer s.Close()
 	serve := start(shaking(s))
 
 	// The client by hand: its Finished and its data arrive together.
-	c, _ := machines(t, client, server)
+	c, _ := tlstest.Machines(t, client, server)
 	p := make([]byte, 64<<10)
 	for {
 		w, err := c.Handshake()
@@ -1055,7 +1059,7 @@ func TestConnTicketsNobodyWants(t *testing.T) {
 	if _, _, err := c.Write([]byte("and away")); err != nil {
 		t.Fatal(err)
 	}
-	far.refuse.Store(true)
+	far.Refuse.Store(true)
 	near.Write(p[:c.Drain(p)])
 
 	if got := <-serve; got.err != nil {
@@ -1076,7 +1080,7 @@ func TestConnHandshakeContext(t *testing.T) {
 	t.Run("cancelled", func(t *testing.T) {
 		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 			for _, role := range []string{"client", "server"} {
-				end, s, _, _ := wireConns(t, client, server, 64<<10)
+				end, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 				if role == "server" {
 					end = s
 				}
@@ -1101,7 +1105,7 @@ func TestConnHandshakeContext(t *testing.T) {
 	t.Run("out of time", func(t *testing.T) {
 		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
 			for _, role := range []string{"client", "server"} {
-				end, s, _, _ := wireConns(t, client, server, 64<<10)
+				end, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 				if role == "server" {
 					end = s
 				}
@@ -1116,7 +1120,7 @@ func TestConnHandshakeContext(t *testing.T) {
 	})
 	t.Run("waiting for another one", func(t *testing.T) {
 		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-			c, s, _, _ := wireConns(t, client, server, 64<<10)
+			c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 			first := start(shaking(c))
 			synctest.Wait()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -1138,7 +1142,7 @@ func TestConnHandshakeContext(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}))
-			c, s, _, _ := wireConns(t, client, server, 64<<10)
+			c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 			shake := start(shaking(c))
 			ctx, cancel := context.WithCancel(t.Context())
 			serve := start(func() (int, error) { return 0, s.HandshakeContext(ctx) })
@@ -1153,16 +1157,16 @@ func TestConnHandshakeContext(t *testing.T) {
 		})
 	})
 	t.Run("over before it began", func(t *testing.T) {
-		c, s, near, _ := wireConns(t, newClient(t), newServer(t), 64<<10)
+		c, s, near, _ := tlstest.WireConns(t, tlstest.NewClient(t), tlstest.NewServer(t), 64<<10)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := c.HandshakeContext(ctx); err != context.Canceled {
 			t.Errorf("%v", err)
 		}
-		if near.writes.Load() != 0 {
+		if near.Writes.Load() != 0 {
 			t.Error("a cancelled handshake has said something")
 		}
-		mustHandshake(t, c, s) // nothing has happened
+		tlstest.MustHandshake(t, c, s) // nothing has happened
 		must(t, c.HandshakeContext(t.Context()))
 	})
 }
@@ -1170,9 +1174,9 @@ func TestConnHandshakeContext(t *testing.T) {
 // Deadlines may cut a handshake wherever they like: it goes on.
 func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		near, far := wirePair(64 << 10)
+		near, far := tlstest.WirePair(64 << 10)
 		nearCut, farCut := &cutWire{Conn: near}, &cutWire{Conn: far}
-		c, s := connsOver(t, client, server, nearCut, farCut)
+		c, s := tlstest.ConnsOver(t, client, server, nearCut, farCut)
 		again := func(c *openssl.Conn) func() error {
 			return func() error {
 				for {
@@ -1183,7 +1187,7 @@ func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
 				}
 			}
 		}
-		if err := errors.Join(both(again(c), again(s))); err != nil {
+		if err := errors.Join(tlstest.Both(again(c), again(s))); err != nil {
 			t.Fatal(err)
 		}
 		if nearCut.cuts < 10 || farCut.cuts < 10 {
@@ -1228,7 +1232,7 @@ func (w *cutWire) Write(p []byte) (int, error) {
 // that shakes hands.
 func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		c, s := conns(t, client, server)
+		c, s := tlstest.Conns(t, client, server)
 		must(t, c.SetDeadline(time.Unix(1, 0)))
 		wantTimeout(t, "Handshake", c.Handshake())
 		if n, err := c.Write([]byte("early")); n != 0 {
@@ -1252,7 +1256,7 @@ func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
 // without end. crypto/tls shakes hands and logs the secrets, from there on it is
 // done by hand.
 type handmade struct {
-	wire    *wire
+	wire    *tlstest.Wire
 	from    io.Reader
 	in, out traffic
 	joined  bool // a record of the application's keys has been seen
@@ -1444,7 +1448,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // newHandmade is the peer, at the far end of a wire, of an end in the role given.
 // Both have shaken hands.
-func newHandmade(t testing.TB, role string, version uint16, far *wire, shake func() error) *handmade {
+func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, shake func() error) *handmade {
 	t.Helper()
 	record := &recorder{Conn: far}
 	var keys bytes.Buffer
@@ -1452,20 +1456,20 @@ func newHandmade(t testing.TB, role string, version uint16, far *wire, shake fun
 		MinVersion: version, MaxVersion: version, ServerName: "server.test",
 		CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}, // TLS 1.3 chooses by itself
 		KeyLogWriter: &keys, SessionTicketsDisabled: true,
-		Time: func() time.Time { return certs(t).cert.NotBefore.Add(time.Hour) }, // a bubble's clock stands in the year 2000
+		Time: func() time.Time { return tlstest.Certs(t).Cert.NotBefore.Add(time.Hour) }, // a bubble's clock stands in the year 2000
 	}
 	var peer *tls.Conn
 	hello := &record.read // the server's is the first record from there
 	if role == "server" {
 		config.RootCAs = x509.NewCertPool()
-		config.RootCAs.AddCert(certs(t).cert)
+		config.RootCAs.AddCert(tlstest.Certs(t).Cert)
 		peer = tls.Client(record, config)
 	} else {
-		config.Certificates = goServer(t).Certificates
+		config.Certificates = tlstest.GoServer(t).Certificates
 		peer = tls.Server(record, config)
 		hello = &record.written
 	}
-	if err := errors.Join(both(shake, peer.Handshake)); err != nil {
+	if err := errors.Join(tlstest.Both(shake, peer.Handshake)); err != nil {
 		t.Fatal(err)
 	}
 	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
@@ -1510,7 +1514,7 @@ func connTo(t testing.TB, role string, ctx *openssl.Ctx, near net.Conn) *openssl
 // wire that holds capacity bytes. Both have shaken hands.
 func withHandmade(t testing.TB, role string, ctx *openssl.Ctx, capacity int) (*openssl.Conn, *handmade) {
 	t.Helper()
-	near, far := wirePair(capacity)
+	near, far := tlstest.WirePair(capacity)
 	conn := connTo(t, role, ctx, near)
 	t.Cleanup(func() { far.Close() })
 	return conn, newHandmade(t, role, tls.VersionTLS13, far, conn.Handshake)
@@ -1520,11 +1524,11 @@ func withHandmade(t testing.TB, role string, ctx *openssl.Ctx, capacity int) (*o
 func eachRoleWithHandmade(t *testing.T, capacity int, test func(t *testing.T, conn *openssl.Conn, peer *handmade)) {
 	for _, role := range []string{"client", "server"} {
 		t.Run(role, func(t *testing.T) {
-			ctx := newClient(t)
+			ctx := tlstest.NewClient(t)
 			if role == "server" {
-				ctx = newServer(t)
+				ctx = tlstest.NewServer(t)
 			}
-			setVersion(t, ctx, tls.VersionTLS13)
+			tlstest.SetVersion(t, ctx, tls.VersionTLS13)
 			must(t, ctx.SetCipherSuites("TLS_AES_128_GCM_SHA256"))
 			synctest.Test(t, func(t *testing.T) {
 				conn, peer := withHandmade(t, role, ctx, capacity)
@@ -1703,7 +1707,7 @@ type extent struct{ capacity, sip, records int }
 // reading.
 func startFlood(t *testing.T, kind flood, ctx *openssl.Ctx, x extent, stuck bool) *flooded {
 	t.Helper()
-	near, far := wirePair(x.capacity)
+	near, far := tlstest.WirePair(x.capacity)
 	f := &flooded{flood: kind, records: x.records, data: pattern(10_000)}
 	f.conn = connTo(t, kind.role, ctx, sips{near, x.sip})
 	t.Cleanup(func() { far.Close() })
@@ -1745,9 +1749,9 @@ func eachFloodOver(t *testing.T, kind flood, x extent, test func(t *testing.T, f
 
 func floodCtx(t *testing.T, kind flood) *openssl.Ctx {
 	t.Helper()
-	ctx := newClient(t)
+	ctx := tlstest.NewClient(t)
 	if kind.role == "server" {
-		ctx = newServer(t)
+		ctx = tlstest.NewServer(t)
 	}
 	must(t, ctx.SetCipherSuites("TLS_AES_128_GCM_SHA256"))
 	return ctx
@@ -1863,7 +1867,7 @@ func TestConnFloodBehindTickets(t *testing.T) {
 	kind := floods[2]
 	ctx := floodCtx(t, kind)
 	synctest.Test(t, func(t *testing.T) {
-		near, far := wirePair(200) // less than one ticket
+		near, far := tlstest.WirePair(200) // less than one ticket
 		f := &flooded{flood: kind, records: 1600, data: []byte{7}}
 		f.conn = connTo(t, kind.role, ctx, sips{near, kind.size})
 		t.Cleanup(func() { far.Close() })
@@ -1896,7 +1900,7 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 			continue
 		}
 		t.Run(kind.name, func(t *testing.T) {
-			took := func(near, far *wire, conn interface {
+			took := func(near, far *tlstest.Wire, conn interface {
 				net.Conn
 				Handshake() error
 			}) int {
@@ -1905,7 +1909,7 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 				defer wg.Wait()
 				defer far.Close()
 				wg.Go(func() { conn.Write(make([]byte, 10*capacity)) })
-				for far.in.waiting() < capacity { // until the Write is stuck
+				for far.Waiting() < capacity { // until the Write is stuck
 					runtime.Gosched()
 				}
 				wg.Go(func() { conn.Read(make([]byte, 1)) })
@@ -1918,15 +1922,15 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 					n, err = kind.send(peer, 1)
 					sent += n
 				}
-				return sent*kind.size - min(sent*kind.size, near.in.waiting())
+				return sent*kind.size - min(sent*kind.size, near.Waiting())
 			}
 
-			near, far := wirePair(capacity)
-			config := goServer(t)
+			near, far := tlstest.WirePair(capacity)
+			config := tlstest.GoServer(t)
 			config.SessionTicketsDisabled = true
 			theirs := took(near, far, tls.Server(near, config))
 
-			near, far = wirePair(capacity)
+			near, far = tlstest.WirePair(capacity)
 			ours := took(near, far, connTo(t, "server", floodCtx(t, kind), near))
 
 			t.Logf("of a flood of %d bytes crypto/tls's server took %d, this one %d", records*kind.size, theirs, ours)
@@ -2096,7 +2100,7 @@ func TestConnWarningsEnd(t *testing.T) {
 		t.Run(kind.role, func(t *testing.T) {
 			ctx := floodCtx(t, kind)
 			synctest.Test(t, func(t *testing.T) {
-				near, far := wirePair(10_000)
+				near, far := tlstest.WirePair(10_000)
 				conn := connTo(t, kind.role, ctx, near)
 				t.Cleanup(func() { far.Close() })
 				peer := newHandmade(t, kind.role, kind.version, far, conn.Handshake)
@@ -2104,7 +2108,7 @@ func TestConnWarningsEnd(t *testing.T) {
 					must(t, peer.send(recordAlert, []byte{1, 90})) // user_canceled
 				}
 				_, err := conn.Read(make([]byte, 1))
-				sentence(t, err, "too many warn alerts")
+				tlstest.Sentence(t, err, "too many warn alerts")
 				if kind, body, err := peer.receive(); err != nil || kind != recordAlert || body[0] != 2 {
 					t.Errorf("the answer: record of type %d, %x, %v", kind, body, err)
 				}
@@ -2122,7 +2126,7 @@ func TestDoors(t *testing.T) {
 		server, err := openssl.NewServerCtx()
 		must(t, err)
 		defer server.Close()
-		must(t, server.UseCertificate(certs(t).leaf(t, "server.test", ecKey(t), func(x *x509.Certificate) {
+		must(t, server.UseCertificate(tlstest.Certs(t).Leaf(t, "server.test", tlstest.ECKey(t), func(x *x509.Certificate) {
 			x.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 		})))
 		l, err := openssl.Listen("tcp", "127.0.0.1:0", server)
@@ -2144,7 +2148,7 @@ func TestDoors(t *testing.T) {
 			err = conn.(*openssl.Conn).Handshake()
 			return errors.Join(err, conn.Close())
 		}
-		clientErr, serverErr := both(func() error {
+		clientErr, serverErr := tlstest.Both(func() error {
 			c, err := openssl.Dial("tcp", l.Addr().String(), client)
 			if err != nil {
 				return err
@@ -2158,7 +2162,7 @@ func TestDoors(t *testing.T) {
 			t.Errorf("Dial to an address: client %v, server %v", clientErr, serverErr)
 		}
 		for name, good := range map[string]bool{"server.test": true, "another.test": false} {
-			clientErr, serverErr = both(func() error {
+			clientErr, serverErr = tlstest.Both(func() error {
 				c, err := (&openssl.Dialer{Ctx: client, ServerName: name}).DialContext(t.Context(), "tcp", l.Addr().String())
 				if err != nil {
 					if c != nil {
@@ -2176,8 +2180,8 @@ func TestDoors(t *testing.T) {
 }
 
 func TestDoorsOfTheWrongRole(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	near, far := wirePair(1000)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	near, far := tlstest.WirePair(1000)
 	var nobody *openssl.Ctx
 	for what, open := range map[string]func() error{
 		"Client with a server's Ctx": func() error { _, err := openssl.Client(near, server); return err },
@@ -2227,7 +2231,7 @@ func dialSilent(t *testing.T, d *openssl.Dialer) (net.Conn, error) {
 
 // The net.Dialer's time is the handshake's, too.
 func TestDialerTimeout(t *testing.T) {
-	client := newClient(t)
+	client := tlstest.NewClient(t)
 	const patience = 50 * time.Millisecond
 	for what, set := range map[string]func(*net.Dialer){
 		"Timeout":  func(d *net.Dialer) { d.Timeout = patience },
@@ -2241,4 +2245,389 @@ func TestDialerTimeout(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+// What is counted here is exact: these are tests, not benchmarks.
+
+// instrumented says whether this test binary was built so that it allocates on
+// its own behalf: -race has sync.Pool forget what it holds, and a sanitizer
+// keeps books, too.
+func instrumented() bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return false
+	}
+	for _, s := range info.Settings {
+		if (s.Key == "-race" || s.Key == "-asan" || s.Key == "-msan") && s.Value == "true" {
+			return true
+		}
+	}
+	return false
+}
+
+// alone runs the calling test in a process of its own, where nobody else
+// allocates, calls C or starts threads. In that process it returns true; in the
+// first one it has beside, if not nil, talk to the other, over listeners on
+// loopback that both have open.
+func alone(t *testing.T, beside func(addr string) error) (l net.Listener, here bool) {
+	t.Helper()
+	const key = "OPENSSL_TEST_ALONE"
+	if os.Getenv(key) == t.Name() {
+		l, err := net.FileListener(os.NewFile(3, "listener"))
+		must(t, err)
+		t.Cleanup(func() { l.Close() })
+		return l, true
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	file, err := listener.(*net.TCPListener).File()
+	must(t, err)
+	defer file.Close()
+	// Each part of a subtest's name is a pattern of its own.
+	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+pattern, "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), key+"="+t.Name())
+	cmd.ExtraFiles = []*os.File{file}
+	var besideErr error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if beside != nil {
+			besideErr = beside(listener.Addr().String())
+		}
+	}()
+	out, err := cmd.CombinedOutput()
+	listener.Close()
+	if err != nil {
+		t.Fatalf("in a process of its own: %v\n%s", err, out)
+	}
+	<-done
+	if besideErr != nil {
+		t.Fatal(besideErr)
+	}
+	if !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("the process of its own has not run %s:\n%s", t.Name(), out)
+	}
+	if _, counted, ok := strings.Cut(string(out), "counted: "); ok {
+		counted, _, _ = strings.Cut(counted, "\n")
+		t.Log(counted)
+	}
+	return nil, false
+}
+
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
+}
+
+// noGC keeps the collector from emptying the pools while something is counted.
+func noGC(t *testing.T) {
+	old := debug.SetGCPercent(-1)
+	t.Cleanup(func() { debug.SetGCPercent(old) })
+}
+
+var sizes = []int{64, 1 << 10, 16 << 10, 64 << 10}
+
+// Read and Write allocate nothing; a Write of up to 64 KiB is one call into C
+// and one Write of the wire.
+func TestCountsReadWrite(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		if _, here := alone(t, nil); !here {
+			return
+		}
+		// On one processor: each has a pool of its own to fill.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		noGC(t)
+		const rounds = 100
+		c, s, near, far := tlstest.WireConns(t, client, server, 1<<20)
+		tlstest.MustHandshake(t, c, s)
+		speak(t, c, s)
+		for _, end := range []struct {
+			from, to *openssl.Conn
+			wire     *tlstest.Wire
+		}{{c, s, near}, {s, c, far}} {
+			for _, size := range sizes {
+				p := make([]byte, size)
+				send := func() {
+					if n, err := end.from.Write(p); n != size || err != nil {
+						t.Fatal(n, err)
+					}
+				}
+				receive := func() {
+					if _, err := io.ReadFull(end.to, p); err != nil {
+						t.Fatal(err)
+					}
+				}
+				send()
+				receive()
+
+				writes, calls := end.wire.Writes.Load(), runtime.NumCgoCall()
+				for range rounds / 10 {
+					send()
+				}
+				if got := runtime.NumCgoCall() - calls; got != rounds/10 {
+					t.Errorf("%d Writes of %d bytes are %d calls into C", rounds/10, size, got)
+				}
+				if got := end.wire.Writes.Load() - writes; got != rounds/10 {
+					t.Errorf("%d Writes of %d bytes are %d Writes of the wire", rounds/10, size, got)
+				}
+				for range rounds / 10 {
+					receive()
+				}
+
+				if instrumented() {
+					continue // the sanitizer's own mallocs cannot be told from ours
+				}
+				before := mallocs()
+				for range rounds {
+					send()
+					receive()
+				}
+				if got := mallocs() - before; got != 0 {
+					t.Errorf("%d Writes and Reads of %d bytes are %d mallocs", rounds, size, got)
+				}
+			}
+		}
+	})
+}
+
+// A Read of 16 KiB is little more than one call into C while there is more to
+// read: the wire holds it all, so that the count is exact.
+func TestCountsBusyRead(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		const size, total, most = 16 << 10, 8 << 20, 1.3
+		c, s, _, _ := tlstest.WireConns(t, client, server, 2*total)
+		tlstest.MustHandshake(t, c, s)
+		speak(t, c, s)
+		p := make([]byte, 64<<10)
+		for range total / len(p) {
+			if _, err := s.Write(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		calls := runtime.NumCgoCall()
+		for buf, n := make([]byte, size), 0; n < total; {
+			k, err := c.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += k
+		}
+		each := float64(runtime.NumCgoCall()-calls) / (total / size)
+		t.Logf("%.3f calls into C for each 16 KiB read", each)
+		if each > most {
+			t.Errorf("reading is %.2f calls into C for each 16 KiB, want at most %.1f", each, most)
+		}
+	})
+}
+
+// A server accepts and shakes hands with few allocations and few calls into C.
+// The client is another process; the server's counts are this one's.
+func TestCountsHandshake(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			const rounds, warm = 100, 10
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			tlstest.SetVersion(t, server, v.ID)
+			inner, here := alone(t, func(addr string) error {
+				must(t, client.SetVerify(openssl.VerifyNone)) // the other process has its own CA
+				for range warm + rounds {
+					c, err := openssl.Dial("tcp", addr, client)
+					if err != nil {
+						return err
+					}
+					if err := errors.Join(tlstest.RoundTrip(c, []byte("ping")), c.Close()); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if !here {
+				return
+			}
+			noGC(t)
+			l := openssl.NewListener(inner, server)
+			var allocated, calls, whole uint64
+			p := make([]byte, 4)
+			for i := range warm + rounds {
+				before, beforeCalls := mallocs(), runtime.NumCgoCall()
+				wire, err := l.Accept()
+				must(t, err)
+				conn := wire.(*openssl.Conn)
+				must(t, conn.Handshake())
+				shaken, shakenCalls := mallocs(), runtime.NumCgoCall()
+				if _, err := io.ReadFull(conn, p); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.Write(p); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.Read(p); err != io.EOF {
+					t.Fatal(err)
+				}
+				must(t, conn.Close())
+				if i >= warm {
+					allocated += shaken - before
+					calls += uint64(shakenCalls - beforeCalls)
+					whole += mallocs() - before
+				}
+			}
+			per := func(n uint64) float64 { return float64(n) / rounds }
+			t.Logf("counted: %.2f mallocs and %.2f calls into C for each connection that is accepted and shaken hands with; %.2f mallocs until it is closed",
+				per(allocated), per(calls), per(whole))
+			if got := per(allocated); got > 16 && !instrumented() {
+				t.Errorf("%.2f mallocs for each accepted connection, want at most 16", got)
+			}
+			if got := per(calls); got > 12 {
+				t.Errorf("%.2f calls into C for each handshake, want at most 12", got)
+			}
+		})
+	}
+}
+
+// A reader that waits holds no thread, and a connection no goroutine.
+func TestCountsThreads(t *testing.T) {
+	const readers, most = 1000, 10
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	inner, here := alone(t, func(addr string) error {
+		must(t, client.SetVerify(openssl.VerifyNone))
+		var all []*openssl.Conn
+		for range readers {
+			c, err := openssl.Dial("tcp", addr, client)
+			if err != nil {
+				return err
+			}
+			all = append(all, c)
+		}
+		for _, c := range all {
+			if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+				return err
+			}
+			c.Close()
+		}
+		return nil
+	})
+	if !here {
+		return
+	}
+	l := openssl.NewListener(inner, server)
+	idle := runtime.NumGoroutine()
+	var all []*openssl.Conn
+	for range readers {
+		wire, err := l.Accept()
+		must(t, err)
+		conn := wire.(*openssl.Conn)
+		must(t, conn.Handshake())
+		all = append(all, conn)
+	}
+	if got := runtime.NumGoroutine(); got != idle {
+		t.Errorf("%d goroutines for %d connections", got-idle, readers)
+	}
+	var reads []<-chan outcome
+	for _, conn := range all {
+		reads = append(reads, start(reading(conn)))
+	}
+	waitUntilBlocked(t, readers)
+	got := threads(t)
+	t.Logf("counted: %d threads with %d readers blocked", got, readers)
+	if got > most {
+		t.Errorf("%d threads with %d readers blocked, want at most %d", got, readers, most)
+	}
+	for i, conn := range all {
+		must(t, conn.Close())
+		if r := <-reads[i]; !errors.Is(r.err, net.ErrClosed) {
+			t.Fatal(r.err)
+		}
+	}
+}
+
+// waitUntilBlocked waits until n goroutines wait for the network.
+func waitUntilBlocked(t *testing.T, n int) {
+	t.Helper()
+	buf := make([]byte, 4<<20)
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); runtime.Gosched() {
+		stacks := string(buf[:runtime.Stack(buf, true)])
+		if strings.Count(stacks, "[IO wait]:\ninternal/poll.runtime_pollWait") >= n {
+			return
+		}
+	}
+	t.Fatalf("there are not %d readers", n)
+}
+
+// threads is how many the process has.
+func threads(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	must(t, err)
+	_, after, _ := strings.Cut(string(status), "\nThreads:")
+	line, _, _ := strings.Cut(after, "\n")
+	n, err := strconv.Atoi(strings.TrimSpace(line))
+	must(t, err)
+	return n
+}
+
+// wires are the kinds of net.Conn that connections are tested over.
+var wires = []struct {
+	name string
+	pair func(t testing.TB) (near, far net.Conn)
+}{
+	{"tcp", tlstest.TCPPair},
+	{"unix", unixPair},
+	{"memory", func(testing.TB) (near, far net.Conn) { return tlstest.WirePair(64 << 10) }},
+}
+
+// unixPair is two ends of a connection over a Unix socket.
+func unixPair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	must(t, err)
+	defer l.Close()
+	if near, err = net.Dial("unix", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
+// TestNettest has the Go project's own suite for net.Conn look at both ends, over
+// every kind of wire, in both versions.
+func TestNettest(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		tlstest.SetVersion(t, server, v.ID)
+		for _, w := range wires {
+			for _, role := range []string{"client", "server"} {
+				t.Run(v.Name+"/"+w.name+"/"+role, func(t *testing.T) {
+					t.Parallel()
+					nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+						near, far := w.pair(t)
+						c, s := tlstest.ConnsOver(t, client, server, near, far)
+						stop = func() { closeBoth(c, s) }
+						if err = errors.Join(tlstest.Both(c.Handshake, s.Handshake)); err != nil {
+							stop()
+							return nil, nil, nil, err
+						}
+						if role == "client" {
+							return c, s, stop, nil
+						}
+						return s, c, stop, nil
+					})
+				})
+			}
+		}
+	}
+}
+
+// closeBoth closes both ends at once: neither has to wait for the other.
+func closeBoth(c, s *openssl.Conn) {
+	var wg sync.WaitGroup
+	wg.Go(func() { c.Close() })
+	wg.Go(func() { s.Close() })
+	wg.Wait()
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // sidTarget is one place to set a session id context, and the two ways to see
@@ -41,60 +42,60 @@ var sidTargets = []struct {
 	make     func(t *testing.T) sidTarget
 }{
 	{"server Ctx", "SSL_CTX_set_session_id_context", func(t *testing.T) sidTarget {
-		client, server := newClient(t), newServer(t)
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		return sidTarget{server.SetSessionIDContext, server.SessionIDContext, func(t *testing.T) []byte {
-			return mustConnect(t, call{client: client, server: server}).server.SessionIDContext
+			return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Server.SessionIDContext
 		}}
 	}},
 	{"client Ctx", "SSL_CTX_set_session_id_context", func(t *testing.T) sidTarget {
-		client, server := newClient(t), newServer(t)
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		return sidTarget{client.SetSessionIDContext, client.SessionIDContext, func(t *testing.T) []byte {
-			return mustConnect(t, call{client: client, server: server}).session.IDContext()
+			return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session.IDContext()
 		}}
 	}},
 	{"server SSL", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
-		c, s := machines(t, newClient(t), newServer(t))
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		return sidTarget{s.SetSessionIDContext, s.SessionIDContext, func(t *testing.T) []byte {
-			mustShake(t, c, s)
+			tlstest.MustShake(t, c, s)
 			return s.ConnectionState().SessionIDContext
 		}}
 	}},
 	{"client SSL", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
-		c, s := machines(t, newClient(t), newServer(t))
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		return sidTarget{c.SetSessionIDContext, c.SessionIDContext, func(t *testing.T) []byte {
-			mustShake(t, c, s)
-			return keep(t, c).IDContext()
+			tlstest.MustShake(t, c, s)
+			return tlstest.SessionOf(t, c).IDContext()
 		}}
 	}},
 	{"ClientHello", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
-		server := newServer(t)
-		must(t, server.SetClientHelloFunc(stay))
-		c, s := machines(t, newClient(t), server)
+		server := tlstest.NewServer(t)
+		must(t, server.SetClientHelloFunc(tlstest.Stay))
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		if _, err := c.Handshake(); err != nil {
 			t.Fatal(err)
 		}
-		carry(t, c, s)
+		tlstest.Carry(t, c, s)
 		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
 			t.Fatal(w, err)
 		}
 		hello, err := s.ClientHello()
 		must(t, err)
 		return sidTarget{hello.SetSessionIDContext, s.SessionIDContext, func(t *testing.T) []byte {
-			mustShake(t, c, s)
+			tlstest.MustShake(t, c, s)
 			return s.ConnectionState().SessionIDContext
 		}}
 	}},
 	{"Conn", "SSL_set_session_id_context", func(t *testing.T) sidTarget {
-		c, s := conns(t, newClient(t), newServer(t))
+		c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		return sidTarget{s.SetSessionIDContext, nil, func(t *testing.T) []byte {
-			if clientErr, serverErr := both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
 				t.Fatal(clientErr, serverErr)
 			}
 			return s.ConnectionState().SessionIDContext
 		}}
 	}},
 	{"Session", "SSL_SESSION_set1_id_context", func(t *testing.T) sidTarget {
-		sess := mustConnect(t, call{client: newClient(t), server: newServer(t)}).session
+		sess := tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: tlstest.NewServer(t)}).Session
 		return sidTarget{sess.SetIDContext, sess.IDContext, func(t *testing.T) []byte {
 			der, err := sess.MarshalBinary()
 			must(t, err)
@@ -253,14 +254,14 @@ func TestSetSessionIDContextConcurrently(t *testing.T) {
 		wg.Wait()
 	}
 	t.Run("one Ctx", func(t *testing.T) {
-		set := newServer(t).SetSessionIDContext
+		set := tlstest.NewServer(t).SetSessionIDContext
 		run(t, func(int) func([]byte) error { return set })
 	})
 	t.Run("a Ctx each", func(t *testing.T) {
-		run(t, func(int) func([]byte) error { return newServer(t).SetSessionIDContext })
+		run(t, func(int) func([]byte) error { return tlstest.NewServer(t).SetSessionIDContext })
 	})
 	t.Run("an SSL each", func(t *testing.T) {
-		server := newServer(t)
+		server := tlstest.NewServer(t)
 		run(t, func(int) func([]byte) error {
 			s, err := openssl.NewSSL(server)
 			must(t, err)
@@ -272,8 +273,8 @@ func TestSetSessionIDContextConcurrently(t *testing.T) {
 
 // sidSetters is both setters, for counts and times.
 func sidSetters(t testing.TB) map[string]func([]byte) error {
-	server := newServer(t)
-	s, err := openssl.NewSSL(newServer(t))
+	server := tlstest.NewServer(t)
+	s, err := openssl.NewSSL(tlstest.NewServer(t))
 	must(t, err)
 	t.Cleanup(func() { s.Close() })
 	return map[string]func([]byte) error{"Ctx": server.SetSessionIDContext, "SSL": s.SetSessionIDContext}
@@ -325,20 +326,20 @@ func TestCtxFreezes(t *testing.T) {
 			must(t, s.Close())
 		}},
 		{"Server", func(t *testing.T, c *openssl.Ctx) {
-			near, far := tcpPair(t)
+			near, far := tlstest.TCPPair(t)
 			conn, err := openssl.Server(far, c)
 			must(t, err)
 			must(t, conn.Close())
 			must(t, near.Close())
 		}},
 		{"SetCtx", func(t *testing.T, c *openssl.Ctx) {
-			_, s := machines(t, newClient(t), newServer(t))
+			_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 			must(t, s.SetCtx(c))
 		}},
 	}
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			must(t, c.SetSessionIDContext([]byte("old")))
 			options := c.Options()
 			way.freeze(t, c)
@@ -362,7 +363,7 @@ func TestCtxFreezes(t *testing.T) {
 		})
 	}
 	t.Run("not by a refusal", func(t *testing.T) {
-		c := newServer(t)
+		c := tlstest.NewServer(t)
 		must(t, c.SetVerify(openssl.VerifyPeer))
 		if _, err := openssl.NewSSL(c); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
 			t.Fatal(err)
@@ -373,7 +374,7 @@ func TestCtxFreezes(t *testing.T) {
 		must(t, s.Close())
 	})
 	t.Run("the text says what to do", func(t *testing.T) {
-		sentence(t, openssl.ErrCtxInUse, "configure it before its first connection")
+		tlstest.Sentence(t, openssl.ErrCtxInUse, "configure it before its first connection")
 	})
 }
 
@@ -392,7 +393,7 @@ func TestServerNotReady(t *testing.T) {
 			return err
 		}},
 		{"Server", func(t *testing.T, c *openssl.Ctx) error {
-			near, far := tcpPair(t)
+			near, far := tlstest.TCPPair(t)
 			defer near.Close()
 			defer far.Close()
 			conn, err := openssl.Server(far, c)
@@ -409,7 +410,7 @@ func TestServerNotReady(t *testing.T) {
 			return err
 		}},
 		{"SetCtx", func(t *testing.T, c *openssl.Ctx) error {
-			_, s := machines(t, newClient(t), newServer(t))
+			_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 			return s.SetCtx(c)
 		}},
 	}
@@ -420,36 +421,36 @@ func TestServerNotReady(t *testing.T) {
 		says  []string
 		ready bool
 	}{
-		{"no certificate, no ClientHello function", bareServer, nil, []string{"UseCertificate", "SetClientHelloFunc"}, false},
+		{"no certificate, no ClientHello function", tlstest.BareServer, nil, []string{"UseCertificate", "SetClientHelloFunc"}, false},
 		{"no certificate, a ClientHello function", func(t testing.TB) *openssl.Ctx {
-			c := bareServer(t)
-			must(t, c.SetClientHelloFunc(stay))
+			c := tlstest.BareServer(t)
+			must(t, c.SetClientHelloFunc(tlstest.Stay))
 			return c
 		}, nil, nil, true},
 		{"client certificates without a context", func(t testing.TB) *openssl.Ctx {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			must(t, c.SetVerify(openssl.VerifyPeer))
 			return c
 		}, openssl.ErrSessionIDContextUninitialized, []string{"SetSessionIDContext", "client certificates"}, false},
 		{"required client certificates without a context", func(t testing.TB) *openssl.Ctx {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 			must(t, c.SetOptions(openssl.OptionNoTicket)) // the cache is still there
 			return c
 		}, openssl.ErrSessionIDContextUninitialized, []string{"SetSessionIDContext"}, false},
 		{"client certificates with none, explicitly", func(t testing.TB) *openssl.Ctx {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			must(t, c.SetVerify(openssl.VerifyPeer))
 			must(t, c.SetSessionIDContext(nil))
 			return c
 		}, nil, nil, true},
 		{"client certificates after a context was refused", func(t testing.TB) *openssl.Ctx {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			must(t, c.SetVerify(openssl.VerifyPeer))
 			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_CTX_set_session_id_context")
 			return c
 		}, openssl.ErrSessionIDContextUninitialized, nil, false},
-		{"client certificates and a context", func(t testing.TB) *openssl.Ctx { return newMutualServer(t, "tenant") }, nil, nil, true},
+		{"client certificates and a context", func(t testing.TB) *openssl.Ctx { return tlstest.NewMutualServer(t, "tenant") }, nil, nil, true},
 	}
 	for _, x := range cases {
 		t.Run(x.name, func(t *testing.T) {
@@ -460,7 +461,7 @@ func TestServerNotReady(t *testing.T) {
 						must(t, err)
 						return
 					}
-					sentence(t, err, x.says...)
+					tlstest.Sentence(t, err, x.says...)
 					if x.is != nil && !errors.Is(err, x.is) {
 						t.Errorf("%v is not %v", err, x.is)
 					}
@@ -473,23 +474,23 @@ func TestServerNotReady(t *testing.T) {
 // "None", said explicitly, is OpenSSL's own behaviour: a session by ticket is
 // refused on the second connection, and its reason arrives.
 func TestExplicitlyNoContext(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			for _, over := range transports {
-				t.Run(over.name, func(t *testing.T) {
-					client, server := newClient(t), newMutualServer(t, "")
-					must(t, client.SetMaxVersion(v.id))
-					first := over.make(t, call{client: client, server: server})
-					if first.clientErr != nil || first.serverErr != nil {
-						t.Fatal(first.clientErr, first.serverErr)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			for _, over := range tlstest.Transports {
+				t.Run(over.Name, func(t *testing.T) {
+					client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "")
+					must(t, client.SetMaxVersion(v.ID))
+					first := over.Connect(t, tlstest.Pair{Client: client, Server: server})
+					if first.ClientErr != nil || first.ServerErr != nil {
+						t.Fatal(first.ClientErr, first.ServerErr)
 					}
-					second := over.make(t, call{client: client, server: server, offer: first.session})
-					if !errors.Is(second.serverErr, openssl.ErrSessionIDContextUninitialized) {
-						t.Errorf("server: %v, want libssl's 277", second.serverErr)
+					second := over.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+					if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) {
+						t.Errorf("server: %v, want libssl's 277", second.ServerErr)
 					}
-					sentence(t, second.serverErr, "SSL_do_handshake", "session id context uninitialized")
-					if alert, _ := errors.AsType[tls.AlertError](second.clientErr); alert != 80 {
-						t.Errorf("client: %v, want internal_error", second.clientErr)
+					tlstest.Sentence(t, second.ServerErr, "SSL_do_handshake", "session id context uninitialized")
+					if alert, _ := errors.AsType[tls.AlertError](second.ClientErr); alert != 80 {
+						t.Errorf("client: %v, want internal_error", second.ClientErr)
 					}
 				})
 			}
@@ -500,10 +501,10 @@ func TestExplicitlyNoContext(t *testing.T) {
 // ---- certificates ----
 
 func TestUseCertificateRefuses(t *testing.T) {
-	ca := certs(t)
-	rsaCert, rsaPEM := ca.leaf(t, "server.test", rsaKey(), nil)
-	other := keyPEM(t, ecKey(t))
-	broken := bytes.Replace(fixtures.serverCert, []byte("MII"), []byte("AAA"), 1)
+	ca := tlstest.Certs(t)
+	rsaCert, rsaPEM := ca.Leaf(t, "server.test", tlstest.RSAKey(), nil)
+	other := tlstest.KeyPEM(t, tlstest.ECKey(t))
+	broken := bytes.Replace(tlstest.Fixtures.ServerCert, []byte("MII"), []byte("AAA"), 1)
 	cases := []struct {
 		name      string
 		cert, key []byte
@@ -511,45 +512,45 @@ func TestUseCertificateRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, nil, []string{"certificate"}},
 		{"empty", []byte{}, []byte{}, []string{"certificate", "no start line"}},
-		{"no certificate", nil, fixtures.serverKey, []string{"certificate"}},
-		{"no key", fixtures.serverCert, nil, []string{"private key"}},
-		{"empty key", fixtures.serverCert, []byte{}, []string{"private key"}},
-		{"garbage", []byte("garbage"), fixtures.serverKey, []string{"certificate", "no start line"}},
-		{"garbage for a key", fixtures.serverCert, []byte("garbage"), []string{"private key"}},
-		{"key in the certificate's place", fixtures.serverKey, fixtures.serverKey, []string{"certificate", "no start line"}},
-		{"certificate in the key's place", fixtures.serverCert, fixtures.serverCert, []string{"private key"}},
-		{"swapped", fixtures.serverKey, fixtures.serverCert, []string{"certificate"}},
-		{"a broken certificate", broken, fixtures.serverKey, []string{"certificate"}},
-		{"a certificate cut short", fixtures.serverCert[:len(fixtures.serverCert)/2], fixtures.serverKey, []string{"certificate"}},
-		{"a broken one in the chain", append(bytes.Clone(fixtures.serverCert), broken...), fixtures.serverKey, []string{"certificate"}},
-		{"another's key", fixtures.serverCert, other, []string{"certificate and private key", "mismatch"}},
-		{"a key of another type", fixtures.serverCert, rsaPEM, []string{"certificate and private key", "mismatch"}},
-		{"an EC key for an RSA certificate", rsaCert, fixtures.serverKey, []string{"certificate and private key", "mismatch"}},
-		{"an encrypted key, traditional", fixtures.serverCert, encryptedEC(t), []string{"the private key is encrypted", "decrypted"}},
-		{"an encrypted key, PKCS #8", fixtures.serverCert, encryptedPKCS8(t), []string{"the private key is encrypted", "decrypted"}},
-		{"a public key", fixtures.serverCert, publicPEM(t), []string{"private key"}},
+		{"no certificate", nil, tlstest.Fixtures.ServerKey, []string{"certificate"}},
+		{"no key", tlstest.Fixtures.ServerCert, nil, []string{"private key"}},
+		{"empty key", tlstest.Fixtures.ServerCert, []byte{}, []string{"private key"}},
+		{"garbage", []byte("garbage"), tlstest.Fixtures.ServerKey, []string{"certificate", "no start line"}},
+		{"garbage for a key", tlstest.Fixtures.ServerCert, []byte("garbage"), []string{"private key"}},
+		{"key in the certificate's place", tlstest.Fixtures.ServerKey, tlstest.Fixtures.ServerKey, []string{"certificate", "no start line"}},
+		{"certificate in the key's place", tlstest.Fixtures.ServerCert, tlstest.Fixtures.ServerCert, []string{"private key"}},
+		{"swapped", tlstest.Fixtures.ServerKey, tlstest.Fixtures.ServerCert, []string{"certificate"}},
+		{"a broken certificate", broken, tlstest.Fixtures.ServerKey, []string{"certificate"}},
+		{"a certificate cut short", tlstest.Fixtures.ServerCert[:len(tlstest.Fixtures.ServerCert)/2], tlstest.Fixtures.ServerKey, []string{"certificate"}},
+		{"a broken one in the chain", append(bytes.Clone(tlstest.Fixtures.ServerCert), broken...), tlstest.Fixtures.ServerKey, []string{"certificate"}},
+		{"another's key", tlstest.Fixtures.ServerCert, other, []string{"certificate and private key", "mismatch"}},
+		{"a key of another type", tlstest.Fixtures.ServerCert, rsaPEM, []string{"certificate and private key", "mismatch"}},
+		{"an EC key for an RSA certificate", rsaCert, tlstest.Fixtures.ServerKey, []string{"certificate and private key", "mismatch"}},
+		{"an encrypted key, traditional", tlstest.Fixtures.ServerCert, encryptedEC(t), []string{"the private key is encrypted", "decrypted"}},
+		{"an encrypted key, PKCS #8", tlstest.Fixtures.ServerCert, encryptedPKCS8(t), []string{"the private key is encrypted", "decrypted"}},
+		{"a public key", tlstest.Fixtures.ServerCert, publicPEM(t), []string{"private key"}},
 	}
 	for _, x := range cases {
 		t.Run(x.name, func(t *testing.T) {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			err := c.UseCertificate(x.cert, x.key)
-			sentence(t, err, x.says...)
+			tlstest.Sentence(t, err, x.says...)
 			if _, ok := errors.AsType[*openssl.Error](err); !ok {
 				t.Errorf("%v holds no *Error", err)
 			}
 			// The certificate from before is in force.
-			e := mustConnect(t, call{client: newClient(t), server: c})
-			if got := e.client.PeerCertificates; len(got) != 1 || !bytes.Equal(certPEM(got[0].Raw), fixtures.serverCert) {
+			e := tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: c})
+			if got := e.Client.PeerCertificates; len(got) != 1 || !bytes.Equal(tlstest.CertPEM(got[0].Raw), tlstest.Fixtures.ServerCert) {
 				t.Errorf("the client saw %d certificates, not the one from before", len(got))
 			}
 		})
 		t.Run(x.name+", on an empty Ctx", func(t *testing.T) {
-			c := bareServer(t)
+			c := tlstest.BareServer(t)
 			if c.UseCertificate(x.cert, x.key) == nil {
 				t.Fatal("taken")
 			}
 			_, err := openssl.NewSSL(c)
-			sentence(t, err, "UseCertificate")
+			tlstest.Sentence(t, err, "UseCertificate")
 		})
 	}
 }
@@ -581,71 +582,71 @@ func encryptedPKCS8(t *testing.T) []byte {
 
 func publicPEM(t *testing.T) []byte {
 	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(ecKey(t).Public())
+	der, err := x509.MarshalPKIXPublicKey(tlstest.ECKey(t).Public())
 	must(t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
 func TestUseCertificateChain(t *testing.T) {
-	ca := certs(t)
-	inter := newAuthority(t, "intermediate", ca)
-	leaf, key := inter.leaf(t, "server.test", ecKey(t), nil)
+	ca := tlstest.Certs(t)
+	inter := tlstest.NewAuthority(t, "intermediate", ca)
+	leaf, key := inter.Leaf(t, "server.test", tlstest.ECKey(t), nil)
 	t.Run("sent and verified", func(t *testing.T) {
-		c := bareServer(t)
-		must(t, c.UseCertificate(append(bytes.Clone(leaf), inter.pem...), key))
-		e := mustConnect(t, call{client: newClient(t), server: c})
-		got := e.client.PeerCertificates
+		c := tlstest.BareServer(t)
+		must(t, c.UseCertificate(append(bytes.Clone(leaf), inter.PEM...), key))
+		e := tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: c})
+		got := e.Client.PeerCertificates
 		if len(got) != 2 || got[0].DNSNames[0] != "server.test" || got[1].Subject.CommonName != "intermediate" {
 			t.Errorf("the client saw %d certificates", len(got))
 		}
 	})
 	t.Run("left out", func(t *testing.T) {
-		c := bareServer(t)
+		c := tlstest.BareServer(t)
 		must(t, c.UseCertificate(leaf, key))
-		e := overMemory(t, call{client: newClient(t), server: c})
-		verify, ok := errors.AsType[*openssl.VerifyError](e.clientErr)
+		e := tlstest.ConnectMachines(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: c})
+		verify, ok := errors.AsType[*openssl.VerifyError](e.ClientErr)
 		if !ok {
-			t.Fatalf("client: %v, want a VerifyError", e.clientErr)
+			t.Fatalf("client: %v, want a VerifyError", e.ClientErr)
 		}
-		sentence(t, e.clientErr, "certificate verify failed", verify.Reason, "unable to get local issuer certificate")
-		if alert, _ := errors.AsType[tls.AlertError](e.serverErr); alert != 48 {
-			t.Errorf("server: %v, want unknown_ca", e.serverErr)
+		tlstest.Sentence(t, e.ClientErr, "certificate verify failed", verify.Reason, "unable to get local issuer certificate")
+		if alert, _ := errors.AsType[tls.AlertError](e.ServerErr); alert != 48 {
+			t.Errorf("server: %v, want unknown_ca", e.ServerErr)
 		}
 	})
 	t.Run("a client's, seen by the server", func(t *testing.T) {
-		client, server := newClient(t), newMutualServer(t, "tenant")
-		clientLeaf, clientKey := inter.leaf(t, "client.test", ecKey(t), nil)
-		must(t, client.UseCertificate(append(bytes.Clone(clientLeaf), inter.pem...), clientKey))
-		e := mustConnect(t, call{client: client, server: server})
-		if got := e.server.PeerCertificates; len(got) != 2 || got[1].Subject.CommonName != "intermediate" {
+		client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "tenant")
+		clientLeaf, clientKey := inter.Leaf(t, "client.test", tlstest.ECKey(t), nil)
+		must(t, client.UseCertificate(append(bytes.Clone(clientLeaf), inter.PEM...), clientKey))
+		e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+		if got := e.Server.PeerCertificates; len(got) != 2 || got[1].Subject.CommonName != "intermediate" {
 			t.Errorf("the server saw %d certificates", len(got))
 		}
 	})
 	t.Run("too deep", func(t *testing.T) {
-		client, server := newClient(t), bareServer(t)
-		deep := newAuthority(t, "deeper", inter)
-		deepLeaf, deepKey := deep.leaf(t, "server.test", ecKey(t), nil)
-		must(t, server.UseCertificate(bytes.Join([][]byte{deepLeaf, deep.pem, inter.pem}, nil), deepKey))
+		client, server := tlstest.NewClient(t), tlstest.BareServer(t)
+		deep := tlstest.NewAuthority(t, "deeper", inter)
+		deepLeaf, deepKey := deep.Leaf(t, "server.test", tlstest.ECKey(t), nil)
+		must(t, server.UseCertificate(bytes.Join([][]byte{deepLeaf, deep.PEM, inter.PEM}, nil), deepKey))
 		must(t, client.SetVerifyDepth(1))
-		e := overMemory(t, call{client: client, server: server})
-		if _, ok := errors.AsType[*openssl.VerifyError](e.clientErr); !ok {
-			t.Errorf("client: %v, want a VerifyError", e.clientErr)
+		e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+		if _, ok := errors.AsType[*openssl.VerifyError](e.ClientErr); !ok {
+			t.Errorf("client: %v, want a VerifyError", e.ClientErr)
 		}
 	})
 }
 
 func TestUseCertificateTwoKeyTypes(t *testing.T) {
-	ca := certs(t)
-	server := newServer(t)
-	rsaCert, rsaPEM := ca.leaf(t, "server.test", rsaKey(), nil)
+	ca := tlstest.Certs(t)
+	server := tlstest.NewServer(t)
+	rsaCert, rsaPEM := ca.Leaf(t, "server.test", tlstest.RSAKey(), nil)
 	must(t, server.UseCertificate(rsaCert, rsaPEM))
 	for list, want := range map[string]x509.PublicKeyAlgorithm{"aRSA": x509.RSA, "aECDSA": x509.ECDSA} {
 		t.Run(list, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, tls.VersionTLS12)
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, tls.VersionTLS12)
 			must(t, client.SetCipherList(list))
-			e := mustConnect(t, call{client: client, server: server})
-			if got := e.client.PeerCertificates[0].PublicKeyAlgorithm; got != want {
+			e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+			if got := e.Client.PeerCertificates[0].PublicKeyAlgorithm; got != want {
 				t.Errorf("%v, want %v", got, want)
 			}
 		})
@@ -653,47 +654,47 @@ func TestUseCertificateTwoKeyTypes(t *testing.T) {
 }
 
 func TestUseCertificateReplaces(t *testing.T) {
-	ca := certs(t)
-	server := newServer(t)
-	inter := newAuthority(t, "intermediate", ca)
-	old, oldKey := inter.leaf(t, "server.test", ecKey(t), nil)
-	must(t, server.UseCertificate(append(bytes.Clone(old), inter.pem...), oldKey))
-	cert, key := ca.leaf(t, "server.test", ecKey(t), nil)
+	ca := tlstest.Certs(t)
+	server := tlstest.NewServer(t)
+	inter := tlstest.NewAuthority(t, "intermediate", ca)
+	old, oldKey := inter.Leaf(t, "server.test", tlstest.ECKey(t), nil)
+	must(t, server.UseCertificate(append(bytes.Clone(old), inter.PEM...), oldKey))
+	cert, key := ca.Leaf(t, "server.test", tlstest.ECKey(t), nil)
 	must(t, server.UseCertificate(cert, key))
-	e := mustConnect(t, call{client: newClient(t), server: server})
-	if got := e.client.PeerCertificates; len(got) != 1 || !bytes.Equal(certPEM(got[0].Raw), cert) {
+	e := tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: server})
+	if got := e.Client.PeerCertificates; len(got) != 1 || !bytes.Equal(tlstest.CertPEM(got[0].Raw), cert) {
 		t.Errorf("the client saw %d certificates, not the new one alone", len(got))
 	}
 }
 
 // UseCertificate copies: what the caller does to its bytes afterwards is its own.
 func TestUseCertificateCopies(t *testing.T) {
-	certs(t)
-	server := bareServer(t)
-	cert, key := bytes.Clone(fixtures.serverCert), bytes.Clone(fixtures.serverKey)
+	tlstest.Certs(t)
+	server := tlstest.BareServer(t)
+	cert, key := bytes.Clone(tlstest.Fixtures.ServerCert), bytes.Clone(tlstest.Fixtures.ServerKey)
 	must(t, server.UseCertificate(cert, key))
 	clear(cert)
 	clear(key)
-	mustConnect(t, call{client: newClient(t), server: server})
+	tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: server})
 }
 
 func TestUseCertificateFiles(t *testing.T) {
-	certs(t)
+	tlstest.Certs(t)
 	dir := t.TempDir()
 	write := func(name string, content []byte) string {
 		path := filepath.Join(dir, name)
 		must(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
-	cert, key := write("cert.pem", fixtures.serverCert), write("key.pem", fixtures.serverKey)
-	one := write("both.pem", append(bytes.Clone(fixtures.serverKey), fixtures.serverCert...))
+	cert, key := write("cert.pem", tlstest.Fixtures.ServerCert), write("key.pem", tlstest.Fixtures.ServerKey)
+	one := write("both.pem", append(bytes.Clone(tlstest.Fixtures.ServerKey), tlstest.Fixtures.ServerCert...))
 	garbage, missing := write("garbage.pem", []byte("garbage")), filepath.Join(dir, "missing.pem")
 
 	for name, files := range map[string][2]string{"two files": {cert, key}, "one file": {one, one}} {
 		t.Run(name, func(t *testing.T) {
-			c := bareServer(t)
+			c := tlstest.BareServer(t)
 			must(t, c.UseCertificateFiles(files[0], files[1]))
-			mustConnect(t, call{client: newClient(t), server: c})
+			tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: c})
 		})
 	}
 	for _, x := range []struct {
@@ -711,8 +712,8 @@ func TestUseCertificateFiles(t *testing.T) {
 		{"a NUL byte", "a\x00b", key, nil, []string{"certificate"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			err := newServer(t).UseCertificateFiles(x.cert, x.key)
-			sentence(t, err, x.says...)
+			err := tlstest.NewServer(t).UseCertificateFiles(x.cert, x.key)
+			tlstest.Sentence(t, err, x.says...)
 			if x.is != nil && !errors.Is(err, x.is) {
 				t.Errorf("%v is not %v", err, x.is)
 			}
@@ -737,7 +738,7 @@ func hashed(t *testing.T, pem []byte) string {
 }
 
 func TestTrust(t *testing.T) {
-	ca, stranger := certs(t), newAuthority(t, "stranger", nil)
+	ca, stranger := tlstest.Certs(t), tlstest.NewAuthority(t, "stranger", nil)
 	file := func(t *testing.T, content []byte) string {
 		path := filepath.Join(t.TempDir(), "ca.pem")
 		must(t, os.WriteFile(path, content, 0o600))
@@ -748,89 +749,89 @@ func TestTrust(t *testing.T) {
 		trust   func(t *testing.T, c *openssl.Ctx)
 		trusted bool
 	}{
-		{"SetVerifyCAs", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(ca.pem)) }, true},
+		{"SetVerifyCAs", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(ca.PEM)) }, true},
 		{"SetVerifyCAs, several", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(append(bytes.Clone(stranger.pem), ca.pem...)))
+			must(t, c.SetVerifyCAs(append(bytes.Clone(stranger.PEM), ca.PEM...)))
 		}, true},
 		{"SetVerifyCAs, the same twice", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(append(bytes.Clone(ca.pem), ca.pem...)))
+			must(t, c.SetVerifyCAs(append(bytes.Clone(ca.PEM), ca.PEM...)))
 		}, true},
-		{"SetVerifyCAs, others", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(stranger.pem)) }, false},
+		{"SetVerifyCAs, others", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(stranger.PEM)) }, false},
 		{"SetVerifyCAs replaces", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(ca.pem))
-			must(t, c.SetVerifyCAs(stranger.pem))
+			must(t, c.SetVerifyCAs(ca.PEM))
+			must(t, c.SetVerifyCAs(stranger.PEM))
 		}, false},
 		{"SetVerifyCAs, failing, leaves the old", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(ca.pem))
-			for _, bad := range [][]byte{nil, {}, []byte("garbage"), fixtures.serverKey, append(bytes.Clone(stranger.pem), stranger.pem[:99]...)} {
-				sentence(t, c.SetVerifyCAs(bad), "CA certificates")
+			must(t, c.SetVerifyCAs(ca.PEM))
+			for _, bad := range [][]byte{nil, {}, []byte("garbage"), tlstest.Fixtures.ServerKey, append(bytes.Clone(stranger.PEM), stranger.PEM[:99]...)} {
+				tlstest.Sentence(t, c.SetVerifyCAs(bad), "CA certificates")
 			}
 		}, true},
-		{"SetClientCAs", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetClientCAs(ca.pem)) }, true},
+		{"SetClientCAs", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetClientCAs(ca.PEM)) }, true},
 		{"LoadVerifyLocations, a file", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.LoadVerifyLocations(file(t, ca.pem), ""))
+			must(t, c.LoadVerifyLocations(file(t, ca.PEM), ""))
 		}, true},
 		{"LoadVerifyLocations, a folder", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.LoadVerifyLocations("", hashed(t, ca.pem)))
+			must(t, c.LoadVerifyLocations("", hashed(t, ca.PEM)))
 		}, true},
 		{"LoadVerifyLocations, an empty folder", func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.LoadVerifyLocations("", t.TempDir()))
 		}, false},
 		{"LoadVerifyLocations, others", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.LoadVerifyLocations(file(t, stranger.pem), ""))
+			must(t, c.LoadVerifyLocations(file(t, stranger.PEM), ""))
 		}, false},
 		{"LoadVerifyLocations adds", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(ca.pem))
-			must(t, c.LoadVerifyLocations(file(t, stranger.pem), t.TempDir()))
+			must(t, c.SetVerifyCAs(ca.PEM))
+			must(t, c.LoadVerifyLocations(file(t, stranger.PEM), t.TempDir()))
 		}, true},
 		{"LoadVerifyLocations, failing, adds nothing", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(stranger.pem))
-			sentence(t, c.LoadVerifyLocations(file(t, append(bytes.Clone(ca.pem), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...)), ""), "CA certificates of")
+			must(t, c.SetVerifyCAs(stranger.PEM))
+			tlstest.Sentence(t, c.LoadVerifyLocations(file(t, append(bytes.Clone(ca.PEM), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"...)), ""), "CA certificates of")
 		}, false},
 		{"nobody", func(t *testing.T, c *openssl.Ctx) {}, false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Setenv("SSL_CERT_FILE", "")
 			t.Setenv("SSL_CERT_DIR", t.TempDir())
-			client := bareClient(t)
+			client := tlstest.BareClient(t)
 			x.trust(t, client)
-			e := overMemory(t, call{client: client, server: newServer(t)})
+			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: tlstest.NewServer(t)})
 			if x.trusted {
-				if e.clientErr != nil || e.serverErr != nil {
-					t.Fatal(e.clientErr, e.serverErr)
+				if e.ClientErr != nil || e.ServerErr != nil {
+					t.Fatal(e.ClientErr, e.ServerErr)
 				}
 				return
 			}
-			if _, ok := errors.AsType[*openssl.VerifyError](e.clientErr); !ok {
-				t.Errorf("client: %v, want a VerifyError", e.clientErr)
+			if _, ok := errors.AsType[*openssl.VerifyError](e.ClientErr); !ok {
+				t.Errorf("client: %v, want a VerifyError", e.ClientErr)
 			}
 		})
 	}
 	t.Run("system roots", func(t *testing.T) {
-		t.Setenv("SSL_CERT_FILE", file(t, ca.pem))
-		mustConnect(t, call{client: bareClient(t), server: newServer(t)})
+		t.Setenv("SSL_CERT_FILE", file(t, ca.PEM))
+		tlstest.Connect(t, tlstest.Pair{Client: tlstest.BareClient(t), Server: tlstest.NewServer(t)})
 	})
 	t.Run("no system roots once somebody else is trusted", func(t *testing.T) {
-		t.Setenv("SSL_CERT_FILE", file(t, ca.pem))
-		client := bareClient(t)
-		must(t, client.SetVerifyCAs(stranger.pem))
-		if e := overMemory(t, call{client: client, server: newServer(t)}); e.clientErr == nil {
+		t.Setenv("SSL_CERT_FILE", file(t, ca.PEM))
+		client := tlstest.BareClient(t)
+		must(t, client.SetVerifyCAs(stranger.PEM))
+		if e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: tlstest.NewServer(t)}); e.ClientErr == nil {
 			t.Error("the system's root was trusted beside SetVerifyCAs")
 		}
 	})
 	t.Run("a server trusts no system root", func(t *testing.T) {
-		t.Setenv("SSL_CERT_FILE", file(t, ca.pem))
-		server := newServer(t)
+		t.Setenv("SSL_CERT_FILE", file(t, ca.PEM))
+		server := tlstest.NewServer(t)
 		must(t, server.SetVerify(openssl.VerifyPeer))
 		must(t, server.SetSessionIDContext([]byte("tenant")))
-		if e := overMemory(t, call{client: newClient(t), server: server}); e.serverErr == nil {
+		if e := tlstest.ConnectMachines(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: server}); e.ServerErr == nil {
 			t.Error("a client was let in by a system root")
 		}
 	})
 }
 
 func TestLoadVerifyLocationsRefuses(t *testing.T) {
-	certs(t)
+	tlstest.Certs(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	must(t, os.WriteFile(file, []byte("garbage"), 0o600))
@@ -851,40 +852,40 @@ func TestLoadVerifyLocationsRefuses(t *testing.T) {
 		{"NUL in the folder", "", "a\x00b", "NUL"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			sentence(t, bareClient(t).LoadVerifyLocations(x.file, x.dir), x.says)
+			tlstest.Sentence(t, tlstest.BareClient(t).LoadVerifyLocations(x.file, x.dir), x.says)
 		})
 	}
 }
 
 // The names of SetClientCAs reach the client.
 func TestClientCANames(t *testing.T) {
-	ca, second := certs(t), newAuthority(t, "second CA", nil)
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := newMutualServer(t, "tenant")
-			must(t, server.SetClientCAs(append(bytes.Clone(ca.pem), second.pem...)))
-			sentence(t, server.SetClientCAs([]byte("garbage")), "CA certificates") // the old names stay
+	ca, second := tlstest.Certs(t), tlstest.NewAuthority(t, "second CA", nil)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewMutualServer(t, "tenant")
+			must(t, server.SetClientCAs(append(bytes.Clone(ca.PEM), second.PEM...)))
+			tlstest.Sentence(t, server.SetClientCAs([]byte("garbage")), "CA certificates") // the old names stay
 			var names [][]byte
-			near, far := tcpPair(t)
+			near, far := tlstest.TCPPair(t)
 			s, err := openssl.Server(far, server)
 			must(t, err)
-			config := goClient(t)
-			config.MaxVersion = v.id
+			config := tlstest.GoClient(t)
+			config.MaxVersion = v.ID
 			config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 				names = info.AcceptableCAs
-				return goCertificate(t), nil
+				return tlstest.GoCertificate(t), nil
 			}
 			c := tls.Client(near, config)
-			clientErr, serverErr := both(func() error {
+			clientErr, serverErr := tlstest.Both(func() error {
 				defer c.Close()
-				return roundTrip(c, []byte("x"))
+				return tlstest.RoundTrip(c, []byte("x"))
 			}, func() error {
-				return errors.Join(echo(s), s.Close())
+				return errors.Join(tlstest.Echo(s), s.Close())
 			})
 			if clientErr != nil || serverErr != nil {
 				t.Fatal(clientErr, serverErr)
 			}
-			if len(names) != 2 || !bytes.Equal(names[0], ca.cert.RawSubject) || !bytes.Equal(names[1], second.cert.RawSubject) {
+			if len(names) != 2 || !bytes.Equal(names[0], ca.Cert.RawSubject) || !bytes.Equal(names[1], second.Cert.RawSubject) {
 				t.Errorf("%d names arrived", len(names))
 			}
 		})
@@ -894,7 +895,7 @@ func TestClientCANames(t *testing.T) {
 // ---- what a client verifies without being told to ----
 
 func TestClientVerifies(t *testing.T) {
-	ca := certs(t)
+	ca := tlstest.Certs(t)
 	at := func(ips ...string) func(*x509.Certificate) {
 		return func(c *x509.Certificate) {
 			c.DNSNames = nil
@@ -939,16 +940,16 @@ func TestClientVerifies(t *testing.T) {
 		{"for clients only", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, []string{"server.test"}, "certificate purpose"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range versions {
-				t.Run(v.name, func(t *testing.T) {
-					client, server := newClient(t), bareServer(t)
-					setVersion(t, client, v.id)
-					must(t, server.UseCertificate(ca.leaf(t, "server.test", ecKey(t), x.change)))
-					c, s := machines(t, client, server)
+			for _, v := range tlstest.Versions {
+				t.Run(v.Name, func(t *testing.T) {
+					client, server := tlstest.NewClient(t), tlstest.BareServer(t)
+					tlstest.SetVersion(t, client, v.ID)
+					must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
+					c, s := tlstest.Machines(t, client, server)
 					for _, name := range x.ask {
 						must(t, c.SetServerName(name))
 					}
-					clientErr, serverErr := shake(t, c, s)
+					clientErr, serverErr := tlstest.Shake(t, c, s)
 					if x.says == "" {
 						if clientErr != nil || serverErr != nil {
 							t.Fatal(clientErr, serverErr)
@@ -963,7 +964,7 @@ func TestClientVerifies(t *testing.T) {
 					if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
 						t.Errorf("%q, want %q", verify.Reason, x.says)
 					}
-					sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
+					tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
 					if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
 						t.Errorf("server: %v, want the client's alert", serverErr)
 					}
@@ -975,19 +976,19 @@ func TestClientVerifies(t *testing.T) {
 		})
 	}
 	t.Run("a self-signed server", func(t *testing.T) {
-		server := bareServer(t)
-		self := newAuthority(t, "server.test", nil)
-		must(t, server.UseCertificate(self.pem, keyPEM(t, self.key)))
-		e := overMemory(t, call{client: newClient(t), server: server})
-		sentence(t, e.clientErr, "self")
+		server := tlstest.BareServer(t)
+		self := tlstest.NewAuthority(t, "server.test", nil)
+		must(t, server.UseCertificate(self.PEM, tlstest.KeyPEM(t, self.Key)))
+		e := tlstest.ConnectMachines(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: server})
+		tlstest.Sentence(t, e.ClientErr, "self")
 	})
 	t.Run("no name", func(t *testing.T) {
-		accounted(t)
-		c, err := openssl.NewSSL(newClient(t))
+		tlstest.CheckLeaks(t)
+		c, err := openssl.NewSSL(tlstest.NewClient(t))
 		must(t, err)
 		defer c.Close()
 		_, err = c.Handshake()
-		sentence(t, err, "SetServerName", "VerifyNone")
+		tlstest.Sentence(t, err, "SetServerName", "VerifyNone")
 		if c.Pending() != 0 {
 			t.Error("something is to be sent all the same")
 		}
@@ -997,15 +998,15 @@ func TestClientVerifies(t *testing.T) {
 		}
 	})
 	t.Run("VerifyNone wants no name and takes anything", func(t *testing.T) {
-		client := bareClient(t)
+		client := tlstest.BareClient(t)
 		must(t, client.SetVerify(openssl.VerifyNone))
 		c, err := openssl.NewSSL(client)
 		must(t, err)
 		t.Cleanup(func() { c.Close() })
-		s, err := openssl.NewSSL(newServer(t))
+		s, err := openssl.NewSSL(tlstest.NewServer(t))
 		must(t, err)
 		t.Cleanup(func() { s.Close() })
-		mustShake(t, c, s)
+		tlstest.MustShake(t, c, s)
 		if _, ok := errors.AsType[*openssl.VerifyError](c.ConnectionState().VerifyError); !ok {
 			t.Error("the state hides that the certificate is bad")
 		}
@@ -1019,28 +1020,28 @@ func TestSetServerNameRefuses(t *testing.T) {
 		"a leading dot": ".server.test",
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, s := machines(t, newClient(t), newServer(t)) // for server.test
-			sentence(t, c.SetServerName(bad), "SSL_set_tlsext_host_name")
-			mustShake(t, c, s) // the old name holds
+			c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t)) // for server.test
+			tlstest.Sentence(t, c.SetServerName(bad), "SSL_set_tlsext_host_name")
+			tlstest.MustShake(t, c, s) // the old name holds
 			if got := s.ConnectionState().ServerName; got != "server.test" {
 				t.Errorf("the server was asked for %q", got)
 			}
 		})
 	}
 	t.Run("an address is not sent", func(t *testing.T) {
-		client, server := newClient(t), bareServer(t)
-		must(t, server.UseCertificate(certs(t).leaf(t, "x", ecKey(t), func(c *x509.Certificate) {
+		client, server := tlstest.NewClient(t), tlstest.BareServer(t)
+		must(t, server.UseCertificate(tlstest.Certs(t).Leaf(t, "x", tlstest.ECKey(t), func(c *x509.Certificate) {
 			c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 		})))
-		c, s := machines(t, client, server) // for server.test, first
+		c, s := tlstest.Machines(t, client, server) // for server.test, first
 		must(t, c.SetServerName("127.0.0.1"))
-		mustShake(t, c, s)
+		tlstest.MustShake(t, c, s)
 		if got := s.ConnectionState().ServerName; got != "" {
 			t.Errorf("the server was asked for %q", got)
 		}
 	})
 	t.Run("after the first byte", func(t *testing.T) {
-		c, _ := machines(t, newClient(t), newServer(t))
+		c, _ := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		if _, err := c.Handshake(); err != nil {
 			t.Fatal(err)
 		}
@@ -1086,23 +1087,23 @@ func TestCtxSettingsRefused(t *testing.T) {
 		}, "renegotiation is not offered"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range versions {
-				t.Run(v.name, func(t *testing.T) {
-					client := newClient(t)
-					setVersion(t, client, v.id)
+			for _, v := range tlstest.Versions {
+				t.Run(v.Name, func(t *testing.T) {
+					client := tlstest.NewClient(t)
+					tlstest.SetVersion(t, client, v.ID)
 					must(t, client.SetALPN("proto"))
-					plain, server := newServer(t), newServer(t)
+					plain, server := tlstest.NewServer(t), tlstest.NewServer(t)
 					must(t, plain.SetALPN("proto"))
 					must(t, server.SetALPN("proto"))
-					before := mustConnect(t, call{client: client, server: plain})
+					before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: plain})
 
 					options := server.Options()
-					sentence(t, x.set(server), x.says)
+					tlstest.Sentence(t, x.set(server), x.says)
 					if server.Options() != options {
 						t.Error("the options changed")
 					}
-					after := mustConnect(t, call{client: client, server: server})
-					if a, b := before.server, after.server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
+					after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+					if a, b := before.Server, after.Server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
 						b.NegotiatedProtocol != "proto" {
 						t.Errorf("something changed: %+v, was %+v", b, a)
 					}
@@ -1111,7 +1112,7 @@ func TestCtxSettingsRefused(t *testing.T) {
 		})
 	}
 	t.Run("a ClientHello function on a client", func(t *testing.T) {
-		sentence(t, newClient(t).SetClientHelloFunc(stay), "for servers")
+		tlstest.Sentence(t, tlstest.NewClient(t).SetClientHelloFunc(tlstest.Stay), "for servers")
 	})
 }
 
@@ -1140,14 +1141,14 @@ func TestCtxSettings(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			for _, side := range []string{"client", "server"} {
 				t.Run(side, func(t *testing.T) {
-					client, server := newClient(t), newServer(t)
+					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 					if x.cipher != "" {
-						setVersion(t, client, x.v)
+						tlstest.SetVersion(t, client, x.v)
 					}
 					x.set(t, map[string]*openssl.Ctx{"client": client, "server": server}[side])
-					e := mustConnect(t, call{client: client, server: server})
-					if e.server.Version != x.v || x.cipher != "" && e.server.CipherName != x.cipher {
-						t.Errorf("%#04x with %s", e.server.Version, e.server.CipherName)
+					e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+					if e.Server.Version != x.v || x.cipher != "" && e.Server.CipherName != x.cipher {
+						t.Errorf("%#04x with %s", e.Server.Version, e.Server.CipherName)
 					}
 				})
 			}
@@ -1172,27 +1173,27 @@ func TestALPN(t *testing.T) {
 		{"bytes of any value", []string{"a\x00\xff"}, []string{"a\x00\xff"}, "a\x00\xff", false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range versions {
-				t.Run(v.name, func(t *testing.T) {
-					client, server := newClient(t), newServer(t)
-					setVersion(t, client, v.id)
+			for _, v := range tlstest.Versions {
+				t.Run(v.Name, func(t *testing.T) {
+					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+					tlstest.SetVersion(t, client, v.ID)
 					must(t, server.SetALPN("to be replaced"))
 					must(t, client.SetALPN("to be replaced"))
 					must(t, client.SetALPN(x.client...))
 					must(t, server.SetALPN(x.server...))
-					e := overMemory(t, call{client: client, server: server})
+					e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 					if x.refused {
-						sentence(t, e.serverErr, "SSL_do_handshake", "no application protocol")
-						if alert, _ := errors.AsType[tls.AlertError](e.clientErr); alert != 120 {
-							t.Errorf("client: %v, want no_application_protocol", e.clientErr)
+						tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
+						if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
+							t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
 						}
 						return
 					}
-					if e.clientErr != nil || e.serverErr != nil {
-						t.Fatal(e.clientErr, e.serverErr)
+					if e.ClientErr != nil || e.ServerErr != nil {
+						t.Fatal(e.ClientErr, e.ServerErr)
 					}
-					if e.client.NegotiatedProtocol != x.want || e.server.NegotiatedProtocol != x.want {
-						t.Errorf("%q and %q, want %q", e.client.NegotiatedProtocol, e.server.NegotiatedProtocol, x.want)
+					if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
+						t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
 					}
 				})
 			}
@@ -1208,21 +1209,21 @@ func TestVersionFloor(t *testing.T) {
 		must(t, c.SetCipherList("ALL:@SECLEVEL=0"))
 	}
 	t.Run("server", func(t *testing.T) {
-		client, server := newClient(t), newServer(t)
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		must(t, server.SetCipherList("ALL:@SECLEVEL=0"))
 		old(t, client)
-		if e := overMemory(t, call{client: client, server: server}); e.serverErr == nil {
-			t.Errorf("a server took %#04x", e.server.Version)
+		if e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server}); e.ServerErr == nil {
+			t.Errorf("a server took %#04x", e.Server.Version)
 		} else {
-			sentence(t, e.serverErr, "unsupported protocol")
+			tlstest.Sentence(t, e.ServerErr, "unsupported protocol")
 		}
 	})
 	t.Run("client", func(t *testing.T) {
-		client, server := newClient(t), newServer(t)
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		must(t, client.SetCipherList("ALL:@SECLEVEL=0"))
 		old(t, server)
-		if e := overMemory(t, call{client: client, server: server}); e.clientErr == nil {
-			t.Errorf("a client took %#04x", e.client.Version)
+		if e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server}); e.ClientErr == nil {
+			t.Errorf("a client took %#04x", e.Client.Version)
 		}
 	})
 	for _, x := range []struct {
@@ -1237,21 +1238,21 @@ func TestVersionFloor(t *testing.T) {
 			must(t, os.WriteFile(cnf, fmt.Appendf(nil,
 				"openssl_conf = conf\n[conf]\nssl_conf = ssl\n[ssl]\nsystem_default = defaults\n"+
 					"[defaults]\nMinProtocol = %s\nCipherString = ALL:@SECLEVEL=0\n", x.floor), 0o600))
-			if !again(t, "OPENSSL_CONF="+cnf) {
+			if !tlstest.Again(t, "OPENSSL_CONF="+cnf) {
 				return
 			}
 			for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
 				for _, side := range []string{"client", "server"} {
-					client, server := newClient(t), newServer(t)
+					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 					ours, peer := client, server
 					if side == "server" {
 						ours, peer = server, client
 					}
 					_ = ours // it keeps its defaults
-					setVersion(t, peer, v)
-					e := overMemory(t, call{client: client, server: server})
-					if taken := e.clientErr == nil && e.serverErr == nil; taken != (v >= x.min) {
-						t.Errorf("a %s with its defaults and %#04x: %v, %v", side, v, e.clientErr, e.serverErr)
+					tlstest.SetVersion(t, peer, v)
+					e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+					if taken := e.ClientErr == nil && e.ServerErr == nil; taken != (v >= x.min) {
+						t.Errorf("a %s with its defaults and %#04x: %v, %v", side, v, e.ClientErr, e.ServerErr)
 					}
 				}
 			}
@@ -1260,7 +1261,7 @@ func TestVersionFloor(t *testing.T) {
 }
 
 func TestRenegotiationIsOff(t *testing.T) {
-	for name, c := range map[string]*openssl.Ctx{"server": newServer(t), "client": newClient(t)} {
+	for name, c := range map[string]*openssl.Ctx{"server": tlstest.NewServer(t), "client": tlstest.NewClient(t)} {
 		if c.Options()&openssl.OptionNoRenegotiation == 0 {
 			t.Errorf("a %s Ctx would renegotiate", name)
 		}
@@ -1269,12 +1270,361 @@ func TestRenegotiationIsOff(t *testing.T) {
 
 // Connections outlive their Ctx.
 func TestCtxClosedUnderConnection(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	c, s := machines(t, client, server)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	c, s := tlstest.Machines(t, client, server)
 	must(t, client.Close())
 	must(t, server.Close())
-	mustShake(t, c, s)
+	tlstest.MustShake(t, c, s)
 	if _, err := openssl.NewSSL(server); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a connection from a closed Ctx: %v", err)
+	}
+}
+
+// trusts says whose client certificates a server accepts, by their CAs.
+func trusts(t testing.TB, server *openssl.Ctx, cas map[string]*tlstest.Authority) (accepted string) {
+	t.Helper()
+	for _, name := range []string{"a", "b", "c"} {
+		ca := cas[name]
+		if ca == nil {
+			continue
+		}
+		client := tlstest.BareClient(t)
+		must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
+		must(t, client.UseCertificate(ca.Leaf(t, "client of "+name, tlstest.ECKey(t), nil)))
+		c, s := tlstest.Machines(t, client, server)
+		_, serverErr := tlstest.Shake(t, c, s)
+		must(t, c.Close())
+		must(t, s.Close())
+		if serverErr == nil {
+			accepted += name
+		}
+	}
+	return accepted
+}
+
+// requiring is a server that requires a client certificate and trusts nobody yet.
+func requiring(t testing.TB) *openssl.Ctx {
+	t.Helper()
+	server := tlstest.NewServer(t)
+	must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+	must(t, server.SetSessionIDContext([]byte("one store")))
+	return server
+}
+
+// confCA has a server trust a CA by a command, whatever kind of value it takes.
+func confCA(t *testing.T, c *openssl.Ctx, cmd string, ca *tlstest.Authority) {
+	t.Helper()
+	value := tlstest.File(t, "ca.pem", ca.PEM)
+	if strings.HasSuffix(strings.ToLower(cmd), "path") {
+		value = hashed(t, ca.PEM)
+	}
+	must(t, c.Conf(cmd, value))
+}
+
+// verifyCACommands is the commands that name CAs, in each spelling.
+func verifyCACommands() []string {
+	commands := []string{"VerifyCAFile", "verifycafile", "VerifyCAPath", "-verifyCAfile", "-verifyCApath"}
+	if tlstest.IsOpenSSL3() {
+		commands = append(commands, "VerifyCAStore", "-verifyCAstore")
+	}
+	return commands
+}
+
+// There is one store of CAs: who is named last counts, by a setter or by a command.
+func TestOneStore(t *testing.T) {
+	cas := map[string]*tlstest.Authority{"a": tlstest.NewAuthority(t, "a", nil), "b": tlstest.NewAuthority(t, "b", nil), "c": tlstest.NewAuthority(t, "c", nil)}
+	type step = func(t *testing.T, c *openssl.Ctx, cmd string)
+	conf := func(name string) step {
+		return func(t *testing.T, c *openssl.Ctx, cmd string) { confCA(t, c, cmd, cas[name]) }
+	}
+	verifyCAs := func(name string) step {
+		return func(t *testing.T, c *openssl.Ctx, _ string) { must(t, c.SetVerifyCAs(cas[name].PEM)) }
+	}
+	clientCAs := func(name string) step {
+		return func(t *testing.T, c *openssl.Ctx, _ string) { must(t, c.SetClientCAs(cas[name].PEM)) }
+	}
+	loadFile := func(name string) step {
+		return func(t *testing.T, c *openssl.Ctx, _ string) {
+			must(t, c.LoadVerifyLocations(tlstest.File(t, "ca.pem", cas[name].PEM), ""))
+		}
+	}
+	loadDir := func(name string) step {
+		return func(t *testing.T, c *openssl.Ctx, _ string) {
+			must(t, c.LoadVerifyLocations("", hashed(t, cas[name].PEM)))
+		}
+	}
+	broken := func(t *testing.T, c *openssl.Ctx, cmd string) {
+		if strings.HasSuffix(strings.ToLower(cmd), "file") {
+			if c.Conf(cmd, tlstest.File(t, "ca.pem", []byte("garbage"))) == nil {
+				t.Error("a file without a certificate is taken")
+			}
+		}
+	}
+	for _, x := range []struct {
+		name     string
+		steps    []step
+		accepted string
+	}{
+		{"Conf", []step{conf("a")}, "a"},
+		{"Conf, SetVerifyCAs", []step{conf("a"), verifyCAs("b")}, "b"},
+		{"Conf, SetClientCAs", []step{conf("a"), clientCAs("b")}, "b"},
+		{"Conf, LoadVerifyLocations of a file", []step{conf("a"), loadFile("b")}, "ab"},
+		{"Conf, LoadVerifyLocations of a folder", []step{conf("a"), loadDir("b")}, "ab"},
+		{"SetVerifyCAs, Conf", []step{verifyCAs("a"), conf("b")}, "b"},
+		{"SetClientCAs, Conf", []step{clientCAs("a"), conf("b")}, "b"},
+		{"LoadVerifyLocations, Conf", []step{loadFile("a"), loadDir("c"), conf("b")}, "b"},
+		{"Conf, Conf", []step{conf("a"), conf("b")}, "ab"},
+		{"SetVerifyCAs, Conf, Conf", []step{verifyCAs("a"), conf("b"), conf("c")}, "bc"},
+		{"Conf, SetVerifyCAs, Conf", []step{conf("a"), verifyCAs("b"), conf("c")}, "c"},
+		{"Conf, SetVerifyCAs, Conf, LoadVerifyLocations", []step{conf("a"), verifyCAs("b"), conf("c"), loadFile("a")}, "ac"},
+		{"SetVerifyCAs, a command that is refused", []step{verifyCAs("a"), broken}, "a"},
+		{"Conf, a command that is refused", []step{conf("a"), broken}, "a"},
+	} {
+		for _, cmd := range verifyCACommands() {
+			t.Run(x.name+" "+cmd, func(t *testing.T) {
+				server := requiring(t)
+				for _, step := range x.steps {
+					step(t, server, cmd)
+				}
+				if got := trusts(t, server, cas); got != x.accepted {
+					t.Errorf("clients of %q are accepted, want those of %q", got, x.accepted)
+				}
+			})
+		}
+	}
+}
+
+// Revocation lists count with every CA, whichever was named first.
+func TestOneStoreAndCRLs(t *testing.T) {
+	revoked, other := tlstest.NewAuthority(t, "a", nil), tlstest.NewAuthority(t, "b", nil)
+	cert, key := revoked.Leaf(t, "revoked.test", tlstest.ECKey(t), nil)
+	lists := append(tlstest.RevocationList(t, revoked, 1, tlstest.ParseCert(t, cert).SerialNumber), tlstest.RevocationList(t, other, 1)...)
+	for _, cmd := range verifyCACommands() {
+		for name, configure := range map[string]func(t *testing.T, c *openssl.Ctx){
+			"SetCRLs, Conf": func(t *testing.T, c *openssl.Ctx) {
+				must(t, c.SetCRLs(lists))
+				confCA(t, c, cmd, revoked)
+			},
+			"Conf, SetCRLs": func(t *testing.T, c *openssl.Ctx) {
+				confCA(t, c, cmd, revoked)
+				must(t, c.SetCRLs(lists))
+			},
+			"SetCRLs, Conf, Conf": func(t *testing.T, c *openssl.Ctx) {
+				must(t, c.SetCRLs(lists))
+				confCA(t, c, cmd, other)
+				confCA(t, c, cmd, revoked)
+			},
+			"SetVerifyCAs, SetCRLs, Conf": func(t *testing.T, c *openssl.Ctx) {
+				must(t, c.SetVerifyCAs(other.PEM))
+				must(t, c.SetCRLs(lists))
+				confCA(t, c, cmd, revoked)
+			},
+		} {
+			t.Run(name+" "+cmd, func(t *testing.T) {
+				server := requiring(t)
+				configure(t, server)
+				if got := trusts(t, server, map[string]*tlstest.Authority{"a": revoked}); got != "a" {
+					t.Errorf("clients of %q are accepted, want those of %q", got, "a")
+				}
+				client := tlstest.BareClient(t)
+				must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
+				must(t, client.UseCertificate(cert, key))
+				c, s := tlstest.Machines(t, client, server)
+				if _, err := tlstest.Shake(t, c, s); err == nil {
+					t.Error("a revoked certificate is accepted")
+				}
+			})
+		}
+	}
+}
+
+// openssl.cnf names no CAs for every SSL_CTX: libssl leaves such commands out
+// there. So the setters' are the only ones.
+func TestOpensslCnfNamesNoCAs(t *testing.T) {
+	for name, trust := range map[string]func(c *openssl.Ctx, ca *tlstest.Authority) error{
+		"SetVerifyCAs": func(c *openssl.Ctx, ca *tlstest.Authority) error { return c.SetVerifyCAs(ca.PEM) },
+		"SetClientCAs": func(c *openssl.Ctx, ca *tlstest.Authority) error { return c.SetClientCAs(ca.PEM) },
+		"LoadVerifyLocations": func(c *openssl.Ctx, ca *tlstest.Authority) error {
+			return c.LoadVerifyLocations(tlstest.File(t, "ca.pem", ca.PEM), "")
+		},
+		"Conf": func(c *openssl.Ctx, ca *tlstest.Authority) error {
+			return c.Conf("VerifyCAFile", tlstest.File(t, "ca.pem", ca.PEM))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The child's CAs are others: this one goes with the environment.
+			const shared = "OPENSSL_TEST_CA_OF_CNF"
+			if os.Getenv(shared) == "" {
+				a := tlstest.NewAuthority(t, "a", nil)
+				cert, key := a.Leaf(t, "client of a", tlstest.ECKey(t), nil)
+				t.Setenv(shared, tlstest.File(t, "a.pem", bytes.Join([][]byte{a.PEM, cert, key}, nil)))
+			}
+			if !underConf(t, "VerifyCAFile = "+os.Getenv(shared)) {
+				return
+			}
+			server, b := requiring(t), tlstest.NewAuthority(t, "b", nil)
+			must(t, trust(server, b))
+			if got := trusts(t, server, map[string]*tlstest.Authority{"b": b}); got != "b" {
+				t.Errorf("clients of %q are accepted, want those of %q", got, "b")
+			}
+			content, err := os.ReadFile(os.Getenv(shared))
+			must(t, err)
+			_, leaf, _ := bytes.Cut(content, []byte("-----END CERTIFICATE-----\n"))
+			client := tlstest.BareClient(t)
+			must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
+			must(t, client.UseCertificate(leaf, leaf))
+			c, s := tlstest.Machines(t, client, server)
+			if _, err := tlstest.Shake(t, c, s); err == nil {
+				t.Error("a client of the CA in openssl.cnf is accepted")
+			}
+		})
+	}
+}
+
+// libssl looks into the first of several stores only. What a later one holds is
+// loaded when it is named, or the command is refused.
+func TestSeveralStores(t *testing.T) {
+	if !tlstest.IsOpenSSL3() {
+		t.Skip("there are no stores before 3.0")
+	}
+	cas := map[string]*tlstest.Authority{"a": tlstest.NewAuthority(t, "a", nil), "b": tlstest.NewAuthority(t, "b", nil)}
+	for name, first := range map[string]string{"file": tlstest.File(t, "ca.pem", cas["a"].PEM), "folder": hashed(t, cas["a"].PEM)} {
+		t.Run(name+", then a file", func(t *testing.T) {
+			server := requiring(t)
+			must(t, server.Conf("VerifyCAStore", first))
+			must(t, server.Conf("VerifyCAStore", tlstest.File(t, "ca.pem", cas["b"].PEM)))
+			if got := trusts(t, server, cas); got != "ab" {
+				t.Errorf("clients of %q are accepted, want those of %q", got, "ab")
+			}
+		})
+		t.Run(name+", then a folder", func(t *testing.T) {
+			server := requiring(t)
+			must(t, server.Conf("VerifyCAStore", first))
+			tlstest.Sentence(t, server.Conf("VerifyCAStore", hashed(t, cas["b"].PEM)), "SSL_CONF_cmd", "one store only")
+			if got := trusts(t, server, cas); got != "a" {
+				t.Errorf("clients of %q are accepted, want those of %q", got, "a")
+			}
+		})
+		t.Run(name+", SetVerifyCAs, then a folder", func(t *testing.T) {
+			server := requiring(t)
+			must(t, server.Conf("VerifyCAStore", first))
+			must(t, server.SetVerifyCAs(cas["a"].PEM))
+			must(t, server.Conf("VerifyCAStore", hashed(t, cas["b"].PEM)))
+			if got := trusts(t, server, cas); got != "b" {
+				t.Errorf("clients of %q are accepted, want those of %q", got, "b")
+			}
+		})
+	}
+}
+
+// A client that a command has told whom to trust does not trust the system's roots.
+func TestConfTrustInsteadOfSystemRoots(t *testing.T) {
+	const name = "SSL_CERT_FILE"
+	for _, cmd := range verifyCACommands() {
+		t.Run(cmd, func(t *testing.T) {
+			if !tlstest.Again(t, name+"="+tlstest.File(t, "root.pem", tlstest.Certs(t).PEM)) {
+				return
+			}
+			root := tlstest.NewAuthority(t, "root", nil)
+			cert, key := root.Leaf(t, "server.test", tlstest.ECKey(t), nil)
+			must(t, os.WriteFile(os.Getenv(name), root.PEM, 0o600))
+			server := tlstest.BareServer(t)
+			must(t, server.UseCertificate(cert, key))
+			for _, x := range []struct {
+				configure func(c *openssl.Ctx)
+				accepted  bool
+			}{
+				{func(c *openssl.Ctx) {}, true},
+				{func(c *openssl.Ctx) { confCA(t, c, cmd, tlstest.Certs(t)) }, false},
+			} {
+				client := tlstest.BareClient(t)
+				x.configure(client)
+				c, s := tlstest.Machines(t, client, server)
+				if err, _ := tlstest.Shake(t, c, s); (err == nil) != x.accepted {
+					t.Errorf("a server of a system root: %v, want it accepted: %v", err, x.accepted)
+				}
+			}
+		})
+	}
+}
+
+// The names of CAs that a server sends are those that were set last.
+func TestOneListOfNames(t *testing.T) {
+	a, b := tlstest.NewAuthority(t, "a", nil), tlstest.NewAuthority(t, "b", nil)
+	set := func(t *testing.T, c *openssl.Ctx, ca *tlstest.Authority) { must(t, c.SetClientCAs(ca.PEM)) }
+	commands := []string{"ClientCAFile", "RequestCAFile", "ClientCAPath", "RequestCAPath", "-requestCAFile"}
+	if tlstest.IsOpenSSL3() {
+		commands = append(commands, "ClientCAStore", "RequestCAStore", "-requestCAStore")
+	}
+	for _, cmd := range commands {
+		conf := func(t *testing.T, c *openssl.Ctx, ca *tlstest.Authority) { confCA(t, c, cmd, ca) }
+		for name, steps := range map[string][2]func(t *testing.T, c *openssl.Ctx, ca *tlstest.Authority){
+			"Conf, SetClientCAs": {conf, set}, "SetClientCAs, Conf": {set, conf}, "Conf, Conf": {conf, conf},
+		} {
+			t.Run(name+" "+cmd, func(t *testing.T) {
+				server := tlstest.NewServer(t)
+				must(t, server.SetVerify(openssl.VerifyPeer))
+				must(t, server.SetSessionIDContext([]byte("names")))
+				steps[0](t, server, a)
+				steps[1](t, server, b)
+				if got := namesSent(t, server); len(got) != 1 || !bytes.Equal(got[0], b.Cert.RawSubject) {
+					t.Errorf("%q are sent, want the name of b alone", got)
+				}
+			})
+		}
+	}
+}
+
+// namesSent is the names of CAs in a server's CertificateRequest.
+func namesSent(t testing.TB, server *openssl.Ctx) (names [][]byte) {
+	t.Helper()
+	near, far := tlstest.TCPPair(t)
+	defer near.Close()
+	s, err := openssl.Server(far, server)
+	must(t, err)
+	defer s.Close()
+	config := tlstest.GoClient(t)
+	config.GetClientCertificate = func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		names = r.AcceptableCAs
+		return &tls.Certificate{}, nil
+	}
+	clientErr, serverErr := tlstest.Both(tls.Client(near, config).Handshake, s.Handshake)
+	if clientErr != nil || serverErr != nil {
+		t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
+	}
+	return names
+}
+
+// A derived context is another one where commands name other CAs, whatever their
+// spelling, and the same where the same are named.
+func TestDerivedContextKnowsConfTrust(t *testing.T) {
+	a, b := tlstest.NewAuthority(t, "a", nil), tlstest.NewAuthority(t, "b", nil)
+	commands := verifyCACommands()
+	commands = append(commands, "ClientCAFile", "-requestCAFile", "ChainCAFile")
+	if tlstest.IsOpenSSL3() {
+		commands = append(commands, "ClientCAStore")
+	}
+	for _, cmd := range commands {
+		t.Run(cmd, func(t *testing.T) {
+			path := tlstest.File(t, "ca.pem", nil)
+			derived := func(content []byte) string {
+				must(t, os.WriteFile(path, content, 0o600))
+				server, value := requiring(t), path
+				if strings.HasSuffix(strings.ToLower(cmd), "path") {
+					value = filepath.Dir(path)
+				}
+				must(t, server.Conf(cmd, value))
+				must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: "l"}))
+				return fmt.Sprintf("%x", server.SessionIDContext())
+			}
+			one, other, same := derived(a.PEM), derived(b.PEM), derived(a.PEM)
+			if one != same {
+				t.Errorf("%s and %s, of the same CA", one, same)
+			}
+			isPath := strings.HasSuffix(strings.ToLower(cmd), "path") // libssl reads it later
+			if one == other && !isPath {
+				t.Errorf("%s, of both CAs", one)
+			}
+		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 func TestErrorText(t *testing.T) {
@@ -37,7 +38,7 @@ func TestErrorText(t *testing.T) {
 
 // The exact line that a user meets first.
 func TestErrorOneLine(t *testing.T) {
-	err := newServer(t).SetSessionIDContext(make([]byte, 33))
+	err := tlstest.NewServer(t).SetSessionIDContext(make([]byte, 33))
 	if want := "openssl: SSL_CTX_set_session_id_context: ssl session id context too long"; err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
@@ -59,7 +60,7 @@ func TestSentinels(t *testing.T) {
 		"ErrSessionNotFound":               openssl.ErrSessionNotFound,
 	}
 	for name, a := range sentinels {
-		sentence(t, a)
+		tlstest.Sentence(t, a)
 		for other, b := range sentinels {
 			if errors.Is(a, b) != (name == other) {
 				t.Errorf("%s is %s: %v", name, other, errors.Is(a, b))
@@ -84,7 +85,7 @@ func TestSentinels(t *testing.T) {
 // packed is a code of libssl as the linked version packs it.
 func packed(t *testing.T) uint64 {
 	t.Helper()
-	e, ok := errors.AsType[*openssl.Error](newServer(t).SetSessionIDContext(make([]byte, 33)))
+	e, ok := errors.AsType[*openssl.Error](tlstest.NewServer(t).SetSessionIDContext(make([]byte, 33)))
 	if !ok {
 		t.Fatal("33 bytes were taken")
 	}
@@ -92,34 +93,34 @@ func packed(t *testing.T) uint64 {
 }
 
 func TestErrorUnwraps(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := bareServer(t)
-			must(t, server.UseCertificate(newAuthority(t, "stranger", nil).leaf(t, "server.test", ecKey(t), nil)))
-			client := newClient(t)
-			setVersion(t, client, v.id)
-			e := overMemory(t, call{client: client, server: server})
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.BareServer(t)
+			must(t, server.UseCertificate(tlstest.NewAuthority(t, "stranger", nil).Leaf(t, "server.test", tlstest.ECKey(t), nil)))
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 
 			// This end's verdict on the peer.
-			verify, ok := errors.AsType[*openssl.VerifyError](e.clientErr)
+			verify, ok := errors.AsType[*openssl.VerifyError](e.ClientErr)
 			if !ok || verify.Code != 20 || verify.Reason != "unable to get local issuer certificate" {
-				t.Errorf("client: %#v", e.clientErr)
+				t.Errorf("client: %#v", e.ClientErr)
 			}
-			sentence(t, verify, verify.Reason)
-			if _, ok := errors.AsType[tls.AlertError](e.clientErr); ok {
+			tlstest.Sentence(t, verify, verify.Reason)
+			if _, ok := errors.AsType[tls.AlertError](e.ClientErr); ok {
 				t.Error("client: an alert that nobody sent")
 			}
-			if err, ok := errors.AsType[*openssl.Error](e.clientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
+			if err, ok := errors.AsType[*openssl.Error](e.ClientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
 				t.Errorf("client: %+v", err)
 			}
 			// The other end's verdict, as its alert.
-			if alert, ok := errors.AsType[tls.AlertError](e.serverErr); !ok || alert != 48 {
-				t.Errorf("server: %v", e.serverErr)
+			if alert, ok := errors.AsType[tls.AlertError](e.ServerErr); !ok || alert != 48 {
+				t.Errorf("server: %v", e.ServerErr)
 			}
-			if _, ok := errors.AsType[*openssl.VerifyError](e.serverErr); ok {
+			if _, ok := errors.AsType[*openssl.VerifyError](e.ServerErr); ok {
 				t.Error("server: a verdict of its own")
 			}
-			sentence(t, e.serverErr, "SSL_do_handshake", "unknown ca")
+			tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "unknown ca")
 		})
 	}
 }

@@ -3,17 +3,29 @@
 package openssl_test
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"math/big"
 	"net/http"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // Two tenants, each with clients of its own: a session that one has granted is
@@ -101,14 +113,14 @@ func TestREADME(t *testing.T) {
 // TestExampleTenants: the twelve lines of README.md do what it says of them.
 func TestExampleTenants(t *testing.T) {
 	t.Chdir(t.TempDir())
-	accounted(t)
-	clients := map[string]*authority{}
+	tlstest.CheckLeaks(t)
+	clients := map[string]*tlstest.Authority{}
 	for _, name := range []string{"a.example", "b.example"} {
-		clients[name] = newAuthority(t, "clients of "+name, nil)
-		cert, key := certs(t).leaf(t, name, ecKey(t), nil)
+		clients[name] = tlstest.NewAuthority(t, "clients of "+name, nil)
+		cert, key := tlstest.Certs(t).Leaf(t, name, tlstest.ECKey(t), nil)
 		must(t, os.WriteFile(name+".crt", cert, 0o600))
 		must(t, os.WriteFile(name+".key", key, 0o600))
-		must(t, os.WriteFile(name+"-clients.crt", clients[name].pem, 0o600))
+		must(t, os.WriteFile(name+"-clients.crt", clients[name].PEM, 0o600))
 	}
 	var front *openssl.Ctx
 	defer func(before func(*openssl.Ctx, error)) { serveTenants = before }(serveTenants)
@@ -126,15 +138,15 @@ func TestExampleTenants(t *testing.T) {
 		}
 	}()
 	visit := func(t *testing.T, client *openssl.Ctx, tenant string, offer *openssl.Session) (state openssl.ConnectionState, session *openssl.Session, err error) {
-		c, s := conns(t, client, front)
+		c, s := tlstest.Conns(t, client, front)
 		must(t, c.SetServerName(tenant))
 		if offer != nil {
 			must(t, c.SetSession(offer))
 		}
-		clientErr, serverErr := both(func() error {
-			err := roundTrip(c, []byte("hello"))
+		clientErr, serverErr := tlstest.Both(func() error {
+			err := tlstest.RoundTrip(c, []byte("hello"))
 			if err == nil {
-				session = keep(t, c)
+				session = tlstest.SessionOf(t, c)
 			}
 			c.Close()
 			return err
@@ -144,18 +156,18 @@ func TestExampleTenants(t *testing.T) {
 			state = s.ConnectionState()
 			tenants[s.Ctx()] = true
 			if err == nil {
-				err = echo(s)
+				err = tlstest.Echo(s)
 			}
 			return err
 		})
 		return state, session, errors.Join(clientErr, serverErr)
 	}
-	for _, version := range versions {
-		t.Run(version.name, func(t *testing.T) {
-			client := bareClient(t)
-			must(t, client.SetVerifyCAs(certs(t).pem))
-			must(t, client.UseCertificate(clients["a.example"].leaf(t, "client.test", ecKey(t), nil)))
-			setVersion(t, client, version.id)
+	for _, version := range tlstest.Versions {
+		t.Run(version.Name, func(t *testing.T) {
+			client := tlstest.BareClient(t)
+			must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
+			must(t, client.UseCertificate(clients["a.example"].Leaf(t, "client.test", tlstest.ECKey(t), nil)))
+			tlstest.SetVersion(t, client, version.ID)
 			state, session, err := visit(t, client, "a.example", nil)
 			if err != nil || state.DidResume {
 				t.Fatalf("the first visit: resumed %v, %v", state.DidResume, err)
@@ -168,4 +180,110 @@ func TestExampleTenants(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Renewing a certificate on a listener that goes on: the listener's Ctx has no
+// certificate, and its ClientHello function hands out the newest Ctx. Sessions
+// survive, because the derived context holds the names and the issuer of a
+// certificate, not the certificate.
+func ExampleCtx_SetClientHelloFunc_renewal() {
+	issue, roots := exampleIssuer()
+
+	// serving makes the Ctx of one certificate.
+	serving := func() *openssl.Ctx {
+		c, err := openssl.NewServerCtx()
+		check(err)
+		check(c.UseCertificate(issue("a.test")))
+		check(c.DeriveSessionIDContext(openssl.SessionPolicy{Label: "shop"}))
+		return c
+	}
+	var newest atomic.Pointer[openssl.Ctx]
+	newest.Store(serving())
+
+	listener, err := openssl.NewServerCtx()
+	check(err)
+	defer listener.Close()
+	check(listener.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+		return newest.Load(), nil
+	}))
+	l, err := openssl.Listen("tcp", "127.0.0.1:0", listener)
+	check(err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				io.WriteString(conn, "hello\n")
+				io.Copy(io.Discard, conn)
+			}()
+		}
+	}()
+
+	client, err := openssl.NewClientCtx()
+	check(err)
+	defer client.Close()
+	check(client.SetVerifyCAs(roots))
+	var session *openssl.Session
+	for _, when := range []string{"first", "again", "renewed"} {
+		if when == "renewed" {
+			old := newest.Swap(serving())
+			old.Close() // its connections go on
+		}
+		dialer := openssl.Dialer{Ctx: client, ServerName: "a.test", Session: session}
+		wire, err := dialer.DialContext(context.Background(), "tcp", l.Addr().String())
+		check(err)
+		conn := wire.(*openssl.Conn)
+		_, err = io.ReadFull(conn, make([]byte, len("hello\n")))
+		check(err)
+		fmt.Println(when, "resumed:", conn.ConnectionState().DidResume)
+		session.Close()
+		session, err = conn.Session()
+		check(err)
+		conn.Close()
+	}
+	session.Close()
+	newest.Load().Close()
+	// Output:
+	// first resumed: false
+	// again resumed: true
+	// renewed resumed: true
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// exampleIssuer is a CA for one run.
+func exampleIssuer() (issue func(name string) (cert, key []byte), roots []byte) {
+	serial := int64(0)
+	sign := func(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) []byte {
+		serial++
+		template.SerialNumber = big.NewInt(serial)
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+		check(err)
+		return der
+	}
+	newKey := func() *ecdsa.PrivateKey {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		check(err)
+		return key
+	}
+	inPEM := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "example CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	caKey := newKey()
+	roots = inPEM("CERTIFICATE", sign(ca, ca, caKey, caKey))
+	return func(name string) (cert, key []byte) {
+		private := newKey()
+		leaf := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}}
+		der, err := x509.MarshalPKCS8PrivateKey(private)
+		check(err)
+		return inPEM("CERTIFICATE", sign(leaf, ca, private, caKey)), inPEM("PRIVATE KEY", der)
+	}, roots
 }

@@ -14,16 +14,17 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // asking is a server whose connections ask f, and a connection to it.
 func asking(t *testing.T, v uint16, f func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error)) (c, s *openssl.Conn) {
 	t.Helper()
-	client, server := newClient(t), newServer(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	must(t, client.SetMaxVersion(v))
 	must(t, client.SetALPN("one", "two"))
 	must(t, server.SetClientHelloFunc(f))
-	return conns(t, client, server)
+	return tlstest.Conns(t, client, server)
 }
 
 // nilMap panics as programs do, at run time.
@@ -34,13 +35,13 @@ func nilMap() error {
 }
 
 func TestClientHelloFunc(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			type key struct{}
 			var seen *openssl.ClientHello
 			var inside context.Context
 			calls := 0
-			c, s := asking(t, v.id, func(ctx context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
+			c, s := asking(t, v.ID, func(ctx context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
 				calls++
 				seen, inside = hello, ctx
 				if ctx.Err() != nil || ctx.Value(key{}) != "value" {
@@ -49,7 +50,7 @@ func TestClientHelloFunc(t *testing.T) {
 				return nil, nil
 			})
 			must(t, c.SetServerName("SERVER.test."))
-			clientErr, serverErr := both(c.Handshake, func() error {
+			clientErr, serverErr := tlstest.Both(c.Handshake, func() error {
 				return s.HandshakeContext(context.WithValue(t.Context(), key{}, "value"))
 			})
 			if clientErr != nil || serverErr != nil {
@@ -79,36 +80,36 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 		{"an error with an alert", func(*testing.T) (*openssl.Ctx, error) {
 			return nil, fmt.Errorf("%w: %w", own, tls.AlertError(49))
 		}, 49, own, ""},
-		{"a Ctx and an error", func(t *testing.T) (*openssl.Ctx, error) { return newServer(t), own }, 80, own, ""},
+		{"a Ctx and an error", func(t *testing.T) (*openssl.Ctx, error) { return tlstest.NewServer(t), own }, 80, own, ""},
 		{"a panic", func(*testing.T) (*openssl.Ctx, error) { panic("at the disco") }, 80, nil, "panicked: at the disco"},
 		{"a panic with an error", func(*testing.T) (*openssl.Ctx, error) { panic(own) }, 80, nil, "panicked: no such tenant"},
 		{"a nil map", func(*testing.T) (*openssl.Ctx, error) {
 			return nil, nilMap()
 		}, 80, nil, "nil map"},
-		{"a client's Ctx", func(t *testing.T) (*openssl.Ctx, error) { return newClient(t), nil }, 80, nil, "SSL_set_SSL_CTX"},
+		{"a client's Ctx", func(t *testing.T) (*openssl.Ctx, error) { return tlstest.NewClient(t), nil }, 80, nil, "SSL_set_SSL_CTX"},
 		{"a closed Ctx", func(t *testing.T) (*openssl.Ctx, error) {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			return c, c.Close()
 		}, 80, net.ErrClosed, "closed Ctx"},
-		{"a Ctx without a certificate", func(t *testing.T) (*openssl.Ctx, error) { return bareServer(t), nil }, 80, nil, "UseCertificate"},
+		{"a Ctx without a certificate", func(t *testing.T) (*openssl.Ctx, error) { return tlstest.BareServer(t), nil }, 80, nil, "UseCertificate"},
 		{"a Ctx without a context", func(t *testing.T) (*openssl.Ctx, error) {
-			c := newServer(t)
+			c := tlstest.NewServer(t)
 			return c, c.SetVerify(openssl.VerifyPeer)
 		}, 80, openssl.ErrSessionIDContextUninitialized, "SetSessionIDContext"},
 		{"a context that is too long", func(t *testing.T) (*openssl.Ctx, error) {
-			return nil, newServer(t).SetSessionIDContext(sidBytes(33))
+			return nil, tlstest.NewServer(t).SetSessionIDContext(sidBytes(33))
 		}, 80, openssl.ErrSessionIDContextTooLong, ""},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range versions {
-				t.Run(v.name, func(t *testing.T) {
+			for _, v := range tlstest.Versions {
+				t.Run(v.Name, func(t *testing.T) {
 					calls := 0
-					accounted(t)
-					c, s := asking(t, v.id, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+					tlstest.CheckLeaks(t)
+					c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
 						calls++
 						return x.f(t)
 					})
-					clientErr, serverErr := both(c.Handshake, s.Handshake)
+					clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
 					if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
 						t.Errorf("client: %v, want alert %d", clientErr, x.alert)
 					}
@@ -116,7 +117,7 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 						t.Errorf("server: %v, want %v", serverErr, x.is)
 					}
 					if x.says != "" {
-						sentence(t, serverErr, x.says)
+						tlstest.Sentence(t, serverErr, x.says)
 					}
 					// It is final, and nobody is asked twice.
 					for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
@@ -145,7 +146,7 @@ func TestClientHelloFuncGoexit(t *testing.T) {
 		runtime.Goexit()
 		return nil, nil
 	})
-	clientErr, _ := both(c.Handshake, func() error {
+	clientErr, _ := tlstest.Both(c.Handshake, func() error {
 		over := make(chan struct{})
 		go func() {
 			defer close(over)
@@ -184,7 +185,7 @@ func TestClientHelloFuncIsCancelled(t *testing.T) {
 				<-entered
 				x.end(s, cancel)
 			}()
-			clientErr, serverErr := both(c.Handshake, func() error { return s.HandshakeContext(ctx) })
+			clientErr, serverErr := tlstest.Both(c.Handshake, func() error { return s.HandshakeContext(ctx) })
 			<-ended
 			if !errors.Is(serverErr, x.want) {
 				t.Errorf("server: %v, want %v", serverErr, x.want)
@@ -206,7 +207,7 @@ func TestClientHelloFuncMayUseConn(t *testing.T) {
 		}
 		return nil, s.SetSessionIDContext([]byte("by Conn"))
 	})
-	if clientErr, serverErr := both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+	if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
 		t.Fatal(clientErr, serverErr)
 	}
 	if got := s.ConnectionState().SessionIDContext; string(got) != "by Conn" {
@@ -216,37 +217,37 @@ func TestClientHelloFuncMayUseConn(t *testing.T) {
 
 // A listener without a certificate may go on with a Ctx that has one.
 func TestClientHelloFuncBringsCertificate(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, listener, host := newClient(t), bareServer(t), newMutualServer(t, "host")
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, listener, host := tlstest.NewClient(t), tlstest.BareServer(t), tlstest.NewMutualServer(t, "host")
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, listener.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return host, nil }))
-			first := overTCP(t, call{client: client, server: listener})
-			second := overTCP(t, call{client: client, server: listener, offer: first.session})
-			for _, e := range []ends{first, second} {
-				if e.clientErr != nil || e.serverErr != nil || string(e.server.SessionIDContext) != "host" || len(e.server.PeerCertificates) != 1 {
-					t.Errorf("%v, %v, %+v", e.clientErr, e.serverErr, e.server)
+			first := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: listener})
+			second := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: listener, Offer: first.Session})
+			for _, e := range []tlstest.Result{first, second} {
+				if e.ClientErr != nil || e.ServerErr != nil || string(e.Server.SessionIDContext) != "host" || len(e.Server.PeerCertificates) != 1 {
+					t.Errorf("%v, %v, %+v", e.ClientErr, e.ServerErr, e.Server)
 				}
 			}
-			if !second.server.DidResume {
+			if !second.Server.DidResume {
 				t.Error("not resumed")
 			}
 		})
 	}
 	t.Run("nobody brings one", func(t *testing.T) {
-		listener := bareServer(t)
-		must(t, listener.SetClientHelloFunc(stay))
-		e := overTCP(t, call{client: newClient(t), server: listener})
-		sentence(t, e.serverErr, "no suitable signature algorithm")
+		listener := tlstest.BareServer(t)
+		must(t, listener.SetClientHelloFunc(tlstest.Stay))
+		e := tlstest.ConnectTCP(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: listener})
+		tlstest.Sentence(t, e.ServerErr, "no suitable signature algorithm")
 	})
 }
 
 // clientHello is the first flight of a client, one record.
 func clientHello(t *testing.T) []byte {
 	t.Helper()
-	client := newClient(t)
+	client := tlstest.NewClient(t)
 	must(t, client.SetALPN("one", "two"))
-	c, _ := machines(t, client, newServer(t))
+	c, _ := tlstest.Machines(t, client, tlstest.NewServer(t))
 	if _, err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
@@ -279,12 +280,12 @@ func TestClientHelloMalformed(t *testing.T) {
 			if bytes.Equal(bad, hello) {
 				t.Fatal("there was nothing to change")
 			}
-			server := newServer(t)
+			server := tlstest.NewServer(t)
 			must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
 				t.Error("asked")
 				return nil, nil
 			}))
-			near, far := tcpPair(t)
+			near, far := tlstest.TCPPair(t)
 			defer near.Close()
 			s, err := openssl.Server(far, server)
 			must(t, err)
@@ -296,7 +297,7 @@ func TestClientHelloMalformed(t *testing.T) {
 			if alert, ok := errors.AsType[tls.AlertError](err); !ok || byte(alert) != x.alert {
 				t.Errorf("server: %v, want alert %d", err, x.alert)
 			}
-			sentence(t, err, "ClientHello", "malformed")
+			tlstest.Sentence(t, err, "ClientHello", "malformed")
 			must(t, s.Close())
 			answer, err := io.ReadAll(near)
 			if err != nil || len(answer) != 7 || answer[0] != 21 || answer[6] != x.alert {

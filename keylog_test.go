@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // keyLog is a writer that notices two writes at once.
@@ -73,18 +74,18 @@ var keyLogLabels = map[uint16][]string{
 }
 
 func TestKeyLog(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			near, far := &keyLog{t: t}, &keyLog{t: t}
 			must(t, client.SetKeyLogWriter(near))
 			must(t, server.SetKeyLogWriter(far))
-			c, s := machines(t, client, server)
-			mustShake(t, c, s)
-			goodbye(t, c, s)
-			if got := labels(t, near.lines()); !slices.Equal(got, keyLogLabels[v.id]) {
-				t.Errorf("labels: %v, want %v", got, keyLogLabels[v.id])
+			c, s := tlstest.Machines(t, client, server)
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
+			if got := labels(t, near.lines()); !slices.Equal(got, keyLogLabels[v.ID]) {
+				t.Errorf("labels: %v, want %v", got, keyLogLabels[v.ID])
 			}
 			if !slices.Equal(near.lines(), far.lines()) {
 				t.Errorf("the ends disagree:\n%v\n%v", near.lines(), far.lines())
@@ -95,23 +96,23 @@ func TestKeyLog(t *testing.T) {
 
 // crypto/tls, at the other end, writes the same lines.
 func TestKeyLogOfCryptoTLS(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := newServer(t)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewServer(t)
 			ours, theirs := &keyLog{t: t}, &keyLog{t: t}
 			must(t, server.SetKeyLogWriter(ours))
-			config := cryptoTLSClient(t, v.id)
+			config := cryptoTLSClient(t, v.ID)
 			config.KeyLogWriter = theirs
-			near, far := tcpPair(t)
+			near, far := tlstest.TCPPair(t)
 			c := tls.Client(near, config)
 			s, err := openssl.Server(far, server)
 			must(t, err)
-			clientErr, serverErr := both(func() error {
+			clientErr, serverErr := tlstest.Both(func() error {
 				defer c.Close()
-				return roundTrip(c, []byte("ping"))
+				return tlstest.RoundTrip(c, []byte("ping"))
 			}, func() error {
 				defer s.Close()
-				return echo(s)
+				return tlstest.Echo(s)
 			})
 			if clientErr != nil || serverErr != nil {
 				t.Fatal(clientErr, serverErr)
@@ -130,13 +131,13 @@ func TestKeyLogOfCryptoTLS(t *testing.T) {
 func cryptoTLSClient(t testing.TB, version uint16) *tls.Config {
 	t.Helper()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(certs(t).pem)
+	roots.AppendCertsFromPEM(tlstest.Certs(t).PEM)
 	return &tls.Config{RootCAs: roots, ServerName: "server.test", MinVersion: version, MaxVersion: version}
 }
 
 func TestKeyLogManyAtOnce(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	setVersion(t, client, tls.VersionTLS13)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS13)
 	log := &keyLog{t: t}
 	must(t, client.SetKeyLogWriter(log))
 	must(t, server.SetKeyLogWriter(log))
@@ -162,11 +163,11 @@ func TestKeyLogManyAtOnce(t *testing.T) {
 }
 
 func TestKeyLogEnded(t *testing.T) {
-	client, server := newClient(t), newServer(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	log := &keyLog{t: t}
 	must(t, server.SetKeyLogWriter(log))
 	must(t, server.SetKeyLogWriter(nil))
-	mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	if got := log.b.Len(); got != 0 {
 		t.Fatalf("%d bytes of secrets", got)
 	}
@@ -177,32 +178,32 @@ func TestKeyLogEnded(t *testing.T) {
 
 // A log that is full is no reason to fail a connection.
 func TestKeyLogBroken(t *testing.T) {
-	client, server := newClient(t), newServer(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	r, w := io.Pipe()
 	must(t, r.Close())
 	must(t, server.SetKeyLogWriter(w))
-	mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 }
 
 // ---- keying material ----
 
 func TestExportKeyingMaterial(t *testing.T) {
 	const label = "EXPORTER-test"
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
-			sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 			for name, offer := range map[string]*openssl.Session{"full": nil, "resumed": sess} {
 				t.Run(name, func(t *testing.T) {
-					c, s := machines(t, client, server)
+					c, s := tlstest.Machines(t, client, server)
 					if offer != nil {
-						must(t, c.SetSession(reparse(t, offer)))
+						must(t, c.SetSession(tlstest.Reparse(t, offer)))
 					}
 					if _, err := c.ExportKeyingMaterial(label, nil, 32); err == nil {
 						t.Error("there is no material before the handshake")
 					}
-					mustShake(t, c, s)
+					tlstest.MustShake(t, c, s)
 					seen := make(map[string]string)
 					for name, ask := range map[string]func(*openssl.SSL) ([]byte, error){
 						"nil":           func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 32) },
@@ -221,13 +222,13 @@ func TestExportKeyingMaterial(t *testing.T) {
 						}
 						seen[name] = string(near)
 					}
-					if same, want := seen["nil"] == seen["empty"], v.id == tls.VersionTLS13; same != want {
+					if same, want := seen["nil"] == seen["empty"], v.ID == tls.VersionTLS13; same != want {
 						t.Errorf("nil and empty are the same: %v, want %v", same, want)
 					}
 					if seen["nil"] == seen["context"] || seen["nil"] == seen["another label"] {
 						t.Error("label and context do not count")
 					}
-					goodbye(t, c, s)
+					tlstest.Goodbye(t, c, s)
 				})
 			}
 		})
@@ -235,9 +236,9 @@ func TestExportKeyingMaterial(t *testing.T) {
 }
 
 func TestExportKeyingMaterialBad(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	c, s := machines(t, client, server)
-	mustShake(t, c, s)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	c, s := tlstest.Machines(t, client, server)
+	tlstest.MustShake(t, c, s)
 	for _, length := range []int{0, -1, 1<<16 + 1, 1 << 32} {
 		if p, err := c.ExportKeyingMaterial("EXPORTER-test", nil, length); err == nil {
 			t.Errorf("a length of %d gave %d bytes", length, len(p))
@@ -246,24 +247,24 @@ func TestExportKeyingMaterialBad(t *testing.T) {
 	if _, err := c.ExportKeyingMaterial("a\x00b", nil, 32); err == nil {
 		t.Error("a label with a NUL was cut")
 	}
-	goodbye(t, c, s)
+	tlstest.Goodbye(t, c, s)
 	if _, err := c.ExportKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
 		t.Error("a closed machine has material")
 	}
 }
 
 func TestExportKeyingMaterialOfCryptoTLS(t *testing.T) {
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, context := range [][]byte{nil, {}, []byte("x")} {
-			t.Run(fmt.Sprintf("%s/%q,%v", v.name, context, context == nil), func(t *testing.T) {
-				near, far := tcpPair(t)
-				c := tls.Client(near, cryptoTLSClient(t, v.id))
-				s, err := openssl.Server(far, newServer(t))
+			t.Run(fmt.Sprintf("%s/%q,%v", v.Name, context, context == nil), func(t *testing.T) {
+				near, far := tlstest.TCPPair(t)
+				c := tls.Client(near, cryptoTLSClient(t, v.ID))
+				s, err := openssl.Server(far, tlstest.NewServer(t))
 				must(t, err)
-				clientErr, serverErr := both(func() error {
+				clientErr, serverErr := tlstest.Both(func() error {
 					defer c.Close()
-					return roundTrip(c, []byte("ping"))
-				}, func() error { return echo(s) })
+					return tlstest.RoundTrip(c, []byte("ping"))
+				}, func() error { return tlstest.Echo(s) })
 				if clientErr != nil || serverErr != nil {
 					t.Fatal(clientErr, serverErr)
 				}

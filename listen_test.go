@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // local is a server for localhost's address.
 func local(t *testing.T) *openssl.Ctx {
 	t.Helper()
-	c := bareServer(t)
-	must(t, c.UseCertificate(certs(t).leaf(t, "server.test", ecKey(t), func(c *x509.Certificate) {
+	c := tlstest.BareServer(t)
+	must(t, c.UseCertificate(tlstest.Certs(t).Leaf(t, "server.test", tlstest.ECKey(t), func(c *x509.Certificate) {
 		c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	})))
 	return c
@@ -31,7 +32,7 @@ func local(t *testing.T) *openssl.Ctx {
 // echoes is a listener whose connections send back what they read. Its end waits for them.
 func echoes(t *testing.T, c *openssl.Ctx) net.Listener {
 	t.Helper()
-	accounted(t)
+	tlstest.CheckLeaks(t)
 	l, err := openssl.Listen("tcp", "127.0.0.1:0", c)
 	must(t, err)
 	over := make(chan struct{})
@@ -42,7 +43,7 @@ func echoes(t *testing.T, c *openssl.Ctx) net.Listener {
 			if err != nil {
 				return
 			}
-			echo(conn)
+			tlstest.Echo(conn)
 			conn.Close()
 		}
 	}()
@@ -54,8 +55,8 @@ func echoes(t *testing.T, c *openssl.Ctx) net.Listener {
 }
 
 func TestWrongRole(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	near, far := tcpPair(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	near, far := tlstest.TCPPair(t)
 	defer near.Close()
 	defer far.Close()
 	for _, x := range []struct {
@@ -90,11 +91,11 @@ func TestWrongRole(t *testing.T) {
 			return err
 		}, "NewServerCtx"},
 		{"SetServerName on a server", func() error {
-			_, s := conns(t, client, server)
+			_, s := tlstest.Conns(t, client, server)
 			return s.SetServerName("server.test")
 		}, "a server has no server name"},
 	} {
-		t.Run(x.name, func(t *testing.T) { sentence(t, x.do(), x.says) })
+		t.Run(x.name, func(t *testing.T) { tlstest.Sentence(t, x.do(), x.says) })
 	}
 	// After an error the wire is the caller's still.
 	if _, err := near.Write([]byte("x")); err != nil {
@@ -105,10 +106,10 @@ func TestWrongRole(t *testing.T) {
 func TestDial(t *testing.T) {
 	l := echoes(t, local(t))
 	addr := l.Addr().String()
-	client := newClient(t)
+	client := tlstest.NewClient(t)
 	use := func(t *testing.T, conn net.Conn) {
 		t.Helper()
-		must(t, roundTrip(conn, []byte("hello")))
+		must(t, tlstest.RoundTrip(conn, []byte("hello")))
 		must(t, conn.Close())
 	}
 	t.Run("the host of the address is verified", func(t *testing.T) {
@@ -133,7 +134,7 @@ func TestDial(t *testing.T) {
 		if conn != nil {
 			t.Error("a connection beside the error")
 		}
-		sentence(t, err, "ostname mismatch")
+		tlstest.Sentence(t, err, "ostname mismatch")
 	})
 	t.Run("a session", func(t *testing.T) {
 		d := &openssl.Dialer{Ctx: client}
@@ -141,21 +142,21 @@ func TestDial(t *testing.T) {
 			conn, err := d.DialContext(t.Context(), "tcp", addr)
 			must(t, err)
 			c := conn.(*openssl.Conn)
-			must(t, roundTrip(c, []byte("hello")))
+			must(t, tlstest.RoundTrip(c, []byte("hello")))
 			if got := c.ConnectionState().DidResume; got != want {
 				t.Errorf("resumed: %v, want %v", got, want)
 			}
-			d.Session = keep(t, c)
+			d.Session = tlstest.SessionOf(t, c)
 			must(t, c.Close())
 		}
 	})
 	t.Run("a session of another context", func(t *testing.T) {
-		other := newClient(t)
+		other := tlstest.NewClient(t)
 		must(t, other.SetSessionIDContext([]byte("other")))
 		conn, err := openssl.Dial("tcp", addr, client)
 		must(t, err)
-		must(t, roundTrip(conn, []byte("hello")))
-		_, err = (&openssl.Dialer{Ctx: other, Session: keep(t, conn)}).DialContext(t.Context(), "tcp", addr)
+		must(t, tlstest.RoundTrip(conn, []byte("hello")))
+		_, err = (&openssl.Dialer{Ctx: other, Session: tlstest.SessionOf(t, conn)}).DialContext(t.Context(), "tcp", addr)
 		must(t, conn.Close())
 		if !errors.Is(err, openssl.ErrSessionContextMismatch) {
 			t.Error(err)
@@ -176,7 +177,7 @@ func TestDialGivesUp(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer silent.Close()
-	addr, client := silent.Addr().String(), newClient(t)
+	addr, client := silent.Addr().String(), tlstest.NewClient(t)
 	t.Run("when its context is cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
@@ -221,7 +222,7 @@ func TestDialGivesUp(t *testing.T) {
 
 func TestListener(t *testing.T) {
 	t.Run("Accept does not shake hands", func(t *testing.T) {
-		l, err := openssl.Listen("tcp", "127.0.0.1:0", newServer(t))
+		l, err := openssl.Listen("tcp", "127.0.0.1:0", tlstest.NewServer(t))
 		must(t, err)
 		defer l.Close()
 		silent, err := net.Dial("tcp", l.Addr().String())
@@ -237,7 +238,7 @@ func TestListener(t *testing.T) {
 		must(t, conn.Close())
 	})
 	t.Run("closed", func(t *testing.T) {
-		l, err := openssl.Listen("tcp", "127.0.0.1:0", newServer(t))
+		l, err := openssl.Listen("tcp", "127.0.0.1:0", tlstest.NewServer(t))
 		must(t, err)
 		must(t, l.Close())
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -245,22 +246,22 @@ func TestListener(t *testing.T) {
 		}
 	})
 	t.Run("an address that is no address", func(t *testing.T) {
-		if _, err := openssl.Listen("tcp", "127.0.0.1:no-such-port", newServer(t)); err == nil {
+		if _, err := openssl.Listen("tcp", "127.0.0.1:no-such-port", tlstest.NewServer(t)); err == nil {
 			t.Error("taken")
 		}
 	})
 	t.Run("a Ctx that was closed", func(t *testing.T) {
-		server := newServer(t)
+		server := tlstest.NewServer(t)
 		must(t, server.Close())
 		_, err := openssl.Listen("tcp", "127.0.0.1:0", server)
-		sentence(t, err, "closed Ctx")
+		tlstest.Sentence(t, err, "closed Ctx")
 	})
 	t.Run("a Ctx in use still listens", func(t *testing.T) {
 		server := local(t)
 		for range 2 {
-			c, err := openssl.Dial("tcp", echoes(t, server).Addr().String(), newClient(t))
+			c, err := openssl.Dial("tcp", echoes(t, server).Addr().String(), tlstest.NewClient(t))
 			must(t, err)
-			must(t, roundTrip(c, []byte("hello")))
+			must(t, tlstest.RoundTrip(c, []byte("hello")))
 			must(t, c.Close())
 		}
 	})
@@ -276,7 +277,7 @@ func TestHTTP(t *testing.T) {
 		defer close(over)
 		server.Serve(l)
 	}()
-	transport := &http.Transport{DialTLSContext: (&openssl.Dialer{Ctx: newClient(t)}).DialContext}
+	transport := &http.Transport{DialTLSContext: (&openssl.Dialer{Ctx: tlstest.NewClient(t)}).DialContext}
 	for i := range 3 {
 		path := fmt.Sprintf("/%d", i)
 		response, err := (&http.Client{Transport: transport}).Get("https://" + l.Addr().String() + path)
@@ -296,8 +297,8 @@ func TestHTTP(t *testing.T) {
 
 // A TLS 1.3 client learns only at its first Read that its certificate was refused.
 func TestCertificateRefusedLate(t *testing.T) {
-	ca := certs(t)
-	stranger := newAuthority(t, "stranger", nil)
+	ca := tlstest.Certs(t)
+	stranger := tlstest.NewAuthority(t, "stranger", nil)
 	for _, x := range []struct {
 		name  string
 		cert  func(t *testing.T, c *openssl.Ctx)
@@ -305,21 +306,21 @@ func TestCertificateRefusedLate(t *testing.T) {
 	}{
 		{"none", func(*testing.T, *openssl.Ctx) {}, map[uint16]tls.AlertError{tls.VersionTLS12: 40, tls.VersionTLS13: 116}},
 		{"a stranger's", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.UseCertificate(stranger.leaf(t, "client.test", ecKey(t), nil)))
+			must(t, c.UseCertificate(stranger.Leaf(t, "client.test", tlstest.ECKey(t), nil)))
 		}, map[uint16]tls.AlertError{tls.VersionTLS12: 48, tls.VersionTLS13: 48}},
 		{"an expired one", func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.UseCertificate(ca.leaf(t, "client.test", ecKey(t), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })))
+			must(t, c.UseCertificate(ca.Leaf(t, "client.test", tlstest.ECKey(t), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })))
 		}, map[uint16]tls.AlertError{tls.VersionTLS12: 45, tls.VersionTLS13: 45}},
 	} {
-		for _, v := range versions {
-			t.Run(x.name+"/"+v.name, func(t *testing.T) {
-				client := bareClient(t)
-				must(t, client.SetVerifyCAs(ca.pem))
+		for _, v := range tlstest.Versions {
+			t.Run(x.name+"/"+v.Name, func(t *testing.T) {
+				client := tlstest.BareClient(t)
+				must(t, client.SetVerifyCAs(ca.PEM))
 				x.cert(t, client)
-				setVersion(t, client, v.id)
-				c, s := conns(t, client, newMutualServer(t, "tenant"))
+				tlstest.SetVersion(t, client, v.ID)
+				c, s := tlstest.Conns(t, client, tlstest.NewMutualServer(t, "tenant"))
 				var shakeErr error
-				clientErr, serverErr := both(func() error {
+				clientErr, serverErr := tlstest.Both(func() error {
 					if shakeErr = c.Handshake(); shakeErr != nil {
 						return shakeErr
 					}
@@ -328,11 +329,11 @@ func TestCertificateRefusedLate(t *testing.T) {
 				if serverErr == nil {
 					t.Fatal("taken")
 				}
-				sentence(t, serverErr, "SSL_do_handshake")
-				if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.id] {
-					t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.id])
+				tlstest.Sentence(t, serverErr, "SSL_do_handshake")
+				if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.ID] {
+					t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.ID])
 				}
-				if v.id == tls.VersionTLS12 {
+				if v.ID == tls.VersionTLS12 {
 					if shakeErr == nil {
 						t.Error("the client's handshake went well")
 					}
@@ -341,14 +342,14 @@ func TestCertificateRefusedLate(t *testing.T) {
 				if shakeErr != nil {
 					t.Errorf("the client's handshake: %v", shakeErr)
 				}
-				sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
+				tlstest.Sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
 			})
 		}
 	}
 	t.Run("an alert for another reason", func(t *testing.T) {
 		// ... is not blamed on the certificate.
-		c, s := conns(t, newClient(t), newServer(t))
-		clientErr, _ := both(func() error {
+		c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
+		clientErr, _ := tlstest.Both(func() error {
 			if err := c.Handshake(); err != nil {
 				return err
 			}
@@ -363,55 +364,55 @@ func TestCertificateRefusedLate(t *testing.T) {
 			}
 			return readErr(s)
 		})
-		sentence(t, clientErr, "SSL_read_ex", "bad record mac")
+		tlstest.Sentence(t, clientErr, "SSL_read_ex", "bad record mac")
 	})
 }
 
 // ---- crypto/tls as the other end ----
 
 func TestInterop(t *testing.T) {
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, withCert := range []bool{false, true} {
-			name := v.name + "/without client certificate"
+			name := v.Name + "/without client certificate"
 			if withCert {
-				name = v.name + "/with client certificate"
+				name = v.Name + "/with client certificate"
 			}
 			seen := func(t *testing.T, round int, ours openssl.ConnectionState, theirs tls.ConnectionState) {
 				t.Helper()
 				if ours.DidResume != (round > 0) || theirs.DidResume != (round > 0) {
 					t.Errorf("round %d: this package says resumed: %v, crypto/tls: %v", round, ours.DidResume, theirs.DidResume)
 				}
-				if ours.Version != v.id || theirs.Version != v.id || ours.CipherSuite != theirs.CipherSuite ||
+				if ours.Version != v.ID || theirs.Version != v.ID || ours.CipherSuite != theirs.CipherSuite ||
 					ours.NegotiatedProtocol != "proto" || theirs.NegotiatedProtocol != "proto" || ours.ServerName != "server.test" {
 					t.Errorf("round %d: %+v, crypto/tls: %#04x, %#04x, %q", round, ours, theirs.Version, theirs.CipherSuite, theirs.NegotiatedProtocol)
 				}
 			}
 			message := make([]byte, 100_000)
 			t.Run(name+"/crypto/tls client", func(t *testing.T) {
-				server := newServer(t)
+				server := tlstest.NewServer(t)
 				must(t, server.SetALPN("proto"))
 				if withCert {
-					must(t, server.SetClientCAs(certs(t).pem))
+					must(t, server.SetClientCAs(tlstest.Certs(t).PEM))
 					must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 				}
 				must(t, server.SetSessionIDContext([]byte("tenant")))
-				config := goClient(t)
+				config := tlstest.GoClient(t)
 				config.NextProtos = []string{"proto"}
-				config.MinVersion, config.MaxVersion = v.id, v.id
+				config.MinVersion, config.MaxVersion = v.ID, v.ID
 				config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 				if withCert {
-					config.Certificates = []tls.Certificate{*goCertificate(t)}
+					config.Certificates = []tls.Certificate{*tlstest.GoCertificate(t)}
 				}
 				for round := range 3 {
-					near, far := tcpPair(t)
+					near, far := tlstest.TCPPair(t)
 					s, err := openssl.Server(far, server)
 					must(t, err)
 					c := tls.Client(near, config)
 					var ours openssl.ConnectionState
-					clientErr, serverErr := both(func() error {
-						return errors.Join(roundTrip(c, message), c.Close())
+					clientErr, serverErr := tlstest.Both(func() error {
+						return errors.Join(tlstest.RoundTrip(c, message), c.Close())
 					}, func() error {
-						err := echo(s)
+						err := tlstest.Echo(s)
 						ours = s.ConnectionState()
 						return errors.Join(err, s.Close())
 					})
@@ -425,17 +426,17 @@ func TestInterop(t *testing.T) {
 				}
 			})
 			t.Run(name+"/crypto/tls server", func(t *testing.T) {
-				client := newClient(t)
-				setVersion(t, client, v.id)
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.ID)
 				must(t, client.SetALPN("proto"))
-				config := goServer(t)
+				config := tlstest.GoServer(t)
 				config.NextProtos = []string{"proto"}
 				if withCert {
 					config.ClientAuth = tls.RequireAndVerifyClientCert
 				}
 				var sess *openssl.Session
 				for round := range 3 {
-					near, far := tcpPair(t)
+					near, far := tlstest.TCPPair(t)
 					c, err := openssl.Client(near, client)
 					must(t, err)
 					must(t, c.SetServerName("server.test"))
@@ -444,13 +445,13 @@ func TestInterop(t *testing.T) {
 					}
 					s := tls.Server(far, config)
 					var ours openssl.ConnectionState
-					clientErr, serverErr := both(func() error {
-						err := roundTrip(c, message)
+					clientErr, serverErr := tlstest.Both(func() error {
+						err := tlstest.RoundTrip(c, message)
 						ours = c.ConnectionState()
-						sess = keep(t, c)
+						sess = tlstest.SessionOf(t, c)
 						return errors.Join(err, c.Close())
 					}, func() error {
-						return errors.Join(echo(s), s.Close())
+						return errors.Join(tlstest.Echo(s), s.Close())
 					})
 					if clientErr != nil || serverErr != nil {
 						t.Fatal(clientErr, serverErr)
@@ -462,28 +463,28 @@ func TestInterop(t *testing.T) {
 				}
 			})
 			t.Run(name+"/this package at both ends", func(t *testing.T) {
-				client, server := newClient(t), newServer(t)
-				setVersion(t, client, v.id)
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
 				if withCert {
-					server = newMutualServer(t, "tenant")
+					server = tlstest.NewMutualServer(t, "tenant")
 				}
-				var e ends
+				var e tlstest.Result
 				for round := range 3 {
-					e = overTCP(t, call{client: client, server: server, offer: e.session})
-					if e.clientErr != nil || e.serverErr != nil || e.client.DidResume != (round > 0) || e.server.DidResume != (round > 0) {
-						t.Fatalf("round %d: %v, %v, %+v", round, e.clientErr, e.serverErr, e.server)
+					e = tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server, Offer: e.Session})
+					if e.ClientErr != nil || e.ServerErr != nil || e.Client.DidResume != (round > 0) || e.Server.DidResume != (round > 0) {
+						t.Fatalf("round %d: %v, %v, %+v", round, e.ClientErr, e.ServerErr, e.Server)
 					}
 				}
 			})
 		}
 	}
 	t.Run("crypto/tls refuses the certificate", func(t *testing.T) {
-		near, far := tcpPair(t)
-		s, err := openssl.Server(far, newServer(t))
+		near, far := tlstest.TCPPair(t)
+		s, err := openssl.Server(far, tlstest.NewServer(t))
 		must(t, err)
-		config := goClient(t)
+		config := tlstest.GoClient(t)
 		config.ServerName = "other.test"
-		_, serverErr := both(tls.Client(near, config).Handshake, s.Handshake)
+		_, serverErr := tlstest.Both(tls.Client(near, config).Handshake, s.Handshake)
 		near.Close()
 		s.Close()
 		if alert, _ := errors.AsType[tls.AlertError](serverErr); alert != 42 {
@@ -491,14 +492,14 @@ func TestInterop(t *testing.T) {
 		}
 	})
 	t.Run("crypto/tls is refused", func(t *testing.T) {
-		near, far := tcpPair(t)
-		s, err := openssl.Server(far, newMutualServer(t, "tenant"))
+		near, far := tlstest.TCPPair(t)
+		s, err := openssl.Server(far, tlstest.NewMutualServer(t, "tenant"))
 		must(t, err)
-		c := tls.Client(near, goClient(t))
-		clientErr, serverErr := both(func() error { return roundTrip(c, []byte("x")) }, s.Handshake)
+		c := tls.Client(near, tlstest.GoClient(t))
+		clientErr, serverErr := tlstest.Both(func() error { return tlstest.RoundTrip(c, []byte("x")) }, s.Handshake)
 		near.Close()
 		s.Close()
-		sentence(t, serverErr, "peer did not return a certificate")
+		tlstest.Sentence(t, serverErr, "peer did not return a certificate")
 		// crypto/tls keeps the type of a peer's alert to itself.
 		if clientErr == nil || !strings.Contains(clientErr.Error(), "certificate required") {
 			t.Errorf("client: %v, want certificate_required", clientErr)

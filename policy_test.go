@@ -3,7 +3,6 @@
 package openssl_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // policied is everything that goes into a derived context, before it is derived.
@@ -21,10 +21,10 @@ type policied struct {
 	generation uint64
 	extra      []string
 	names      []string
-	issuer     *authority
+	issuer     *tlstest.Authority
 	verify     openssl.VerifyMode
 	depth      int
-	cas        []*authority
+	cas        []*tlstest.Authority
 	caNames    bool
 	crls       []byte
 	alpn       []string
@@ -60,7 +60,7 @@ func (p policied) ctx(t testing.TB) *openssl.Ctx {
 	}
 	var pem []byte
 	for _, ca := range p.cas {
-		pem = append(pem, ca.pem...)
+		pem = append(pem, ca.PEM...)
 	}
 	if p.caNames {
 		must(t, c.SetClientCAs(pem))
@@ -76,7 +76,7 @@ func (p policied) ctx(t testing.TB) *openssl.Ctx {
 		must(t, c.SetCRLs(p.crls))
 	}
 	must(t, c.SetALPN(p.alpn...))
-	cert, key := p.issuer.leaf(t, p.names[0], ecKey(t), func(c *x509.Certificate) { c.DNSNames = p.names })
+	cert, key := p.issuer.Leaf(t, p.names[0], tlstest.ECKey(t), func(c *x509.Certificate) { c.DNSNames = p.names })
 	must(t, c.UseCertificate(cert, key))
 	if !p.early {
 		must(t, c.DeriveSessionIDContext(policy))
@@ -99,15 +99,15 @@ func settled(t testing.TB, c *openssl.Ctx) string {
 // TestDerivedContext changes each part alone: the context changes with every
 // one, and no two changes lead to the same.
 func TestDerivedContext(t *testing.T) {
-	players(t)
-	thirdCA := newAuthority(t, "CA C", nil)
+	tlstest.CheckLeaks(t)
+	firstCA, secondCA, thirdCA := tlstest.NewAuthority(t, "CA A", nil), tlstest.NewAuthority(t, "CA B", nil), tlstest.NewAuthority(t, "CA C", nil)
 	base := policied{
-		label: "app", extra: []string{"ab", "c"}, names: []string{"a.test", "b.test"}, issuer: certs(t),
-		verify: openssl.VerifyPeer, depth: 5, cas: []*authority{cast.caA, cast.caB}, caNames: true,
-		crls: revocationList(t, cast.caA, 1), alpn: []string{"h2", "http/1.1"},
+		label: "app", extra: []string{"ab", "c"}, names: []string{"a.test", "b.test"}, issuer: tlstest.Certs(t),
+		verify: openssl.VerifyPeer, depth: 5, cas: []*tlstest.Authority{firstCA, secondCA}, caNames: true,
+		crls: tlstest.RevocationList(t, firstCA, 1), alpn: []string{"h2", "http/1.1"},
 	}
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	must(t, os.WriteFile(file, cast.caA.pem, 0o600))
+	must(t, os.WriteFile(file, firstCA.PEM, 0o600))
 	changes := map[string]func(p *policied){
 		"label":            func(p *policied) { p.label = "app2" },
 		"no label":         func(p *policied) { p.label = "" },
@@ -122,7 +122,7 @@ func TestDerivedContext(t *testing.T) {
 		"a name more":      func(p *policied) { p.names = []string{"a.test", "b.test", "c.test"} },
 		"a name fewer":     func(p *policied) { p.names = []string{"a.test"} },
 		"another name":     func(p *policied) { p.names = []string{"a.test", "c.test"} },
-		"issuer":           func(p *policied) { p.issuer = cast.caB },
+		"issuer":           func(p *policied) { p.issuer = secondCA },
 		"verify mode":      func(p *policied) { p.verify = openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert },
 		"once":             func(p *policied) { p.verify = openssl.VerifyPeer | openssl.VerifyClientOnce },
 		"no verification":  func(p *policied) { p.verify = openssl.VerifyNone },
@@ -130,11 +130,11 @@ func TestDerivedContext(t *testing.T) {
 		"depth":            func(p *policied) { p.depth = 6 },
 		"a CA more":        func(p *policied) { p.cas = append(p.cas[:2:2], thirdCA) },
 		"a CA fewer":       func(p *policied) { p.cas = p.cas[:1] },
-		"another CA":       func(p *policied) { p.cas = []*authority{cast.caA, thirdCA} },
+		"another CA":       func(p *policied) { p.cas = []*tlstest.Authority{firstCA, thirdCA} },
 		"CA names":         func(p *policied) { p.caNames = false },
 		"no CRLs":          func(p *policied) { p.crls = nil },
-		"a newer CRL":      func(p *policied) { p.crls = revocationList(t, cast.caA, 2) },
-		"another CRL":      func(p *policied) { p.crls = revocationList(t, cast.caB, 1) },
+		"a newer CRL":      func(p *policied) { p.crls = tlstest.RevocationList(t, firstCA, 2) },
+		"another CRL":      func(p *policied) { p.crls = tlstest.RevocationList(t, secondCA, 1) },
 		"ALPN":             func(p *policied) { p.alpn = []string{"h2"} },
 		"order of ALPN":    func(p *policied) { p.alpn = []string{"http/1.1", "h2"} },
 		"boundary of ALPN": func(p *policied) { p.alpn = []string{"h2h", "ttp/1.1"} },
@@ -157,8 +157,8 @@ func TestDerivedContext(t *testing.T) {
 	}
 	same := map[string]func(p *policied){
 		"nothing, and a new certificate": func(*policied) {},
-		"the order of CAs":               func(p *policied) { p.cas = []*authority{cast.caB, cast.caA} },
-		"a CA twice":                     func(p *policied) { p.cas = []*authority{cast.caA, cast.caB} },
+		"the order of CAs":               func(p *policied) { p.cas = []*tlstest.Authority{secondCA, firstCA} },
+		"a CA twice":                     func(p *policied) { p.cas = []*tlstest.Authority{firstCA, secondCA} },
 		"the order of names":             func(p *policied) { p.names = []string{"a.test", "b.test"} },
 		"derived before all else":        func(p *policied) { p.early = true },
 	}
@@ -173,16 +173,15 @@ func TestDerivedContext(t *testing.T) {
 	p := base
 	p.conf = [2]string{"VerifyCAFile", file}
 	before := settled(t, p.ctx(t))
-	must(t, os.WriteFile(file, cast.caB.pem, 0o600))
+	must(t, os.WriteFile(file, secondCA.PEM, 0o600))
 	if settled(t, p.ctx(t)) == before {
 		t.Error("another CA in the file of VerifyCAFile does not change the context")
 	}
 }
 
 func TestDeriveCopiesItsPolicy(t *testing.T) {
-	a := anArena(t)
 	extra := [][]byte{[]byte("one")}
-	c, d := a.server(named("a.test")), a.server(named("a.test"))
+	c, d := tlstest.NewServer(t), tlstest.NewServer(t)
 	must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Extra: extra}))
 	must(t, d.DeriveSessionIDContext(openssl.SessionPolicy{Extra: [][]byte{[]byte("one")}}))
 	extra[0][0] = 'x'
@@ -192,52 +191,23 @@ func TestDeriveCopiesItsPolicy(t *testing.T) {
 }
 
 func TestDeriveRefuses(t *testing.T) {
-	a := anArena(t)
-	if err := newClient(t).DeriveSessionIDContext(openssl.SessionPolicy{}); err == nil {
+	if err := tlstest.NewClient(t).DeriveSessionIDContext(openssl.SessionPolicy{}); err == nil {
 		t.Error("a client derives")
 	}
-	host := a.host("a.test")
+	host := tlstest.NewServer(t)
+	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{}))
 	settled(t, host)
 	if err := host.DeriveSessionIDContext(openssl.SessionPolicy{}); !errors.Is(err, openssl.ErrCtxInUse) {
 		t.Error(err)
 	}
-	by := a.host("a.test", within("by hand"))
+	by := tlstest.NewServer(t)
+	must(t, by.SetSessionIDContext([]byte("by hand")))
 	if _, err := by.Revoke(); err == nil || !strings.Contains(err.Error(), "DeriveSessionIDContext") {
 		t.Errorf("Revoke of a context by hand: %v", err)
 	}
-	last := a.host("a.test", withPolicy(openssl.SessionPolicy{Generation: 1<<64 - 1}))
+	last := tlstest.NewServer(t)
+	must(t, last.DeriveSessionIDContext(openssl.SessionPolicy{Generation: 1<<64 - 1}))
 	if _, err := last.Revoke(); err == nil {
 		t.Error("there is a generation after the last")
 	}
-}
-
-// TestRenewedCertificateKeepsSessions: names and issuer are hashed, so a session
-// outlives the certificate, in every mechanism, on a listener that goes on.
-func TestRenewedCertificateKeepsSessions(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		was := a.host("a.test", requires(cast.caA))
-		renewed := func(c *openssl.Ctx) *openssl.Ctx {
-			cert, key := certs(a).leaf(a, "a.test", ecKey(a), nil)
-			must(a, c.UseCertificate(cert, key))
-			return c
-		}
-		now := renewed(a.host("a.test", requires(cast.caA)))
-		newest := was
-		listener := a.routing(func(*openssl.ClientHello) (*openssl.Ctx, error) { return newest, nil })
-		o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
-		newest = now
-		a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
-		next := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
-		if bytes.Equal(next.client.PeerCertificates[0].Raw, o.client.PeerCertificates[0].Raw) {
-			a.Error("the certificate is the old one")
-		}
-		hosts := openssl.NewHosts()
-		must(a, hosts.Add("a.test", now))
-		newest = was
-		a.visit(listener, guest{name: "a.test", cert: cast.cliA, look: func(s *openssl.Conn) {
-			if !hosts.Serves(s, "a.test") {
-				a.Error("a connection from before the renewal is misdirected")
-			}
-		}})
-	})
 }

@@ -5,16 +5,14 @@ package openssl_test
 import (
 	"bytes"
 	"crypto/tls"
-	"encoding/asn1"
-	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // waysBack are the ways in which a server finds a session again: in a ticket
@@ -27,13 +25,13 @@ var waysBack = []struct {
 // onEachWay runs a test for each protocol and each way back. newCtx makes a
 // server's Ctx for that way.
 func onEachWay(t *testing.T, test func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(t testing.TB) *openssl.Ctx)) {
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, way := range waysBack {
-			t.Run(v.name+"/"+way.name, func(t *testing.T) {
-				client := newClient(t)
-				setVersion(t, client, v.id)
-				test(t, v.id, way.stateful, client, func(t testing.TB) *openssl.Ctx {
-					server := newServer(t)
+			t.Run(v.Name+"/"+way.name, func(t *testing.T) {
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.ID)
+				test(t, v.ID, way.stateful, client, func(t testing.TB) *openssl.Ctx {
+					server := tlstest.NewServer(t)
 					if way.stateful {
 						must(t, server.SetOptions(openssl.OptionNoTicket))
 					}
@@ -44,117 +42,17 @@ func onEachWay(t *testing.T, test func(t *testing.T, version uint16, stateful bo
 	}
 }
 
-// reparse is a copy of a session by way of its DER, closed with the test: what a
-// connection does to it does not touch the first one.
-func reparse(t testing.TB, sess *openssl.Session) *openssl.Session {
-	t.Helper()
-	der, err := sess.MarshalBinary()
-	must(t, err)
-	dup, err := openssl.ParseSession(der)
-	must(t, err)
-	t.Cleanup(func() { dup.Close() })
-	return dup
-}
-
-// visit is one connection between two machines that ends well. It offers a copy
-// of sess, unless that is nil, and returns what the client can resume next, nil
-// for nothing, and what the server made of the offer.
-func visit(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session) (*openssl.Session, openssl.Resumption) {
-	t.Helper()
-	c, s := machines(t, client, server)
-	if sess != nil {
-		must(t, c.SetSession(reparse(t, sess)))
-	}
-	mustShake(t, c, s)
-	state := s.ConnectionState()
-	if resumed := state.Resumption == openssl.ResumptionResumed; resumed != state.DidResume || resumed != c.ConnectionState().DidResume {
-		t.Fatalf("resumption is %v, DidResume %v on the server and %v on the client",
-			state.Resumption, state.DidResume, c.ConnectionState().DidResume)
-	}
-	next, err := c.Session()
-	if errors.Is(err, openssl.ErrSessionNotFound) {
-		next = nil
-	} else {
-		must(t, err)
-		t.Cleanup(func() { next.Close() })
-	}
-	goodbye(t, c, s)
-	return next, state.Resumption
-}
-
-func mustVisit(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session, want openssl.Resumption) *openssl.Session {
-	t.Helper()
-	next, got := visit(t, client, server, sess)
-	if got != want {
-		t.Fatalf("resumption: %v, want %v", got, want)
-	}
-	return next
-}
-
-// Fields of a session's DER, by the tags of OpenSSL's ssl_asn1.c.
-const (
-	derTime    = 1
-	derTimeout = 2
-	derHint    = 9 // the server's promise, which a TLS 1.3 client holds to
-	derTicket  = 10
-)
-
-// sessionFields takes a session's DER apart, each element whole.
-func sessionFields(t testing.TB, sess *openssl.Session) []asn1.RawValue {
-	t.Helper()
-	der, err := sess.MarshalBinary()
-	must(t, err)
-	var fields []asn1.RawValue
-	if rest, err := asn1.Unmarshal(der, &fields); err != nil || len(rest) != 0 {
-		t.Fatal(err, len(rest))
-	}
-	return fields
-}
-
-// ticketOf is the ticket that a session came with, nil without one.
-func ticketOf(t testing.TB, sess *openssl.Session) (ticket []byte) {
-	t.Helper()
-	for _, f := range sessionFields(t, sess) {
-		if f.Class == asn1.ClassContextSpecific && f.Tag == derTicket {
-			_, err := asn1.Unmarshal(f.Bytes, &ticket)
-			must(t, err)
-		}
-	}
-	return ticket
-}
-
-// withField is a copy of a session with another number in one of its fields.
-func withField(t testing.TB, sess *openssl.Session, tag int, value int64) *openssl.Session {
-	t.Helper()
-	fields := sessionFields(t, sess)
-	i := slices.IndexFunc(fields, func(f asn1.RawValue) bool {
-		return f.Class == asn1.ClassContextSpecific && f.Tag == tag
-	})
-	if i < 0 {
-		t.Fatalf("the session's DER has no field %d", tag)
-	}
-	number, err := asn1.Marshal(value)
-	must(t, err)
-	fields[i].Bytes, fields[i].FullBytes = number, nil
-	der, err := asn1.Marshal(fields)
-	must(t, err)
-	changed, err := openssl.ParseSession(der)
-	must(t, err)
-	t.Cleanup(func() { changed.Close() })
-	return changed
-}
-
 func TestResumptionNotOffered(t *testing.T) {
 	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
-		mustVisit(t, client, newCtx(t), nil, openssl.ResumptionNotOffered)
+		tlstest.MustOffer(t, client, newCtx(t), nil, openssl.ResumptionNotOffered)
 	})
 }
 
 func TestResumptionResumed(t *testing.T) {
 	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
 		server := newCtx(t)
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-		mustVisit(t, client, server, sess, openssl.ResumptionResumed)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+		tlstest.MustOffer(t, client, server, sess, openssl.ResumptionResumed)
 	})
 }
 
@@ -162,45 +60,45 @@ func TestResumptionContextMismatch(t *testing.T) {
 	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
 		server := newCtx(t)
 		must(t, server.SetSessionIDContext([]byte("a")))
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 
-		c, s := machines(t, client, server)
-		must(t, c.SetSession(reparse(t, sess)))
+		c, s := tlstest.Machines(t, client, server)
+		must(t, c.SetSession(tlstest.Reparse(t, sess)))
 		must(t, s.SetSessionIDContext([]byte("b")))
-		mustShake(t, c, s)
+		tlstest.MustShake(t, c, s)
 		if got := s.ConnectionState().Resumption; got != openssl.ResumptionContextMismatch {
 			t.Fatalf("resumption: %v", got)
 		}
 		if got := c.ConnectionState().Resumption; got != openssl.ResumptionOther {
 			t.Fatalf("the client cannot know why, and says %v", got)
 		}
-		goodbye(t, c, s)
-		mustVisit(t, client, server, sess, openssl.ResumptionResumed) // a stranger's visit costs nothing
+		tlstest.Goodbye(t, c, s)
+		tlstest.MustOffer(t, client, server, sess, openssl.ResumptionResumed) // a stranger's visit costs nothing
 	})
 }
 
 // A server that cannot know the session says so by the way that it looked.
 func TestResumptionUnknown(t *testing.T) {
 	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
-		sess := mustVisit(t, client, newCtx(t), nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, newCtx(t), nil, openssl.ResumptionNotOffered)
 		want := openssl.ResumptionUndecryptable
 		if stateful {
 			want = openssl.ResumptionNotFound
 		}
-		mustVisit(t, client, newCtx(t), sess, want)
+		tlstest.MustOffer(t, client, newCtx(t), sess, want)
 	})
 }
 
 // A session that was spoilt or flushed is not found any more.
 func TestResumptionFlushed(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, server.SetOptions(openssl.OptionNoTicket))
-			sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+			sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 			must(t, server.FlushSessions(time.Now().Add(3*time.Hour)))
-			mustVisit(t, client, server, sess, openssl.ResumptionNotFound)
+			tlstest.MustOffer(t, client, server, sess, openssl.ResumptionNotFound)
 		})
 	}
 }
@@ -216,35 +114,35 @@ func TestResumptionExpired(t *testing.T) {
 		sess           *openssl.Session
 	}
 	var all []expiring
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, way := range waysBack {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, server.SetSessionTimeout(time.Second))
 			// What is cleared after 255 handshakes is not found, rather than expired.
 			must(t, server.SetSessionCacheMode(openssl.SessionCacheServer|openssl.SessionCacheNoAutoClear))
 			if way.stateful {
 				must(t, server.SetOptions(openssl.OptionNoTicket))
 			}
-			sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-			all = append(all, expiring{v.name + "/" + way.name, client, server, sess})
+			sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+			all = append(all, expiring{v.Name + "/" + way.name, client, server, sess})
 		}
 	}
 	awaitExpiry(t, all[len(all)-1].sess, time.Second)
 	for _, test := range all {
 		t.Run(test.name, func(t *testing.T) {
 			// A client holds to the lifetime itself, so this one's clock goes wrong.
-			offer := withField(t, test.sess, derTime, time.Now().Unix())
-			c, s := machines(t, test.client, test.server)
-			must(t, c.SetSession(reparse(t, offer)))
+			offer := tlstest.WithField(t, test.sess, tlstest.FieldTime, time.Now().Unix())
+			c, s := tlstest.Machines(t, test.client, test.server)
+			must(t, c.SetSession(tlstest.Reparse(t, offer)))
 			must(t, s.SetSessionIDContext([]byte("elsewhere")))
-			mustShake(t, c, s)
+			tlstest.MustShake(t, c, s)
 			if got := s.ConnectionState().Resumption; got != openssl.ResumptionContextMismatch {
 				t.Errorf("in another context: %v", got)
 			}
-			goodbye(t, c, s)
+			tlstest.Goodbye(t, c, s)
 
-			mustVisit(t, test.client, test.server, offer, openssl.ResumptionExpired)
+			tlstest.MustOffer(t, test.client, test.server, offer, openssl.ResumptionExpired)
 			if n := test.server.Stats().Timeouts; n != 1 {
 				t.Errorf("libssl counts %d timeouts", n)
 			}
@@ -261,10 +159,10 @@ func TestResumptionExpired(t *testing.T) {
 func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *openssl.Session) {
 	t.Helper()
 	before := server.Stats().Resumptions
-	stranger := mustVisit(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
+	stranger := tlstest.MustOffer(t, client, newStateful(t), nil, openssl.ResumptionNotOffered)
 	const goroutines, rounds = 4, 100
 	var wg sync.WaitGroup
-	expired = withField(t, expired, derHint, 3600)
+	expired = tlstest.WithField(t, expired, tlstest.FieldLifetime, 3600)
 	for _, offer := range []*openssl.Session{expired, stranger} {
 		der, err := offer.MarshalBinary()
 		must(t, err)
@@ -312,7 +210,7 @@ func TestResumptionOther(t *testing.T) {
 	for _, way := range waysBack {
 		t.Run(way.name, func(t *testing.T) {
 			const narrow, wide = "TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
-			server := newServer(t)
+			server := tlstest.NewServer(t)
 			must(t, server.SetOptions(openssl.OptionCipherServerPreference))
 			must(t, server.SetCipherSuites(wide))
 			if way.stateful {
@@ -320,16 +218,16 @@ func TestResumptionOther(t *testing.T) {
 			}
 			clients := make(map[string]*openssl.Ctx)
 			for _, suites := range []string{narrow, wide} {
-				clients[suites] = newClient(t)
-				setVersion(t, clients[suites], tls.VersionTLS13)
+				clients[suites] = tlstest.NewClient(t)
+				tlstest.SetVersion(t, clients[suites], tls.VersionTLS13)
 				must(t, clients[suites].SetCipherSuites(suites))
 			}
-			sess := mustVisit(t, clients[narrow], server, nil, openssl.ResumptionNotOffered)
+			sess := tlstest.MustOffer(t, clients[narrow], server, nil, openssl.ResumptionNotOffered)
 			want := openssl.ResumptionOther
 			if way.stateful {
 				want = openssl.ResumptionContextMismatch
 			}
-			mustVisit(t, clients[wide], server, sess, want)
+			tlstest.MustOffer(t, clients[wide], server, sess, want)
 		})
 	}
 }
@@ -343,15 +241,15 @@ func TestResumptionCounted(t *testing.T) {
 			must(t, client.SetGroups("P-256:P-384"))
 			must(t, server.SetGroups("P-384")) // asks for another key share
 		}
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-		mustVisit(t, client, server, sess, openssl.ResumptionResumed)
-		mustVisit(t, client, server, sess, openssl.ResumptionResumed)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+		tlstest.MustOffer(t, client, server, sess, openssl.ResumptionResumed)
+		tlstest.MustOffer(t, client, server, sess, openssl.ResumptionResumed)
 
-		c, s := machines(t, client, server)
-		must(t, c.SetSession(reparse(t, sess)))
+		c, s := tlstest.Machines(t, client, server)
+		must(t, c.SetSession(tlstest.Reparse(t, sess)))
 		must(t, s.SetSessionIDContext([]byte("b")))
-		mustShake(t, c, s)
-		goodbye(t, c, s)
+		tlstest.MustShake(t, c, s)
+		tlstest.Goodbye(t, c, s)
 
 		want := map[openssl.Resumption]int64{
 			openssl.ResumptionNotOffered:      1,
@@ -374,13 +272,13 @@ func TestResumptionCounted(t *testing.T) {
 
 // A handshake that fails has come to nothing that could be counted.
 func TestResumptionFailedHandshake(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
-			must(t, client.SetVerifyCAs(newAuthority(t, "somebody else", nil).pem))
-			c, s := machines(t, client, server)
-			if clientErr, _ := shake(t, c, s); clientErr == nil {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "somebody else", nil).PEM))
+			c, s := tlstest.Machines(t, client, server)
+			if clientErr, _ := tlstest.Shake(t, c, s); clientErr == nil {
 				t.Fatal("a server of nobody's was trusted")
 			}
 			for name, ctx := range map[string]*openssl.Ctx{"client": client, "server": server} {
@@ -409,15 +307,15 @@ func TestResumptionString(t *testing.T) {
 
 // A session of one form is worth nothing to a server that keeps the other.
 func TestResumptionOtherForm(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, v.id)
-			tickets, cache := newServer(t), newServer(t)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			tickets, cache := tlstest.NewServer(t), tlstest.NewServer(t)
 			must(t, cache.SetOptions(openssl.OptionNoTicket))
-			ticket := mustVisit(t, client, tickets, nil, openssl.ResumptionNotOffered)
-			stateful := mustVisit(t, client, cache, nil, openssl.ResumptionNotOffered)
-			if got := ticketOf(t, ticket); len(got) <= 32 {
+			ticket := tlstest.MustOffer(t, client, tickets, nil, openssl.ResumptionNotOffered)
+			stateful := tlstest.MustOffer(t, client, cache, nil, openssl.ResumptionNotOffered)
+			if got := tlstest.TicketOf(t, ticket); len(got) <= 32 {
 				t.Fatalf("a ticket of %d bytes", len(got))
 			}
 			want := map[uint16][2]openssl.Resumption{
@@ -425,9 +323,9 @@ func TestResumptionOtherForm(t *testing.T) {
 				tls.VersionTLS12: {openssl.ResumptionNotFound, openssl.ResumptionNotFound},
 				// A ticket is no id of 32 bytes, and those are not a ticket.
 				tls.VersionTLS13: {openssl.ResumptionOther, openssl.ResumptionUndecryptable},
-			}[v.id]
-			mustVisit(t, client, cache, ticket, want[0])
-			mustVisit(t, client, tickets, stateful, want[1])
+			}[v.ID]
+			tlstest.MustOffer(t, client, cache, ticket, want[0])
+			tlstest.MustOffer(t, client, tickets, stateful, want[1])
 		})
 	}
 }
@@ -436,7 +334,7 @@ func TestResumptionOtherForm(t *testing.T) {
 func TestResumptionFromPEM(t *testing.T) {
 	onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
 		server := newCtx(t)
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		text, err := sess.MarshalPEM()
 		must(t, err)
 		back, err := openssl.ParseSessionPEM(text)
@@ -447,6 +345,6 @@ func TestResumptionFromPEM(t *testing.T) {
 		if got, err := back.MarshalBinary(); err != nil || !bytes.Equal(got, der) {
 			t.Fatalf("PEM made another session of it: %v", err)
 		}
-		mustVisit(t, client, server, back, openssl.ResumptionResumed)
+		tlstest.MustOffer(t, client, server, back, openssl.ResumptionResumed)
 	})
 }

@@ -5,14 +5,21 @@ package openssl_test
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
 	"crypto/tls"
+	"encoding/asn1"
+	"encoding/hex"
+	"encoding/pem"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // mechanisms are the two ways in which a server remembers.
@@ -67,54 +74,54 @@ func TestResumption(t *testing.T) {
 	// Each level has one listener, which holds the keys and the cache, and says the context elsewhere.
 	levels := []struct {
 		name string
-		call func(t *testing.T, make func() *openssl.Ctx) func(sidCtx []byte) call
+		call func(t *testing.T, make func() *openssl.Ctx) func(sidCtx []byte) tlstest.Pair
 	}{
-		{"set on the connection", func(t *testing.T, make func() *openssl.Ctx) func([]byte) call {
+		{"set on the connection", func(t *testing.T, make func() *openssl.Ctx) func([]byte) tlstest.Pair {
 			server := make()
 			must(t, server.SetSessionIDContext([]byte("listener")))
-			return func(sidCtx []byte) call {
-				return call{server: server, atServer: func(t testing.TB, s sidSetter) { must(t, s.SetSessionIDContext(sidCtx)) }}
+			return func(sidCtx []byte) tlstest.Pair {
+				return tlstest.Pair{Server: server, AtServer: func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext(sidCtx)) }}
 			}
 		}},
-		{"set when asked", func(t *testing.T, make func() *openssl.Ctx) func([]byte) call {
+		{"set when asked", func(t *testing.T, make func() *openssl.Ctx) func([]byte) tlstest.Pair {
 			server := make()
 			must(t, server.SetSessionIDContext([]byte("listener")))
 			var now []byte
 			must(t, server.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
 				return nil, hello.SetSessionIDContext(now)
 			}))
-			return func(sidCtx []byte) call {
+			return func(sidCtx []byte) tlstest.Pair {
 				now = sidCtx
-				return call{server: server, answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetSessionIDContext(sidCtx)) }}
+				return tlstest.Pair{Server: server, Answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetSessionIDContext(sidCtx)) }}
 			}
 		}},
-		{"of a Ctx gone on with", func(t *testing.T, make func() *openssl.Ctx) func([]byte) call {
+		{"of a Ctx gone on with", func(t *testing.T, make func() *openssl.Ctx) func([]byte) tlstest.Pair {
 			server := make()
 			must(t, server.SetSessionIDContext([]byte("listener")))
 			var now *openssl.Ctx
 			must(t, server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return now, nil }))
-			return func(sidCtx []byte) call {
+			return func(sidCtx []byte) tlstest.Pair {
 				now = make()
 				must(t, now.SetSessionIDContext(sidCtx))
-				return call{server: server, answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(now)) }}
+				return tlstest.Pair{Server: server, Answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(now)) }}
 			}
 		}},
 	}
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
 			for _, mode := range modes {
 				for _, level := range levels {
-					t.Run(strings.Join([]string{v.name, mechanism.name, mode.name, level.name}, "/"), func(t *testing.T) {
-						for _, over := range transports {
+					t.Run(strings.Join([]string{v.Name, mechanism.name, mode.name, level.name}, "/"), func(t *testing.T) {
+						for _, over := range tlstest.Transports {
 							for _, x := range contexts {
-								t.Run(over.name+"/"+x.name, func(t *testing.T) {
-									client := newClient(t)
-									setVersion(t, client, v.id)
+								t.Run(over.Name+"/"+x.name, func(t *testing.T) {
+									client := tlstest.NewClient(t)
+									tlstest.SetVersion(t, client, v.ID)
 									connect := level.call(t, func() *openssl.Ctx {
-										c := newServer(t)
+										c := tlstest.NewServer(t)
 										must(t, c.SetOptions(mechanism.options))
 										must(t, c.SetVerify(mode.mode))
-										must(t, c.SetClientCAs(certs(t).pem))
+										must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
 										return c
 									})
 									withCertificates := mode.mode != openssl.VerifyNone
@@ -128,42 +135,42 @@ func TestResumption(t *testing.T) {
 									}
 
 									one := connect(x.first)
-									one.client = client
-									first := over.make(t, one)
-									if first.clientErr != nil || first.serverErr != nil {
-										t.Fatal(first.clientErr, first.serverErr)
+									one.Client = client
+									first := over.Connect(t, one)
+									if first.ClientErr != nil || first.ServerErr != nil {
+										t.Fatal(first.ClientErr, first.ServerErr)
 									}
 									two := connect(x.second)
-									two.client, two.offer = client, first.session
-									if two.offer == nil && want != full {
+									two.Client, two.Offer = client, first.Session
+									if two.Offer == nil && want != full {
 										t.Fatal("no session to offer")
 									}
-									second := over.make(t, two)
+									second := over.Connect(t, two)
 
 									if want == fatal {
-										if !errors.Is(second.serverErr, openssl.ErrSessionIDContextUninitialized) || second.clientErr == nil {
-											t.Errorf("server %v, client %v, want %s", second.serverErr, second.clientErr, want)
+										if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) || second.ClientErr == nil {
+											t.Errorf("server %v, client %v, want %s", second.ServerErr, second.ClientErr, want)
 										}
 										return
 									}
-									if second.clientErr != nil || second.serverErr != nil {
-										t.Fatal(second.clientErr, second.serverErr)
+									if second.ClientErr != nil || second.ServerErr != nil {
+										t.Fatal(second.ClientErr, second.ServerErr)
 									}
-									for end, cs := range map[string]openssl.ConnectionState{"client": second.client, "server": second.server} {
+									for end, cs := range map[string]openssl.ConnectionState{"client": second.Client, "server": second.Server} {
 										if cs.DidResume != (want == resumed) {
 											t.Errorf("the %s says resumed: %v, want a %s", end, cs.DidResume, want)
 										}
 									}
-									if first.client.DidResume || first.server.DidResume {
+									if first.Client.DidResume || first.Server.DidResume {
 										t.Error("the first connection was resumed")
 									}
-									if got := first.server.SessionIDContext; !bytes.Equal(got, x.first) {
+									if got := first.Server.SessionIDContext; !bytes.Equal(got, x.first) {
 										t.Errorf("the first session is within %q, want %q", got, x.first)
 									}
-									if got := second.server.SessionIDContext; !bytes.Equal(got, x.second) {
+									if got := second.Server.SessionIDContext; !bytes.Equal(got, x.second) {
 										t.Errorf("the second session is within %q, want %q", got, x.second)
 									}
-									if n := len(second.server.PeerCertificates); (n == 1) != withCertificates {
+									if n := len(second.Server.PeerCertificates); (n == 1) != withCertificates {
 										t.Errorf("the server sees %d client certificates", n)
 									}
 								})
@@ -178,22 +185,22 @@ func TestResumption(t *testing.T) {
 
 // After a refusal the session is still good where it belongs.
 func TestResumptionAfterMismatch(t *testing.T) {
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
-			t.Run(v.name+"/"+mechanism.name, func(t *testing.T) {
-				client, server := newClient(t), newServer(t)
-				setVersion(t, client, v.id)
+			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
 				must(t, server.SetOptions(mechanism.options))
-				within := func(sidCtx string, offer *openssl.Session) ends {
-					return mustConnect(t, call{client: client, server: server, offer: offer, atServer: func(t testing.TB, s sidSetter) {
+				within := func(sidCtx string, offer *openssl.Session) tlstest.Result {
+					return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: offer, AtServer: func(t testing.TB, s tlstest.SidSetter) {
 						must(t, s.SetSessionIDContext([]byte(sidCtx)))
 					}})
 				}
-				sess := within("A", nil).session
-				if within("B", sess).server.DidResume {
+				sess := within("A", nil).Session
+				if within("B", sess).Server.DidResume {
 					t.Error("resumed in B")
 				}
-				if !within("A", sess).server.DidResume {
+				if !within("A", sess).Server.DidResume {
 					t.Error("not resumed in A after that")
 				}
 			})
@@ -203,19 +210,19 @@ func TestResumptionAfterMismatch(t *testing.T) {
 
 // A client's own context is compared before a byte is sent.
 func TestClientContextMismatch(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			server := newServer(t)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewServer(t)
 			within := func(t *testing.T, sidCtx string) *openssl.Ctx {
-				c := newClient(t)
-				setVersion(t, c, v.id)
+				c := tlstest.NewClient(t)
+				tlstest.SetVersion(t, c, v.ID)
 				if sidCtx != "" {
 					must(t, c.SetSessionIDContext([]byte(sidCtx)))
 				}
 				return c
 			}
-			mine := mustConnect(t, call{client: within(t, "mine"), server: server}).session
-			nobodys := mustConnect(t, call{client: within(t, ""), server: server}).session
+			mine := tlstest.Connect(t, tlstest.Pair{Client: within(t, "mine"), Server: server}).Session
+			nobodys := tlstest.Connect(t, tlstest.Pair{Client: within(t, ""), Server: server}).Session
 			if string(mine.IDContext()) != "mine" || len(nobodys.IDContext()) != 0 {
 				t.Fatalf("%q, %q", mine.IDContext(), nobodys.IDContext())
 			}
@@ -224,7 +231,7 @@ func TestClientContextMismatch(t *testing.T) {
 				if !errors.Is(err, openssl.ErrSessionContextMismatch) {
 					t.Errorf("%v, want ErrSessionContextMismatch", err)
 				}
-				sentence(t, err, says...)
+				tlstest.Sentence(t, err, says...)
 				if c.Pending() != 0 {
 					t.Errorf("%d bytes are to be sent", c.Pending())
 				}
@@ -239,16 +246,16 @@ func TestClientContextMismatch(t *testing.T) {
 				{"none to mine", "mine", nobodys, `"mine"`},
 			} {
 				t.Run("SetSession, "+x.name, func(t *testing.T) {
-					c, s := machines(t, within(t, x.sidCtx), server)
+					c, s := tlstest.Machines(t, within(t, x.sidCtx), server)
 					mismatch(t, c, c.SetSession(x.offer), x.quoted)
-					mustShake(t, c, s) // nothing is offered
+					tlstest.MustShake(t, c, s) // nothing is offered
 					if c.ConnectionState().DidResume {
 						t.Error("resumed")
 					}
 				})
 			}
 			t.Run("SetSessionIDContext after SetSession", func(t *testing.T) {
-				c, s := machines(t, within(t, "mine"), server)
+				c, s := tlstest.Machines(t, within(t, "mine"), server)
 				must(t, c.SetSession(mine))
 				mismatch(t, c, c.SetSessionIDContext([]byte("other")), `"mine"`, `"other"`)
 				tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context")
@@ -256,53 +263,53 @@ func TestClientContextMismatch(t *testing.T) {
 				if got := c.SessionIDContext(); string(got) != "mine" {
 					t.Errorf("%q", got)
 				}
-				mustShake(t, c, s)
+				tlstest.MustShake(t, c, s)
 				if !c.ConnectionState().DidResume {
 					t.Error("not resumed")
 				}
-				goodbye(t, c, s)
+				tlstest.Goodbye(t, c, s)
 			})
 			t.Run("SetCtx after SetSession, at the first Handshake", func(t *testing.T) {
-				c, _ := machines(t, within(t, "mine"), server)
+				c, _ := tlstest.Machines(t, within(t, "mine"), server)
 				must(t, c.SetSession(mine))
 				must(t, c.SetCtx(within(t, "other")))
 				_, err := c.Handshake()
 				mismatch(t, c, err, `"mine"`, `"other"`)
 			})
 			t.Run("the offer taken back", func(t *testing.T) {
-				c, s := machines(t, within(t, "mine"), server)
+				c, s := tlstest.Machines(t, within(t, "mine"), server)
 				must(t, c.SetSession(mine))
 				must(t, c.SetSession(nil))
 				must(t, c.SetSessionIDContext([]byte("other")))
-				mustShake(t, c, s)
+				tlstest.MustShake(t, c, s)
 				if c.ConnectionState().DidResume {
 					t.Error("resumed")
 				}
-				goodbye(t, c, s)
+				tlstest.Goodbye(t, c, s)
 			})
 			t.Run("another offered instead", func(t *testing.T) {
-				c, s := machines(t, within(t, "mine"), server)
+				c, s := tlstest.Machines(t, within(t, "mine"), server)
 				must(t, c.SetSession(mine))
 				mismatch(t, c, c.SetSession(nobodys))
-				mustShake(t, c, s) // the first offer stands
+				tlstest.MustShake(t, c, s) // the first offer stands
 				if !c.ConnectionState().DidResume {
 					t.Error("not resumed")
 				}
-				goodbye(t, c, s)
+				tlstest.Goodbye(t, c, s)
 			})
 			t.Run("moved with SetIDContext", func(t *testing.T) {
 				moved := copyOf(t, mine)
 				must(t, moved.SetIDContext([]byte("other")))
-				c, s := machines(t, within(t, "other"), server)
+				c, s := tlstest.Machines(t, within(t, "other"), server)
 				must(t, c.SetSession(moved))
-				mustShake(t, c, s)
+				tlstest.MustShake(t, c, s)
 				if !c.ConnectionState().DidResume {
 					t.Error("not resumed")
 				}
-				goodbye(t, c, s)
+				tlstest.Goodbye(t, c, s)
 			})
 			t.Run("over TCP", func(t *testing.T) {
-				c, _ := conns(t, within(t, "other"), server)
+				c, _ := tlstest.Conns(t, within(t, "other"), server)
 				if err := c.SetSession(mine); !errors.Is(err, openssl.ErrSessionContextMismatch) {
 					t.Error(err)
 				}
@@ -310,19 +317,19 @@ func TestClientContextMismatch(t *testing.T) {
 		})
 	}
 	t.Run("a server offers nothing", func(t *testing.T) {
-		client, server := newClient(t), newServer(t)
-		sess := mustConnect(t, call{client: client, server: server}).session
-		_, s := machines(t, client, server)
-		sentence(t, s.SetSession(sess), "a server does not offer sessions")
-		_, conn := conns(t, client, server)
-		sentence(t, conn.SetSession(sess), "a server does not offer sessions")
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
+		_, s := tlstest.Machines(t, client, server)
+		tlstest.Sentence(t, s.SetSession(sess), "a server does not offer sessions")
+		_, conn := tlstest.Conns(t, client, server)
+		tlstest.Sentence(t, conn.SetSession(sess), "a server does not offer sessions")
 	})
 	t.Run("a closed session", func(t *testing.T) {
-		client, server := newClient(t), newServer(t)
-		sess := mustConnect(t, call{client: client, server: server}).session
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
 		must(t, sess.Close())
-		c, _ := machines(t, client, server)
-		sentence(t, c.SetSession(sess), "closed Session")
+		c, _ := tlstest.Machines(t, client, server)
+		tlstest.Sentence(t, c.SetSession(sess), "closed Session")
 	})
 }
 
@@ -340,20 +347,20 @@ func copyOf(t *testing.T, s *openssl.Session) *openssl.Session {
 // ---- Session as a value ----
 
 func TestSession(t *testing.T) {
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
-			t.Run(v.name+"/"+mechanism.name, func(t *testing.T) {
-				client, server := newClient(t), newMutualServer(t, "tenant")
-				setVersion(t, client, v.id)
+			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "tenant")
+				tlstest.SetVersion(t, client, v.ID)
 				must(t, client.SetSessionIDContext([]byte("mine")))
 				must(t, server.SetOptions(mechanism.options))
 				before := time.Now().Truncate(time.Second)
-				sess := mustConnect(t, call{client: client, server: server}).session
+				sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
 				der, err := sess.MarshalBinary()
 				must(t, err)
 				again := copyOf(t, sess)
 				for name, s := range map[string]*openssl.Session{"fresh": sess, "out and back": again} {
-					if s.Version() != v.id || !s.Resumable() || string(s.IDContext()) != "mine" {
+					if s.Version() != v.ID || !s.Resumable() || string(s.IDContext()) != "mine" {
 						t.Errorf("%s: %#04x, %v, %q", name, s.Version(), s.Resumable(), s.IDContext())
 					}
 					if at := s.Time(); at.Before(before) || at.After(time.Now()) {
@@ -376,7 +383,7 @@ func TestSession(t *testing.T) {
 				}
 				// What was written down resumes, also after the original is gone.
 				must(t, sess.Close())
-				if e := mustConnect(t, call{client: client, server: server, offer: again}); !e.client.DidResume || !e.server.DidResume {
+				if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: again}); !e.Client.DidResume || !e.Server.DidResume {
 					t.Error("not resumed")
 				}
 			})
@@ -385,49 +392,49 @@ func TestSession(t *testing.T) {
 }
 
 func TestSessionNotFound(t *testing.T) {
-	client, server := newClient(t), newServer(t)
-	c, s := machines(t, client, server)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	c, s := tlstest.Machines(t, client, server)
 	for name, m := range map[string]*openssl.SSL{"client": c, "server": s} {
 		if sess, err := m.Session(); sess != nil || !errors.Is(err, openssl.ErrSessionNotFound) {
 			t.Errorf("%s before the handshake: %v", name, err)
 		}
 	}
 	// TLS 1.3: the handshake is done, the tickets are not read.
-	client = newClient(t)
-	setVersion(t, client, tls.VersionTLS13)
-	c, s = machines(t, client, server)
+	client = tlstest.NewClient(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS13)
+	c, s = tlstest.Machines(t, client, server)
 	for _, m := range []*openssl.SSL{c, s, c, s} {
 		if _, err := m.Handshake(); err != nil {
 			t.Fatal(err)
 		}
 		if m == c {
-			carry(t, c, s)
+			tlstest.Carry(t, c, s)
 		} else if !s.ConnectionState().HandshakeComplete {
-			carry(t, s, c)
+			tlstest.Carry(t, s, c)
 		}
 	}
 	if _, err := c.Session(); !errors.Is(err, openssl.ErrSessionNotFound) {
 		t.Errorf("before the first Read: %v", err)
 	}
-	carry(t, s, c)
+	tlstest.Carry(t, s, c)
 	if _, _, err := c.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if keep(t, c) == nil {
+	if tlstest.SessionOf(t, c) == nil {
 		t.Error("none after the first Read")
 	}
-	sentence(t, openssl.ErrSessionNotFound, "after its first Read")
+	tlstest.Sentence(t, openssl.ErrSessionNotFound, "after its first Read")
 }
 
 func TestSessionSetIDContextIsOnACopy(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, client.SetSessionIDContext([]byte("mine")))
-			c, s := machines(t, client, server)
-			mustShake(t, c, s)
-			sess, other := keep(t, c), keep(t, c)
+			c, s := tlstest.Machines(t, client, server)
+			tlstest.MustShake(t, c, s)
+			sess, other := tlstest.SessionOf(t, c), tlstest.SessionOf(t, c)
 			id := sess.ID()
 			must(t, sess.SetIDContext([]byte("moved")))
 			if string(sess.IDContext()) != "moved" || !bytes.Equal(sess.ID(), id) || !sess.Resumable() {
@@ -439,7 +446,7 @@ func TestSessionSetIDContextIsOnACopy(t *testing.T) {
 			if got := other.IDContext(); string(got) != "mine" {
 				t.Errorf("the other Session moved to %q", got)
 			}
-			if got := keep(t, c).IDContext(); string(got) != "mine" {
+			if got := tlstest.SessionOf(t, c).IDContext(); string(got) != "mine" {
 				t.Errorf("a new Session of the connection is within %q", got)
 			}
 		})
@@ -447,11 +454,11 @@ func TestSessionSetIDContextIsOnACopy(t *testing.T) {
 }
 
 func TestParseSessionRefuses(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, v.id)
-			der, err := mustConnect(t, call{client: client, server: newMutualServer(t, "tenant")}).session.MarshalBinary()
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			der, err := tlstest.Connect(t, tlstest.Pair{Client: client, Server: tlstest.NewMutualServer(t, "tenant")}).Session.MarshalBinary()
 			must(t, err)
 			refuse := func(name string, der []byte) {
 				t.Helper()
@@ -472,9 +479,9 @@ func TestParseSessionRefuses(t *testing.T) {
 			refuse("garbage", []byte("garbage"))
 			refuse("one byte behind it", append(bytes.Clone(der), 0))
 			refuse("twice", append(bytes.Clone(der), der...))
-			refuse("its PEM", certPEM(der))
+			refuse("its PEM", tlstest.CertPEM(der))
 			_, err = openssl.ParseSession(append(bytes.Clone(der), 0))
-			sentence(t, err, "not one session", "d2i_SSL_SESSION")
+			tlstest.Sentence(t, err, "not one session", "d2i_SSL_SESSION")
 			if _, ok := errors.AsType[*openssl.Error](err); !ok {
 				t.Errorf("%T", err)
 			}
@@ -495,9 +502,9 @@ func TestParseSessionRefuses(t *testing.T) {
 
 // A context of 33 bytes cannot be smuggled in by DER.
 func TestParseSessionLongContext(t *testing.T) {
-	client := newClient(t)
+	client := tlstest.NewClient(t)
 	must(t, client.SetSessionIDContext(bytes.Repeat([]byte{'x'}, 32)))
-	der, err := mustConnect(t, call{client: client, server: newServer(t)}).session.MarshalBinary()
+	der, err := tlstest.Connect(t, tlstest.Pair{Client: client, Server: tlstest.NewServer(t)}).Session.MarshalBinary()
 	must(t, err)
 	// [4] EXPLICIT OCTET STRING of 32: one more byte, and three lengths of one more.
 	field := append([]byte{0xa4, 34, 0x04, 32}, bytes.Repeat([]byte{'x'}, 32)...)
@@ -517,25 +524,25 @@ func TestParseSessionLongContext(t *testing.T) {
 		t.Fatal("taken")
 	}
 	// libssl says nothing here; the failure is one all the same.
-	sentence(t, err, "not one session")
+	tlstest.Sentence(t, err, "not one session")
 }
 
 // ---- what an end does to the session ----
 
 func TestCloseAndTheSession(t *testing.T) {
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
-			t.Run(v.name+"/"+mechanism.name, func(t *testing.T) {
-				client, server := newClient(t), newServer(t)
-				setVersion(t, client, v.id)
+			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
 				must(t, server.SetOptions(mechanism.options))
 				resumes := func(t *testing.T, sess *openssl.Session) bool {
-					return mustConnect(t, call{client: client, server: server, offer: sess}).server.DidResume
+					return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: sess}).Server.DidResume
 				}
 				connect := func(t *testing.T) (c, s *openssl.SSL, sess *openssl.Session) {
-					c, s = machines(t, client, server)
-					mustShake(t, c, s)
-					return c, s, keep(t, c)
+					c, s = tlstest.Machines(t, client, server)
+					tlstest.MustShake(t, c, s)
+					return c, s, tlstest.SessionOf(t, c)
 				}
 				bye := func(m *openssl.SSL) {
 					if _, err := m.Shutdown(); err != nil {
@@ -544,7 +551,7 @@ func TestCloseAndTheSession(t *testing.T) {
 				}
 				t.Run("both say goodbye", func(t *testing.T) {
 					c, s, sess := connect(t)
-					goodbye(t, c, s)
+					tlstest.Goodbye(t, c, s)
 					if !sess.Resumable() || !resumes(t, sess) {
 						t.Error("spoilt")
 					}
@@ -574,17 +581,17 @@ func TestCloseAndTheSession(t *testing.T) {
 					}
 				})
 				t.Run("a Conn always does", func(t *testing.T) {
-					e := overTCP(t, call{client: client, server: server})
-					if e.clientErr != nil || e.serverErr != nil {
-						t.Fatal(e.clientErr, e.serverErr)
+					e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server})
+					if e.ClientErr != nil || e.ServerErr != nil {
+						t.Fatal(e.ClientErr, e.ServerErr)
 					}
-					if !e.session.Resumable() || !resumes(t, e.session) {
+					if !e.Session.Resumable() || !resumes(t, e.Session) {
 						t.Error("spoilt")
 					}
 				})
 				t.Run("Conns, the server first", func(t *testing.T) {
-					c, s := conns(t, client, server)
-					clientErr, serverErr := both(func() error {
+					c, s := tlstest.Conns(t, client, server)
+					clientErr, serverErr := tlstest.Both(func() error {
 						err := c.Handshake()
 						if _, rerr := c.Read(make([]byte, 1)); rerr == nil {
 							t.Error("read something")
@@ -594,7 +601,7 @@ func TestCloseAndTheSession(t *testing.T) {
 					if clientErr != nil || serverErr != nil {
 						t.Fatal(clientErr, serverErr)
 					}
-					sess := keep(t, c)
+					sess := tlstest.SessionOf(t, c)
 					must(t, c.Close())
 					if sess == nil || !sess.Resumable() || !resumes(t, sess) {
 						t.Error("spoilt")
@@ -623,16 +630,16 @@ func TestCloseAndTheSession(t *testing.T) {
 
 // The version of a session is not negotiable: another one means a full handshake.
 func TestSessionOfAnotherVersion(t *testing.T) {
-	server := newServer(t)
-	for i, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, other := newClient(t), newClient(t)
-			setVersion(t, client, v.id)
-			setVersion(t, other, versions[1-i].id)
-			sess := mustConnect(t, call{client: client, server: server}).session
-			e := mustConnect(t, call{client: other, server: server, offer: sess})
-			if e.client.DidResume || e.server.DidResume || e.server.Version != versions[1-i].id {
-				t.Errorf("%+v", e.server)
+	server := tlstest.NewServer(t)
+	for i, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, other := tlstest.NewClient(t), tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			tlstest.SetVersion(t, other, tlstest.Versions[1-i].ID)
+			sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
+			e := tlstest.Connect(t, tlstest.Pair{Client: other, Server: server, Offer: sess})
+			if e.Client.DidResume || e.Server.DidResume || e.Server.Version != tlstest.Versions[1-i].ID {
+				t.Errorf("%+v", e.Server)
 			}
 		})
 	}
@@ -653,44 +660,44 @@ func derOf(t *testing.T, m *openssl.SSL) []byte {
 // a ticket as well. libssl makes one of the session that other connections resume
 // at the same moment: it must stay as it is, and the ticket must be good.
 func TestTicketOfACachedSession(t *testing.T) {
-	server, byID, asking := newMutualServer(t, "payroll"), newClient(t), newClient(t)
+	server, byID, asking := tlstest.NewMutualServer(t, "payroll"), tlstest.NewClient(t), tlstest.NewClient(t)
 	for _, c := range []*openssl.Ctx{server, byID, asking} {
-		setVersion(t, c, tls.VersionTLS12)
+		tlstest.SetVersion(t, c, tls.VersionTLS12)
 	}
 	must(t, byID.SetOptions(openssl.OptionNoTicket))
-	c, s := machines(t, byID, server)
-	mustShake(t, c, s)
-	cached, sess := derOf(t, s), keep(t, c)
-	goodbye(t, c, s)
+	c, s := tlstest.Machines(t, byID, server)
+	tlstest.MustShake(t, c, s)
+	cached, sess := derOf(t, s), tlstest.SessionOf(t, c)
+	tlstest.Goodbye(t, c, s)
 
-	c, s = machines(t, asking, server)
+	c, s = tlstest.Machines(t, asking, server)
 	must(t, c.SetSession(sess))
-	mustShake(t, c, s)
+	tlstest.MustShake(t, c, s)
 	if got := s.ConnectionState().Resumption; got != openssl.ResumptionResumed {
 		t.Fatalf("an id with an empty ticket extension: %v, want %v", got, openssl.ResumptionResumed)
 	}
 	if got := derOf(t, s); !bytes.Equal(got, cached) {
 		t.Errorf("the cached session was changed for a ticket:\n got %x\nwant %x", got, cached)
 	}
-	withTicket := keep(t, c)
-	goodbye(t, c, s)
-	if ticketOf(t, withTicket) == nil {
+	withTicket := tlstest.SessionOf(t, c)
+	tlstest.Goodbye(t, c, s)
+	if tlstest.TicketOf(t, withTicket) == nil {
 		t.Fatal("the client has got no ticket")
 	}
-	mustVisit(t, asking, server, withTicket, openssl.ResumptionResumed)
-	mustVisit(t, byID, server, sess, openssl.ResumptionResumed)
+	tlstest.MustOffer(t, asking, server, withTicket, openssl.ResumptionResumed)
+	tlstest.MustOffer(t, byID, server, sess, openssl.ResumptionResumed)
 }
 
 // The same from many connections at once, beside a cache that is flushed: what
 // changed a session that others see would free it twice.
 func TestCachedSessionFromManyConnections(t *testing.T) {
-	server, byID, asking := newMutualServer(t, "payroll"), newClient(t), newClient(t)
+	server, byID, asking := tlstest.NewMutualServer(t, "payroll"), tlstest.NewClient(t), tlstest.NewClient(t)
 	must(t, server.SetMaxAuthAge(time.Hour))
 	for _, c := range []*openssl.Ctx{server, byID, asking} {
-		setVersion(t, c, tls.VersionTLS12)
+		tlstest.SetVersion(t, c, tls.VersionTLS12)
 	}
 	must(t, byID.SetOptions(openssl.OptionNoTicket))
-	sess := mustVisit(t, byID, server, nil, openssl.ResumptionNotOffered)
+	sess := tlstest.MustOffer(t, byID, server, nil, openssl.ResumptionNotOffered)
 	var wg sync.WaitGroup
 	for _, client := range []*openssl.Ctx{asking, byID, asking, byID} {
 		own := copyOf(t, sess)
@@ -707,11 +714,11 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 					return
 				}
 				err = errors.Join(c.SetServerName("server.test"), c.SetSession(own))
-				clientErr, serverErr := shake(t, c, s)
+				clientErr, serverErr := tlstest.Shake(t, c, s)
 				if err != nil || clientErr != nil || serverErr != nil || !s.ConnectionState().DidResume {
 					t.Errorf("resumption: %v, client %v, server %v, resumed %v", err, clientErr, serverErr, s.ConnectionState().DidResume)
 				}
-				goodbye(t, c, s)
+				tlstest.Goodbye(t, c, s)
 				if err := server.FlushSessions(time.Now()); err != nil {
 					t.Error(err)
 				}
@@ -725,7 +732,7 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 // is known of the Session and of its clones, as if it were one.
 func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		clone, err := sess.Clone()
 		must(t, err)
 		defer clone.Close()
@@ -734,15 +741,15 @@ func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
 		defer moved.Close()
 		must(t, moved.SetIDContext([]byte("elsewhere"))) // no clone any more
 
-		c, s := machines(t, client, server)
+		c, s := tlstest.Machines(t, client, server)
 		must(t, c.SetSession(sess))
 		for range 4 { // without reading a TLS 1.3 ticket, which would take the session's place
 			c.Handshake()
-			carry(t, c, s)
+			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); err != nil || w == openssl.WantNothing {
 				break
 			}
-			carry(t, s, c)
+			tlstest.Carry(t, s, c)
 		}
 		if w, err := c.Handshake(); w != openssl.WantNothing || err != nil || !c.ConnectionState().DidResume {
 			t.Fatalf("the client's handshake: %v, %v, resumed %v", w, err, c.ConnectionState().DidResume)
@@ -754,9 +761,9 @@ func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
 					got, want, name == sess, name == clone, name == moved)
 			}
 		}
-		c, s = machines(t, client, server)
+		c, s = tlstest.Machines(t, client, server)
 		must(t, c.SetSession(clone))
-		mustShake(t, c, s)
+		tlstest.MustShake(t, c, s)
 		if got := s.ConnectionState().Resumption; got != openssl.ResumptionNotOffered {
 			t.Errorf("a spoilt session is offered: %v", got)
 		}
@@ -766,7 +773,7 @@ func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
 // One Session may be offered by many connections at the same time.
 func TestOneSessionOfferedAtOnce(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		before, err := sess.MarshalBinary()
 		must(t, err)
 		var wg sync.WaitGroup
@@ -784,11 +791,11 @@ func TestOneSessionOfferedAtOnce(t *testing.T) {
 						return
 					}
 					err = errors.Join(c.SetServerName("server.test"), c.SetSession(sess))
-					clientErr, serverErr := shake(t, c, s)
+					clientErr, serverErr := tlstest.Shake(t, c, s)
 					if err != nil || clientErr != nil || serverErr != nil || !s.ConnectionState().DidResume {
 						t.Errorf("resumption: %v, client %v, server %v, resumed %v", err, clientErr, serverErr, s.ConnectionState().DidResume)
 					}
-					goodbye(t, c, s)
+					tlstest.Goodbye(t, c, s)
 				}
 			})
 		}
@@ -806,15 +813,15 @@ func TestOneSessionOfferedAtOnce(t *testing.T) {
 func TestSessionBeforeTheHandshakeIsDone(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		must(t, server.SetOptions(openssl.OptionNoTicket)) // the server's session has an id from the first flight on
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		for _, offer := range []*openssl.Session{nil, sess} {
-			c, s := machines(t, client, server)
+			c, s := tlstest.Machines(t, client, server)
 			if offer != nil {
 				must(t, c.SetSession(offer))
 			}
 			for range 10 {
 				cw, cerr := c.Handshake()
-				carry(t, c, s)
+				tlstest.Carry(t, c, s)
 				sw, serr := s.Handshake()
 				must(t, errors.Join(cerr, serr))
 				if cw == openssl.WantInput {
@@ -827,12 +834,12 @@ func TestSessionBeforeTheHandshakeIsDone(t *testing.T) {
 						t.Errorf("the server's Session during the handshake: %v, want ErrSessionNotFound", err)
 					}
 				}
-				carry(t, s, c)
+				tlstest.Carry(t, s, c)
 				if cw == openssl.WantNothing && sw == openssl.WantNothing {
 					break
 				}
 			}
-			must(t, keep(t, s).Close())
+			must(t, tlstest.SessionOf(t, s).Close())
 		}
 	})
 }
@@ -841,20 +848,350 @@ func TestSessionBeforeTheHandshakeIsDone(t *testing.T) {
 // neither wrap around nor make a session young.
 func TestSessionTimesOutOfRange(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
-		sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		const most = 1<<63 - 1
 		for _, x := range []int64{0, 1, 1 << 31, 1 << 33, most / 1_000_000_000, most/1_000_000_000 + 1, 1 << 62, most} {
-			if timeout := withField(t, sess, derTimeout, x).Timeout(); timeout < 0 {
+			if timeout := tlstest.WithField(t, sess, tlstest.FieldTimeout, x).Timeout(); timeout < 0 {
 				t.Errorf("a timeout of %d seconds is %v", x, timeout)
 			}
 			cache := openssl.NewLRUClientSessionCache(1)
-			old := withField(t, withField(t, sess, derTime, 1), derTimeout, x)
+			old := tlstest.WithField(t, tlstest.WithField(t, sess, tlstest.FieldTime, 1), tlstest.FieldTimeout, x)
 			clone, err := old.Clone()
 			must(t, err)
 			cache.Put("key", clone)
 			if got, ok := cache.Get("key"); ok {
 				got.Close()
 				t.Errorf("a session of 1970 with a timeout of %d seconds is handed out", x)
+			}
+		}
+	})
+}
+
+// sessionsOfAllKinds is the DER of a session of each protocol and way back.
+func sessionsOfAllKinds(t testing.TB) map[string][]byte {
+	t.Helper()
+	all := make(map[string][]byte)
+	for _, v := range tlstest.Versions {
+		for _, way := range waysBack {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			if way.stateful {
+				must(t, server.SetOptions(openssl.OptionNoTicket))
+			}
+			der, err := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered).MarshalBinary()
+			must(t, err)
+			all[v.Name+"/"+way.name] = der
+		}
+	}
+	return all
+}
+
+// refused fails the test if a session was made of der, in either form, and says
+// whether the error is whole.
+func refused(t testing.TB, what string, der []byte) {
+	t.Helper()
+	text := pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS", Bytes: der})
+	for form, parse := range map[string]func() (*openssl.Session, error){
+		"DER": func() (*openssl.Session, error) { return openssl.ParseSession(der) },
+		"PEM": func() (*openssl.Session, error) { return openssl.ParseSessionPEM(text) },
+	} {
+		sess, err := parse()
+		if err == nil {
+			t.Errorf("%s, %s: %d bytes were taken", what, form, len(der))
+			sess.Close()
+			continue
+		}
+		opensslErr := (*openssl.Error)(nil)
+		if sess != nil || !errors.As(err, &opensslErr) || opensslErr.Op == "" || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s, %s: %v, %q", what, form, sess, err)
+		}
+	}
+}
+
+func TestParseSessionTruncated(t *testing.T) {
+	for name, der := range sessionsOfAllKinds(t) {
+		t.Run(name, func(t *testing.T) {
+			for n := range len(der) {
+				refused(t, "cut", der[:n:n])
+			}
+			refused(t, "nil", nil)
+		})
+	}
+}
+
+func TestParseSessionTrailing(t *testing.T) {
+	for name, der := range sessionsOfAllKinds(t) {
+		t.Run(name, func(t *testing.T) {
+			refused(t, "a zero behind", append(slices.Clone(der), 0))
+			refused(t, "twice", append(slices.Clone(der), der...))
+			refused(t, "a mebibyte behind", append(slices.Clone(der), make([]byte, 1<<20)...))
+		})
+	}
+}
+
+// Every bit of a session is flipped once. What is taken all the same is a
+// session: it can be written, and read again.
+func TestParseSessionCorrupt(t *testing.T) {
+	for name, der := range sessionsOfAllKinds(t) {
+		t.Run(name, func(t *testing.T) {
+			bad := slices.Clone(der)
+			for bit := range 8 * len(der) {
+				bad[bit/8] ^= 1 << (bit % 8)
+				checkParsed(t, bad)
+				bad[bit/8] ^= 1 << (bit % 8)
+			}
+		})
+	}
+}
+
+// checkParsed parses what may be a session and uses all that comes of it.
+func checkParsed(t testing.TB, der []byte) {
+	t.Helper()
+	sess, err := openssl.ParseSession(der)
+	if err != nil {
+		if sess != nil {
+			t.Fatalf("a session and an error: %v", err)
+		}
+		return
+	}
+	defer sess.Close()
+	if len(sess.ID()) > 32 || len(sess.IDContext()) > 32 {
+		t.Fatalf("an id of %d bytes, a context of %d", len(sess.ID()), len(sess.IDContext()))
+	}
+	sess.Time()
+	sess.Timeout()
+	sess.Version()
+	sess.Resumable()
+	again, err := sess.MarshalBinary()
+	if err != nil {
+		return // what cannot be written is an error, and nothing worse
+	}
+	back, err := openssl.ParseSession(again)
+	if err != nil {
+		t.Fatalf("what was written cannot be read: %v\n%x", err, again)
+	}
+	defer back.Close()
+	if !bytes.Equal(back.ID(), sess.ID()) || !bytes.Equal(back.IDContext(), sess.IDContext()) || back.Version() != sess.Version() {
+		t.Fatalf("another session came back:\n%x\n%x", der, again)
+	}
+}
+
+// oversized takes a session's DER apart and puts a field of n bytes in it.
+func oversized(t testing.TB, der []byte, field, n int) []byte {
+	t.Helper()
+	var fields []asn1.RawValue
+	_, err := asn1.Unmarshal(der, &fields)
+	must(t, err)
+	fields[field] = asn1.RawValue{Tag: asn1.TagOctetString, Bytes: make([]byte, n)}
+	big, err := asn1.Marshal(fields)
+	must(t, err)
+	return big
+}
+
+func TestParseSessionOversized(t *testing.T) {
+	const sessionID, masterKey = 3, 4 // of ssl_asn1.c's SSL_SESSION_ASN1
+	for name, der := range sessionsOfAllKinds(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, n := range []int{33, 256, 1 << 16, 1 << 20} {
+				big := oversized(t, der, sessionID, n)
+				// libssl cuts ids of some versions; what it takes has 32 bytes at most.
+				checkParsed(t, big)
+				checkParsed(t, oversized(t, der, masterKey, n))
+			}
+			refused(t, "zeros", make([]byte, 1<<20))
+			refused(t, "a length of 2^31", []byte{0x30, 0x84, 0x80, 0, 0, 0, 2, 1, 1})
+			refused(t, "a length of 2^64-1", []byte{0x30, 0x88, 255, 255, 255, 255, 255, 255, 255, 255, 2, 1, 1})
+			refused(t, "no length", []byte{0x30, 0x80, 0, 0})
+		})
+	}
+}
+
+// A session of another protocol, or of a later form of its DER, is not one of ours.
+func TestParseSessionForeign(t *testing.T) {
+	const form, protocol = 0, 1
+	for name, der := range sessionsOfAllKinds(t) {
+		t.Run(name, func(t *testing.T) {
+			for what, test := range map[string]struct {
+				field  int
+				number int64
+			}{
+				"form 0":   {form, 0},
+				"form 2":   {form, 2},
+				"form -1":  {form, -1},
+				"SSLv2":    {protocol, 2},
+				"TLS 9":    {protocol, 0x0909},
+				"negative": {protocol, -1},
+			} {
+				var fields []asn1.RawValue
+				_, err := asn1.Unmarshal(der, &fields)
+				must(t, err)
+				number, err := asn1.Marshal(test.number)
+				must(t, err)
+				fields[test.field] = asn1.RawValue{FullBytes: number}
+				foreign, err := asn1.Marshal(fields)
+				must(t, err)
+				refused(t, what, foreign)
+			}
+		})
+	}
+}
+
+// A session of DTLS can be read, which libssl speaks, and is not offered in TLS.
+func TestParseSessionDTLS(t *testing.T) {
+	const protocol, dtls12 = 1, 0xfefd
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			fields := tlstest.SessionFields(t, tlstest.SessionDER(t, tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)))
+			number, err := asn1.Marshal(dtls12)
+			must(t, err)
+			fields[protocol] = asn1.RawValue{FullBytes: number}
+			der, err := asn1.Marshal(fields)
+			must(t, err)
+			sess, err := openssl.ParseSession(der)
+			must(t, err)
+			defer sess.Close()
+			if got := sess.Version(); got != dtls12 {
+				t.Fatalf("version %#x", got)
+			}
+			c, s := tlstest.Machines(t, client, server)
+			if err := c.SetSession(sess); err == nil {
+				tlstest.MustShake(t, c, s)
+				if got := s.ConnectionState().Resumption; got != openssl.ResumptionNotOffered {
+					t.Fatalf("resumption: %v", got)
+				}
+				tlstest.Goodbye(t, c, s)
+			}
+		})
+	}
+}
+
+func TestParseSessionPEM(t *testing.T) {
+	ca := tlstest.Certs(t)
+	for name, der := range sessionsOfAllKinds(t) {
+		t.Run(name, func(t *testing.T) {
+			good := pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS", Bytes: der})
+			// What stands around the block is nobody's, as in any PEM.
+			around := slices.Concat([]byte("a session:\n"), ca.PEM, good, []byte("and more\n"))
+			for what, text := range map[string][]byte{"alone": good, "among other things": around} {
+				sess, err := openssl.ParseSessionPEM(text)
+				if err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				back, err := sess.MarshalBinary()
+				must(t, err)
+				must(t, sess.Close())
+				if !bytes.Equal(back, der) {
+					t.Errorf("%s: another session", what)
+				}
+			}
+			for what, text := range map[string][]byte{
+				"nothing":         nil,
+				"text":            []byte("a session"),
+				"DER":             der,
+				"a certificate":   ca.PEM,
+				"another name":    pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION", Bytes: der}),
+				"no end":          good[:len(good)-40],
+				"no base64":       bytes.Replace(good, []byte("\nM"), []byte("\n*"), 1),
+				"another's end":   bytes.Replace(good, []byte("-----END SSL"), []byte("-----END TLS"), 1),
+				"an empty block":  pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS"}),
+				"a password's":    sealedPEM(der),
+				"a huge line":     []byte("-----BEGIN SSL SESSION PARAMETERS-----\n" + strings.Repeat("A", 1<<20)),
+				"NUL in the name": bytes.Replace(good, []byte("SSL SESSION"), []byte("SSL\x00SESSION"), 1),
+			} {
+				if sess, err := openssl.ParseSessionPEM(text); err == nil {
+					sess.Close()
+					t.Errorf("%s: taken", what)
+				}
+			}
+			for n := range good {
+				sess, err := openssl.ParseSessionPEM(good[:n])
+				if err != nil {
+					continue
+				}
+				sess.Close()
+				if n < len(good)-1 { // the last line's end may be missing
+					t.Fatalf("cut at %d of %d: taken", n, len(good))
+				}
+			}
+		})
+	}
+}
+
+// sealedPEM claims to need a password, for which a terminal would be asked.
+func sealedPEM(der []byte) []byte {
+	sealed := slices.Clone(der)
+	sealed = append(sealed, make([]byte, aes.BlockSize-len(sealed)%aes.BlockSize)...)
+	return pem.EncodeToMemory(&pem.Block{
+		Type:    "SSL SESSION PARAMETERS",
+		Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC," + hex.EncodeToString(make([]byte, 16))},
+		Bytes:   sealed,
+	})
+}
+
+// A server that is answered with rubbish by its store goes on without.
+func TestAnswerSessionRubbish(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, home, server := tlstest.NewClient(t), newStateful(t), newStateful(t)
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, server.SetSessionStore(noStore{}))
+			sess := tlstest.MustOffer(t, client, home, nil, openssl.ResumptionNotOffered)
+			c, s := tlstest.Machines(t, client, server)
+			must(t, c.SetSession(sess))
+			if _, err := c.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			tlstest.Carry(t, c, s)
+			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
+				t.Fatal(w, err)
+			}
+			der, err := sess.MarshalBinary()
+			must(t, err)
+			for _, rubbish := range [][]byte{nil, {}, {0}, der[:len(der)-1], append(slices.Clone(der), 0), make([]byte, 1<<20)} {
+				if err := s.AnswerSession(rubbish); err == nil {
+					t.Errorf("%d bytes of rubbish were taken", len(rubbish))
+				}
+			}
+			tlstest.MustShake(t, c, s)
+			if got := s.ConnectionState().Resumption; got != openssl.ResumptionNotFound {
+				t.Errorf("resumption: %v", got)
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+	}
+}
+
+// ---- fuzzing ----
+
+// leaksNothing fails if what runs in between leaves a C object behind.
+func leaksNothing(t testing.TB) (done func()) {
+	before := libssl.LiveHandles()
+	return func() {
+		t.Helper()
+		if after := libssl.LiveHandles(); after != before {
+			t.Fatalf("%d C objects are left", after-before)
+		}
+	}
+}
+
+// FuzzParseSession reads bytes as a session, in DER and in PEM.
+func FuzzParseSession(f *testing.F) {
+	for _, der := range sessionsOfAllKinds(f) {
+		f.Add(der)
+		f.Add(der[:len(der)/2])
+		f.Add(pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS", Bytes: der}))
+		f.Add(sealedPEM(der))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		defer leaksNothing(t)()
+		checkParsed(t, b)
+		if sess, err := openssl.ParseSessionPEM(b); err == nil {
+			der, err := sess.MarshalBinary()
+			sess.Close()
+			if err == nil {
+				checkParsed(t, der)
 			}
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // Whatever is said in whatever order, one value comes out, and the session that
@@ -70,37 +71,37 @@ func TestSessionIDContextInheritance(t *testing.T) {
 	}
 	for _, place := range places {
 		t.Run(place.name, func(t *testing.T) {
-			for _, v := range versions {
-				t.Run(v.name, func(t *testing.T) {
+			for _, v := range tlstest.Versions {
+				t.Run(v.Name, func(t *testing.T) {
 					for _, x := range cases {
 						t.Run(x.name, func(t *testing.T) {
 							ctxs := map[string]*openssl.Ctx{"nil": nil}
 							for _, name := range []string{"ctxA", "ctxB", "ctxC", "none"} {
-								make := newServer
+								make := tlstest.NewServer
 								if place.client {
-									make = newClient
+									make = tlstest.NewClient
 								}
 								ctxs[name] = make(t)
 								if name != "none" {
 									must(t, ctxs[name].SetSessionIDContext([]byte(name)))
 								}
 								if place.asked {
-									must(t, ctxs[name].SetClientHelloFunc(stay))
+									must(t, ctxs[name].SetClientHelloFunc(tlstest.Stay))
 								}
 							}
-							client, server := newClient(t), newServer(t)
+							client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 							if place.client {
 								client = ctxs[x.from]
 							} else {
 								server = ctxs[x.from]
 							}
-							must(t, server.SetMaxVersion(v.id))
+							must(t, server.SetMaxVersion(v.ID))
 							for _, c := range ctxs {
 								if c != nil && c != server {
-									must(t, c.SetMaxVersion(v.id))
+									must(t, c.SetMaxVersion(v.ID))
 								}
 							}
-							c, s := machines(t, client, server)
+							c, s := tlstest.Machines(t, client, server)
 							ours := s
 							if place.client {
 								ours = c
@@ -124,10 +125,10 @@ func TestSessionIDContextInheritance(t *testing.T) {
 								walk(ours)
 								walk = func(*openssl.SSL) {}
 							}
-							if clientErr, serverErr := shakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
+							if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
 								t.Fatal(clientErr, serverErr)
 							}
-							if s.ConnectionState().Version != v.id {
+							if s.ConnectionState().Version != v.ID {
 								t.Fatalf("%#04x", s.ConnectionState().Version)
 							}
 							if got := ours.ConnectionState().SessionIDContext; string(got) != x.want {
@@ -143,12 +144,12 @@ func TestSessionIDContextInheritance(t *testing.T) {
 
 // When a session id context may still be set.
 func TestSessionIDContextTooLate(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			setVersion(t, client, v.id)
-			must(t, server.SetClientHelloFunc(stay))
-			c, s := machines(t, client, server)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, server.SetClientHelloFunc(tlstest.Stay))
+			c, s := tlstest.Machines(t, client, server)
 			must(t, c.SetSessionIDContext([]byte("c")))
 			if _, err := s.Handshake(); err != nil { // nothing has arrived
 				t.Fatal(err)
@@ -171,7 +172,7 @@ func TestSessionIDContextTooLate(t *testing.T) {
 				}
 			}
 			late("client, ClientHello sent", c)
-			carry(t, c, s)
+			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
 				t.Fatal(w, err)
 			}
@@ -180,7 +181,7 @@ func TestSessionIDContextTooLate(t *testing.T) {
 				t.Fatal(err)
 			}
 			late("server, ClientHello answered", s)
-			mustShake(t, c, s)
+			tlstest.MustShake(t, c, s)
 			late("client, done", c)
 			late("server, done", s)
 			if got := s.ConnectionState().SessionIDContext; string(got) != "asked" {
@@ -198,17 +199,17 @@ func TestSessionIDContextTooLate(t *testing.T) {
 
 // What a switch takes over, each shown by a handshake.
 func TestSetCtxTakes(t *testing.T) {
-	ca := certs(t)
-	stranger := newAuthority(t, "stranger", nil)
+	ca := tlstest.Certs(t)
+	stranger := tlstest.NewAuthority(t, "stranger", nil)
 	noCert := func(t *testing.T) *openssl.Ctx {
-		c := bareClient(t)
-		must(t, c.SetVerifyCAs(ca.pem))
+		c := tlstest.BareClient(t)
+		must(t, c.SetVerifyCAs(ca.PEM))
 		return c
 	}
-	ok := func(t *testing.T, e ends) {
+	ok := func(t *testing.T, e tlstest.Result) {
 		t.Helper()
-		if e.clientErr != nil || e.serverErr != nil {
-			t.Error(e.clientErr, e.serverErr)
+		if e.ClientErr != nil || e.ServerErr != nil {
+			t.Error(e.ClientErr, e.ServerErr)
 		}
 	}
 	cases := []struct {
@@ -216,116 +217,116 @@ func TestSetCtxTakes(t *testing.T) {
 		listener func(t *testing.T, c *openssl.Ctx)
 		next     func(t *testing.T, c *openssl.Ctx)
 		client   func(t *testing.T) *openssl.Ctx
-		look     func(t *testing.T, e ends)
+		look     func(t *testing.T, e tlstest.Result)
 	}{
 		{"the certificate", nil, func(t *testing.T, c *openssl.Ctx) {
-			must(t, c.UseCertificate(ca.leaf(t, "server.test", ecKey(t), func(c *x509.Certificate) { c.Subject.CommonName = "next" })))
-		}, nil, func(t *testing.T, e ends) {
+			must(t, c.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), func(c *x509.Certificate) { c.Subject.CommonName = "next" })))
+		}, nil, func(t *testing.T, e tlstest.Result) {
 			ok(t, e)
-			if got := e.client.PeerCertificates[0].Subject.CommonName; got != "next" {
+			if got := e.Client.PeerCertificates[0].Subject.CommonName; got != "next" {
 				t.Errorf("the client saw %q", got)
 			}
 		}},
 		{"the verify mode, stricter", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
-			must(t, c.SetClientCAs(ca.pem))
+			must(t, c.SetClientCAs(ca.PEM))
 			must(t, c.SetSessionIDContext([]byte("next")))
-		}, noCert, func(t *testing.T, e ends) {
-			sentence(t, e.serverErr, "peer did not return a certificate")
+		}, noCert, func(t *testing.T, e tlstest.Result) {
+			tlstest.Sentence(t, e.ServerErr, "peer did not return a certificate")
 		}},
 		{"the verify mode, laxer", func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
-			must(t, c.SetClientCAs(ca.pem))
+			must(t, c.SetClientCAs(ca.PEM))
 			must(t, c.SetSessionIDContext([]byte("listener")))
 		}, nil, noCert, ok},
 		{"the trust", func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetVerify(openssl.VerifyPeer))
-			must(t, c.SetClientCAs(ca.pem))
+			must(t, c.SetClientCAs(ca.PEM))
 			must(t, c.SetSessionIDContext([]byte("listener")))
 		}, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetVerify(openssl.VerifyPeer))
-			must(t, c.SetClientCAs(stranger.pem))
+			must(t, c.SetClientCAs(stranger.PEM))
 			must(t, c.SetSessionIDContext([]byte("next")))
-		}, nil, func(t *testing.T, e ends) {
-			if _, ok := errors.AsType[*openssl.VerifyError](e.serverErr); !ok {
-				t.Errorf("server: %v, want a VerifyError", e.serverErr)
+		}, nil, func(t *testing.T, e tlstest.Result) {
+			if _, ok := errors.AsType[*openssl.VerifyError](e.ServerErr); !ok {
+				t.Errorf("server: %v, want a VerifyError", e.ServerErr)
 			}
 		}},
 		{"the verify depth", func(t *testing.T, c *openssl.Ctx) {}, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetVerify(openssl.VerifyPeer))
-			must(t, c.SetClientCAs(ca.pem))
+			must(t, c.SetClientCAs(ca.PEM))
 			must(t, c.SetVerifyDepth(0))
 			must(t, c.SetSessionIDContext([]byte("next")))
 		}, func(t *testing.T) *openssl.Ctx {
-			c := newClient(t)
-			inter := newAuthority(t, "inter", ca)
-			deep := newAuthority(t, "deep", inter)
-			cert, key := deep.leaf(t, "client.test", ecKey(t), nil)
-			must(t, c.UseCertificate(bytes.Join([][]byte{cert, deep.pem, inter.pem}, nil), key))
+			c := tlstest.NewClient(t)
+			inter := tlstest.NewAuthority(t, "inter", ca)
+			deep := tlstest.NewAuthority(t, "deep", inter)
+			cert, key := deep.Leaf(t, "client.test", tlstest.ECKey(t), nil)
+			must(t, c.UseCertificate(bytes.Join([][]byte{cert, deep.PEM, inter.PEM}, nil), key))
 			return c
-		}, func(t *testing.T, e ends) {
-			if _, ok := errors.AsType[*openssl.VerifyError](e.serverErr); !ok {
-				t.Errorf("server: %v, want a VerifyError", e.serverErr)
+		}, func(t *testing.T, e tlstest.Result) {
+			if _, ok := errors.AsType[*openssl.VerifyError](e.ServerErr); !ok {
+				t.Errorf("server: %v, want a VerifyError", e.ServerErr)
 			}
 		}},
 		{"the highest version", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetMaxVersion(tls.VersionTLS12))
-		}, nil, func(t *testing.T, e ends) {
+		}, nil, func(t *testing.T, e tlstest.Result) {
 			ok(t, e)
-			if e.server.Version != tls.VersionTLS12 {
-				t.Errorf("%#04x", e.server.Version)
+			if e.Server.Version != tls.VersionTLS12 {
+				t.Errorf("%#04x", e.Server.Version)
 			}
 		}},
 		{"the lowest version", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetMinVersion(tls.VersionTLS13))
 		}, func(t *testing.T) *openssl.Ctx {
-			c := newClient(t)
-			setVersion(t, c, tls.VersionTLS12)
+			c := tlstest.NewClient(t)
+			tlstest.SetVersion(t, c, tls.VersionTLS12)
 			return c
-		}, func(t *testing.T, e ends) { sentence(t, e.serverErr, "unsupported protocol") }},
+		}, func(t *testing.T, e tlstest.Result) { tlstest.Sentence(t, e.ServerErr, "unsupported protocol") }},
 		{"an option set", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetOptions(openssl.OptionNoTLSv13))
-		}, nil, func(t *testing.T, e ends) {
+		}, nil, func(t *testing.T, e tlstest.Result) {
 			ok(t, e)
-			if e.server.Version != tls.VersionTLS12 {
-				t.Errorf("%#04x", e.server.Version)
+			if e.Server.Version != tls.VersionTLS12 {
+				t.Errorf("%#04x", e.Server.Version)
 			}
 		}},
 		{"an option not set", func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetOptions(openssl.OptionNoTLSv13))
-		}, nil, nil, func(t *testing.T, e ends) {
+		}, nil, nil, func(t *testing.T, e tlstest.Result) {
 			ok(t, e)
-			if e.server.Version != tls.VersionTLS13 {
-				t.Errorf("%#04x", e.server.Version)
+			if e.Server.Version != tls.VersionTLS13 {
+				t.Errorf("%#04x", e.Server.Version)
 			}
 		}},
 		{"the ciphers of TLS 1.2", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetMaxVersion(tls.VersionTLS12))
 			must(t, c.SetCipherList("ECDHE-ECDSA-CHACHA20-POLY1305"))
-		}, nil, func(t *testing.T, e ends) {
+		}, nil, func(t *testing.T, e tlstest.Result) {
 			ok(t, e)
-			if e.server.CipherName != "ECDHE-ECDSA-CHACHA20-POLY1305" {
-				t.Error(e.server.CipherName)
+			if e.Server.CipherName != "ECDHE-ECDSA-CHACHA20-POLY1305" {
+				t.Error(e.Server.CipherName)
 			}
 		}},
 		{"the ciphers of TLS 1.3", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetCipherSuites("TLS_CHACHA20_POLY1305_SHA256"))
-		}, nil, func(t *testing.T, e ends) {
+		}, nil, func(t *testing.T, e tlstest.Result) {
 			ok(t, e)
-			if e.server.CipherName != "TLS_CHACHA20_POLY1305_SHA256" {
-				t.Error(e.server.CipherName)
+			if e.Server.CipherName != "TLS_CHACHA20_POLY1305_SHA256" {
+				t.Error(e.Server.CipherName)
 			}
 		}},
 		{"the application protocols", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetALPN("listener")) },
 			func(t *testing.T, c *openssl.Ctx) { must(t, c.SetALPN("next")) },
 			func(t *testing.T) *openssl.Ctx {
-				c := newClient(t)
+				c := tlstest.NewClient(t)
 				must(t, c.SetALPN("listener", "next"))
 				return c
-			}, func(t *testing.T, e ends) {
+			}, func(t *testing.T, e tlstest.Result) {
 				ok(t, e)
-				if e.server.NegotiatedProtocol != "next" {
-					t.Errorf("%q", e.server.NegotiatedProtocol)
+				if e.Server.NegotiatedProtocol != "next" {
+					t.Errorf("%q", e.Server.NegotiatedProtocol)
 				}
 			}},
 	}
@@ -333,26 +334,26 @@ func TestSetCtxTakes(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			for _, when := range []string{"before", "asked"} {
 				t.Run(when, func(t *testing.T) {
-					listener, next := newServer(t), newServer(t)
+					listener, next := tlstest.NewServer(t), tlstest.NewServer(t)
 					if x.listener != nil {
 						x.listener(t, listener)
 					}
 					if x.next != nil {
 						x.next(t, next)
 					}
-					x2 := call{client: nil, server: listener}
+					x2 := tlstest.Pair{Client: nil, Server: listener}
 					if x.client != nil {
-						x2.client = x.client(t)
+						x2.Client = x.client(t)
 					} else {
-						x2.client = newClient(t)
+						x2.Client = tlstest.NewClient(t)
 					}
 					if when == "asked" {
-						must(t, listener.SetClientHelloFunc(stay))
-						x2.answer = func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(next)) }
+						must(t, listener.SetClientHelloFunc(tlstest.Stay))
+						x2.Answer = func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(next)) }
 					} else {
-						x2.atServer = func(t testing.TB, s sidSetter) { must(t, s.(*openssl.SSL).SetCtx(next)) }
+						x2.AtServer = func(t testing.TB, s tlstest.SidSetter) { must(t, s.(*openssl.SSL).SetCtx(next)) }
 					}
-					x.look(t, overMemory(t, x2))
+					x.look(t, tlstest.ConnectMachines(t, x2))
 				})
 			}
 		})
@@ -361,30 +362,30 @@ func TestSetCtxTakes(t *testing.T) {
 
 func TestSetCtxRefuses(t *testing.T) {
 	t.Run("a client's for a server", func(t *testing.T) {
-		_, s := machines(t, newClient(t), newServer(t))
-		sentence(t, s.SetCtx(newClient(t)), "SSL_set_SSL_CTX", "a server's Ctx cannot serve a client")
+		_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+		tlstest.Sentence(t, s.SetCtx(tlstest.NewClient(t)), "SSL_set_SSL_CTX", "a server's Ctx cannot serve a client")
 	})
 	t.Run("a server's for a client", func(t *testing.T) {
-		c, _ := machines(t, newClient(t), newServer(t))
-		sentence(t, c.SetCtx(newServer(t)), "SSL_set_SSL_CTX")
+		c, _ := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+		tlstest.Sentence(t, c.SetCtx(tlstest.NewServer(t)), "SSL_set_SSL_CTX")
 	})
 	t.Run("a closed one", func(t *testing.T) {
-		c, s := machines(t, newClient(t), newServer(t))
-		closed := newServer(t)
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+		closed := tlstest.NewServer(t)
 		must(t, closed.Close())
 		if err := s.SetCtx(closed); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
-		mustShake(t, c, s)
+		tlstest.MustShake(t, c, s)
 	})
 	t.Run("leaving a closed one", func(t *testing.T) {
-		first, next := newServer(t), newServer(t)
+		first, next := tlstest.NewServer(t), tlstest.NewServer(t)
 		must(t, first.SetSessionIDContext([]byte("first")))
 		must(t, next.SetSessionIDContext([]byte("next")))
-		c, s := machines(t, newClient(t), first)
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), first)
 		must(t, first.Close())
 		must(t, s.SetCtx(next))
-		mustShake(t, c, s)
+		tlstest.MustShake(t, c, s)
 		if got := s.ConnectionState().SessionIDContext; string(got) != "next" {
 			t.Errorf("%q", got)
 		}
@@ -393,24 +394,24 @@ func TestSetCtxRefuses(t *testing.T) {
 
 // A session of an open host does not open a host that requires certificates.
 func TestSwitchedHostsAreApart(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			for _, own := range []string{"", "own"} {
 				t.Run("own context "+own, func(t *testing.T) {
-					client := bareClient(t)
-					must(t, client.SetVerifyCAs(certs(t).pem))
-					setVersion(t, client, v.id)
-					listener, open, closed := newServer(t), newServer(t), newMutualServer(t, "closed")
-					must(t, listener.SetClientHelloFunc(stay))
+					client := tlstest.BareClient(t)
+					must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
+					tlstest.SetVersion(t, client, v.ID)
+					listener, open, closed := tlstest.NewServer(t), tlstest.NewServer(t), tlstest.NewMutualServer(t, "closed")
+					must(t, listener.SetClientHelloFunc(tlstest.Stay))
 					must(t, open.SetSessionIDContext([]byte("open")))
-					x := call{client: client, server: listener, answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(open)) }}
+					x := tlstest.Pair{Client: client, Server: listener, Answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(open)) }}
 					if own != "" {
-						x.atServer = func(t testing.TB, s sidSetter) { must(t, s.SetSessionIDContext([]byte(own+" open"))) }
+						x.AtServer = func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(own+" open"))) }
 					}
-					first := mustConnect(t, x)
-					x.offer, x.answer, x.atServer = first.session, func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(closed)) }, nil
-					second := overMemory(t, x)
-					sentence(t, second.serverErr, "peer did not return a certificate")
+					first := tlstest.Connect(t, x)
+					x.Offer, x.Answer, x.AtServer = first.Session, func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(closed)) }, nil
+					second := tlstest.ConnectMachines(t, x)
+					tlstest.Sentence(t, second.ServerErr, "peer did not return a certificate")
 				})
 			}
 		})
@@ -449,12 +450,12 @@ func pump(t *testing.T, from, to *openssl.SSL, message []byte, drain, read int) 
 }
 
 func TestMachineCarriesBytes(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, v.id)
-			c, s := machines(t, client, newServer(t))
-			mustShake(t, c, s)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
+			tlstest.MustShake(t, c, s)
 			for _, x := range []struct {
 				name              string
 				size, drain, read int
@@ -484,12 +485,12 @@ func TestMachineCarriesBytes(t *testing.T) {
 
 func TestMachineEnds(t *testing.T) {
 	p := make([]byte, 10)
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			pair := func(t *testing.T) (c, s *openssl.SSL) {
-				client := newClient(t)
-				setVersion(t, client, v.id)
-				return machines(t, client, newServer(t))
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.ID)
+				return tlstest.Machines(t, client, tlstest.NewServer(t))
 			}
 			twice := func(t *testing.T, m *openssl.SSL, want error) {
 				t.Helper()
@@ -501,14 +502,14 @@ func TestMachineEnds(t *testing.T) {
 			}
 			t.Run("with goodbye", func(t *testing.T) {
 				c, s := pair(t)
-				mustShake(t, c, s)
+				tlstest.MustShake(t, c, s)
 				if _, _, err := c.Write([]byte("last words")); err != nil {
 					t.Fatal(err)
 				}
 				if w, err := c.Shutdown(); w != openssl.WantInput || err != nil {
 					t.Fatal(w, err)
 				}
-				carry(t, c, s)
+				tlstest.Carry(t, c, s)
 				must(t, s.FeedEOF())
 				if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
 					t.Error(n, err)
@@ -517,7 +518,7 @@ func TestMachineEnds(t *testing.T) {
 				if _, _, err := c.Write(p); err == nil {
 					t.Error("a write after close_notify")
 				} else {
-					sentence(t, err, "write after close_notify")
+					tlstest.Sentence(t, err, "write after close_notify")
 				}
 				// The other direction is open.
 				if _, _, err := s.Write([]byte("too")); err != nil {
@@ -526,7 +527,7 @@ func TestMachineEnds(t *testing.T) {
 				if w, err := s.Shutdown(); w != openssl.WantNothing || err != nil {
 					t.Error(w, err)
 				}
-				carry(t, s, c)
+				tlstest.Carry(t, s, c)
 				if n, _, err := c.Read(p); string(p[:n]) != "too" || err != nil {
 					t.Error(n, err)
 				}
@@ -537,11 +538,11 @@ func TestMachineEnds(t *testing.T) {
 			})
 			t.Run("without goodbye", func(t *testing.T) {
 				c, s := pair(t)
-				mustShake(t, c, s)
+				tlstest.MustShake(t, c, s)
 				if _, _, err := c.Write([]byte("last words")); err != nil {
 					t.Fatal(err)
 				}
-				carry(t, c, s)
+				tlstest.Carry(t, c, s)
 				must(t, s.FeedEOF())
 				must(t, s.FeedEOF())
 				if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
@@ -551,12 +552,12 @@ func TestMachineEnds(t *testing.T) {
 				if n, err := s.Feed(p); n != 0 {
 					t.Error("fed behind the end")
 				} else {
-					sentence(t, err, "behind the end of the wire")
+					tlstest.Sentence(t, err, "behind the end of the wire")
 				}
 			})
 			t.Run("inside a record", func(t *testing.T) {
 				c, s := pair(t)
-				mustShake(t, c, s)
+				tlstest.MustShake(t, c, s)
 				if _, _, err := c.Write([]byte("last words")); err != nil {
 					t.Fatal(err)
 				}
@@ -583,7 +584,7 @@ func TestMachineEnds(t *testing.T) {
 				if _, err := c.Handshake(); err != nil {
 					t.Fatal(err)
 				}
-				carry(t, c, s)
+				tlstest.Carry(t, c, s)
 				must(t, s.FeedEOF())
 				// The first call answers the ClientHello, at the latest the second meets the end.
 				_, err := s.Handshake()
@@ -610,7 +611,7 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			"a huge record": append([]byte{22, 3, 1, 0xff, 0xff}, make([]byte, 70000)...),
 		} {
 			t.Run(name, func(t *testing.T) {
-				_, s := machines(t, newClient(t), newServer(t))
+				_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 				if _, err := s.Feed(garbage); err != nil {
 					t.Fatal(err)
 				}
@@ -618,7 +619,7 @@ func TestMachineMeetsGarbage(t *testing.T) {
 				if w != openssl.WantNothing {
 					t.Error(w)
 				}
-				sentence(t, err, "SSL_do_handshake")
+				tlstest.Sentence(t, err, "SSL_do_handshake")
 				if e, ok := errors.AsType[*openssl.Error](err); !ok || len(e.Stack) == 0 || e.Code == 0 {
 					t.Errorf("%#v", err)
 				}
@@ -628,12 +629,12 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			})
 		}
 	})
-	for _, v := range versions {
-		t.Run("a record tampered with, "+v.name, func(t *testing.T) {
-			client := newClient(t)
-			setVersion(t, client, v.id)
-			c, s := machines(t, client, newServer(t))
-			mustShake(t, c, s)
+	for _, v := range tlstest.Versions {
+		t.Run("a record tampered with, "+v.Name, func(t *testing.T) {
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
+			tlstest.MustShake(t, c, s)
 			if _, _, err := c.Write([]byte("message")); err != nil {
 				t.Fatal(err)
 			}
@@ -644,14 +645,14 @@ func TestMachineMeetsGarbage(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _, err := s.Read(p)
-			sentence(t, err, "SSL_read_ex", "bad")
+			tlstest.Sentence(t, err, "SSL_read_ex", "bad")
 			if _, _, werr := s.Write(p); werr != err {
 				t.Errorf("a write afterwards: %v", werr)
 			}
 			if w, serr := s.Shutdown(); w != openssl.WantNothing || serr != err {
 				t.Errorf("a goodbye afterwards: %v, %v", w, serr)
 			}
-			carry(t, s, c)
+			tlstest.Carry(t, s, c)
 			_, _, err = c.Read(p)
 			if alert, _ := errors.AsType[tls.AlertError](err); alert != 20 {
 				t.Errorf("client: %v, want bad_record_mac", err)
@@ -661,27 +662,27 @@ func TestMachineMeetsGarbage(t *testing.T) {
 }
 
 func TestMachineAsks(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newServer(t)
-			must(t, client.SetMaxVersion(v.id))
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			must(t, client.SetMaxVersion(v.ID))
 			must(t, client.SetALPN("one", "two"))
-			must(t, server.SetClientHelloFunc(stay))
-			c, s := machines(t, client, server)
+			must(t, server.SetClientHelloFunc(tlstest.Stay))
+			c, s := tlstest.Machines(t, client, server)
 			if _, err := s.ClientHello(); err == nil {
 				t.Error("a ClientHello before it came")
 			} else {
-				sentence(t, err, "not in WantClientHello")
+				tlstest.Sentence(t, err, "not in WantClientHello")
 			}
-			sentence(t, s.Refuse(40), "not in WantClientHello")
+			tlstest.Sentence(t, s.Refuse(40), "not in WantClientHello")
 			asked := 0
-			clientErr, serverErr := shakeAnswering(t, c, s, func(s *openssl.SSL) {
+			clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) {
 				asked++
 				for range 2 {
 					hello, err := s.ClientHello()
 					must(t, err)
 					if hello.ServerName != "server.test" || !slices.Equal(hello.ALPNProtocols, []string{"one", "two"}) ||
-						hello.SupportedVersions[0] != v.id || len(hello.CipherSuites) == 0 || hello.Conn != nil {
+						hello.SupportedVersions[0] != v.ID || len(hello.CipherSuites) == 0 || hello.Conn != nil {
 						t.Errorf("%+v", hello)
 					}
 				}
@@ -695,16 +696,16 @@ func TestMachineAsks(t *testing.T) {
 		})
 	}
 	t.Run("again after a HelloRetryRequest", func(t *testing.T) {
-		client, server, next := newClient(t), newServer(t), newServer(t)
-		setVersion(t, client, tls.VersionTLS13)
+		client, server, next := tlstest.NewClient(t), tlstest.NewServer(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, tls.VersionTLS13)
 		must(t, client.SetGroups("X25519:P-256"))
 		must(t, server.SetGroups("P-256"))
-		must(t, server.SetClientHelloFunc(stay))
+		must(t, server.SetClientHelloFunc(tlstest.Stay))
 		must(t, next.SetSessionIDContext([]byte("next")))
 		for _, to := range []*openssl.Ctx{nil, next} {
-			c, s := machines(t, client, server)
+			c, s := tlstest.Machines(t, client, server)
 			asked := 0
-			clientErr, serverErr := shakeAnswering(t, c, s, func(s *openssl.SSL) {
+			clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) {
 				if asked++; to != nil {
 					must(t, s.SetCtx(to))
 				}
@@ -719,18 +720,18 @@ func TestMachineAsks(t *testing.T) {
 		}
 	})
 	t.Run("refusing", func(t *testing.T) {
-		server := newServer(t)
-		must(t, server.SetClientHelloFunc(stay))
-		c, s := machines(t, newClient(t), server)
-		clientErr, serverErr := shakeAnswering(t, c, s, func(s *openssl.SSL) { must(t, s.Refuse(112)) })
+		server := tlstest.NewServer(t)
+		must(t, server.SetClientHelloFunc(tlstest.Stay))
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+		clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) { must(t, s.Refuse(112)) })
 		if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != 112 {
 			t.Errorf("client: %v, want unrecognized_name", clientErr)
 		}
-		sentence(t, serverErr, "SSL_do_handshake")
+		tlstest.Sentence(t, serverErr, "SSL_do_handshake")
 	})
 	t.Run("nobody", func(t *testing.T) {
-		c, s := machines(t, newClient(t), newServer(t))
-		clientErr, serverErr := shakeAnswering(t, c, s, func(*openssl.SSL) { t.Error("asked") })
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+		clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(*openssl.SSL) { t.Error("asked") })
 		if clientErr != nil || serverErr != nil {
 			t.Error(clientErr, serverErr)
 		}
@@ -738,26 +739,26 @@ func TestMachineAsks(t *testing.T) {
 }
 
 func TestConnectionState(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, server := newClient(t), newMutualServer(t, "tenant")
-			setVersion(t, client, v.id)
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "tenant")
+			tlstest.SetVersion(t, client, v.ID)
 			must(t, client.SetALPN("proto"))
 			must(t, server.SetALPN("proto"))
-			c, s := machines(t, client, server)
+			c, s := tlstest.Machines(t, client, server)
 			for name, m := range map[string]*openssl.SSL{"client": c, "server": s} {
 				if cs := m.ConnectionState(); cs.HandshakeComplete || cs.DidResume || len(cs.PeerCertificates) != 0 {
 					t.Errorf("%s before: %+v", name, cs)
 				}
 			}
-			mustShake(t, c, s)
+			tlstest.MustShake(t, c, s)
 			for name, x := range map[string]struct {
 				m    *openssl.SSL
 				peer string
 				sid  string
 			}{"client": {c, "server.test", ""}, "server": {s, "client.test", "tenant"}} {
 				cs := x.m.ConnectionState()
-				if cs.Version != v.id || !cs.HandshakeComplete || cs.DidResume || cs.NegotiatedProtocol != "proto" ||
+				if cs.Version != v.ID || !cs.HandshakeComplete || cs.DidResume || cs.NegotiatedProtocol != "proto" ||
 					cs.ServerName != "server.test" || len(cs.PeerCertificates) != 1 || cs.VerifyError != nil ||
 					string(cs.SessionIDContext) != x.sid || cs.CipherSuite == 0 || cs.CipherName == "" {
 					t.Errorf("%s: %+v", name, cs)
@@ -766,7 +767,7 @@ func TestConnectionState(t *testing.T) {
 					t.Errorf("%s saw %v", name, got)
 				}
 				std := cs.TLS()
-				if std.Version != v.id || !std.HandshakeComplete || std.NegotiatedProtocol != "proto" || std.ServerName != "server.test" ||
+				if std.Version != v.ID || !std.HandshakeComplete || std.NegotiatedProtocol != "proto" || std.ServerName != "server.test" ||
 					std.CipherSuite != cs.CipherSuite || len(std.PeerCertificates) != 1 {
 					t.Errorf("%s for crypto/tls: %+v", name, std)
 				}
@@ -795,26 +796,38 @@ func TestUseAfterClose(t *testing.T) {
 		make func(t *testing.T) io.Closer
 		none any
 	}{
-		{"server Ctx", func(t *testing.T) io.Closer { return newServer(t) }, (*openssl.Ctx)(nil)},
-		{"client Ctx", func(t *testing.T) io.Closer { return newClient(t) }, (*openssl.Ctx)(nil)},
-		{"server SSL", func(t *testing.T) io.Closer { _, s := machines(t, newClient(t), newServer(t)); return s }, (*openssl.SSL)(nil)},
-		{"client SSL", func(t *testing.T) io.Closer { c, _ := machines(t, newClient(t), newServer(t)); return c }, (*openssl.SSL)(nil)},
-		{"SSL, done", func(t *testing.T) io.Closer {
-			c, s := machines(t, newClient(t), newServer(t))
-			mustShake(t, c, s)
+		{"server Ctx", func(t *testing.T) io.Closer { return tlstest.NewServer(t) }, (*openssl.Ctx)(nil)},
+		{"client Ctx", func(t *testing.T) io.Closer { return tlstest.NewClient(t) }, (*openssl.Ctx)(nil)},
+		{"server SSL", func(t *testing.T) io.Closer {
+			_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 			return s
 		}, (*openssl.SSL)(nil)},
-		{"server Conn", func(t *testing.T) io.Closer { _, s := conns(t, newClient(t), newServer(t)); return s }, (*openssl.Conn)(nil)},
-		{"client Conn", func(t *testing.T) io.Closer { c, _ := conns(t, newClient(t), newServer(t)); return c }, (*openssl.Conn)(nil)},
+		{"client SSL", func(t *testing.T) io.Closer {
+			c, _ := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			return c
+		}, (*openssl.SSL)(nil)},
+		{"SSL, done", func(t *testing.T) io.Closer {
+			c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			tlstest.MustShake(t, c, s)
+			return s
+		}, (*openssl.SSL)(nil)},
+		{"server Conn", func(t *testing.T) io.Closer {
+			_, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			return s
+		}, (*openssl.Conn)(nil)},
+		{"client Conn", func(t *testing.T) io.Closer {
+			c, _ := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			return c
+		}, (*openssl.Conn)(nil)},
 		{"Conn, done", func(t *testing.T) io.Closer {
-			c, s := conns(t, newClient(t), newServer(t))
-			if clientErr, serverErr := both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+			c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
 				t.Fatal(clientErr, serverErr)
 			}
 			return s
 		}, (*openssl.Conn)(nil)},
 		{"Session", func(t *testing.T) io.Closer {
-			return mustConnect(t, call{client: newClient(t), server: newServer(t)}).session
+			return tlstest.Connect(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: tlstest.NewServer(t)}).Session
 		}, (*openssl.Session)(nil)},
 	}
 	for _, x := range closable {
@@ -836,7 +849,7 @@ func TestUseAfterClose(t *testing.T) {
 					t.Errorf("%s: no error", method)
 					return
 				}
-				sentence(t, err, "nil")
+				tlstest.Sentence(t, err, "nil")
 			}, "NetConn", "LocalAddr", "RemoteAddr")
 		})
 	}
@@ -853,15 +866,15 @@ func TestUseAfterClose(t *testing.T) {
 	}
 	t.Run("a ClientHello that nobody asked with", func(t *testing.T) {
 		for _, hello := range []*openssl.ClientHello{nil, {}} {
-			sentence(t, hello.SetSessionIDContext([]byte("x")))
+			tlstest.Sentence(t, hello.SetSessionIDContext([]byte("x")))
 		}
 	})
 	t.Run("a ClientHello that was answered", func(t *testing.T) {
-		server := newServer(t)
-		must(t, server.SetClientHelloFunc(stay))
-		c, s := machines(t, newClient(t), server)
+		server := tlstest.NewServer(t)
+		must(t, server.SetClientHelloFunc(tlstest.Stay))
+		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		var hello *openssl.ClientHello
-		if clientErr, serverErr := shakeAnswering(t, c, s, func(s *openssl.SSL) { hello, _ = s.ClientHello() }); clientErr != nil || serverErr != nil {
+		if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) { hello, _ = s.ClientHello() }); clientErr != nil || serverErr != nil {
 			t.Fatal(clientErr, serverErr)
 		}
 		if err := hello.SetSessionIDContext([]byte("x")); !errors.Is(err, openssl.ErrTooLate) {
@@ -875,10 +888,10 @@ func TestUseAfterClose(t *testing.T) {
 }
 
 func TestNilArguments(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := tlstest.TCPPair(t)
 	defer near.Close()
 	defer far.Close()
-	client, server := newClient(t), newServer(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	for _, x := range []struct {
 		name string
 		do   func() error
@@ -899,12 +912,12 @@ func TestNilArguments(t *testing.T) {
 			return err
 		}, "nil Dialer"},
 		{"HandshakeContext without a context", func() error {
-			c, _ := conns(t, client, server)
+			c, _ := tlstest.Conns(t, client, server)
 			var none context.Context
 			return c.HandshakeContext(none)
 		}, "the context is nil"},
 		{"Feed after Close", func() error {
-			c, _ := machines(t, client, server)
+			c, _ := tlstest.Machines(t, client, server)
 			must(t, c.Close())
 			_, err := c.Feed([]byte("x"))
 			return err
@@ -916,7 +929,7 @@ func TestNilArguments(t *testing.T) {
 					t.Errorf("panics: %v", r)
 				}
 			}()
-			sentence(t, x.do(), x.says)
+			tlstest.Sentence(t, x.do(), x.says)
 		})
 	}
 	if openssl.NewListener(nil, server).Addr() != nil {
@@ -926,9 +939,9 @@ func TestNilArguments(t *testing.T) {
 
 // A client's SetCtx brings what the new Ctx offers by ALPN, and takes away what it does not.
 func TestSetCtxBringsALPN(t *testing.T) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	must(t, server.SetALPN("one", "two"))
-	one, two, none := newClient(t), newClient(t), newClient(t)
+	one, two, none := tlstest.NewClient(t), tlstest.NewClient(t), tlstest.NewClient(t)
 	must(t, one.SetALPN("one"))
 	must(t, two.SetALPN("two"))
 	for _, x := range []struct {
@@ -941,9 +954,9 @@ func TestSetCtxBringsALPN(t *testing.T) {
 		{"none to two", none, two, "two"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			c, s := machines(t, x.from, server)
+			c, s := tlstest.Machines(t, x.from, server)
 			must(t, c.SetCtx(x.to))
-			mustShake(t, c, s)
+			tlstest.MustShake(t, c, s)
 			if got := s.ConnectionState().NegotiatedProtocol; got != x.want {
 				t.Errorf("protocol %q, want %q", got, x.want)
 			}
@@ -966,10 +979,10 @@ func carryByteByByte(t *testing.T, from, to *openssl.SSL, step func()) {
 // A handshake that arrives byte by byte asks for input at each byte. Whatever was
 // left in OpenSSL's error queue on the way would make libssl report a failure then.
 func TestHandshakeByteByByte(t *testing.T) {
-	stranger := newAuthority(t, "unknown CA", nil)
-	strangerCert, strangerKey := stranger.leaf(t, "stranger.test", ecKey(t), nil)
+	stranger := tlstest.NewAuthority(t, "unknown CA", nil)
+	strangerCert, strangerKey := stranger.Leaf(t, "stranger.test", tlstest.ECKey(t), nil)
 	// The signature is by the CA that the server knows, and one bit of it is wrong.
-	leaf, leafKey := certs(t).leaf(t, "client.test", ecKey(t), nil)
+	leaf, leafKey := tlstest.Certs(t).Leaf(t, "client.test", tlstest.ECKey(t), nil)
 	block, _ := pem.Decode(leaf)
 	block.Bytes[len(block.Bytes)-1] ^= 1
 	damaged := pem.EncodeToMemory(block)
@@ -983,7 +996,7 @@ func TestHandshakeByteByByte(t *testing.T) {
 			must(t, server.SetOptions(openssl.OptionNoTicket))
 		}},
 		{"client certificate", func(t *testing.T, client, server *openssl.Ctx) {
-			must(t, server.SetClientCAs(certs(t).pem))
+			must(t, server.SetClientCAs(tlstest.Certs(t).PEM))
 			must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 		}},
 		{"deferred, unknown client certificate", func(t *testing.T, client, server *openssl.Ctx) {
@@ -993,7 +1006,7 @@ func TestHandshakeByteByByte(t *testing.T) {
 		}},
 		{"deferred, client certificate with a damaged signature", func(t *testing.T, client, server *openssl.Ctx) {
 			must(t, client.UseCertificate(damaged, leafKey))
-			must(t, server.SetClientCAs(certs(t).pem))
+			must(t, server.SetClientCAs(tlstest.Certs(t).PEM))
 			must(t, server.SetVerify(openssl.VerifyDefer))
 			must(t, server.SetVerifyConnection(accept))
 		}},
@@ -1011,19 +1024,19 @@ func TestHandshakeByteByByte(t *testing.T) {
 			must(t, server.SetGroups("P-384:P-256"))
 		}},
 	}
-	for _, v := range versions {
+	for _, v := range tlstest.Versions {
 		for _, k := range kinds {
-			t.Run(v.name+"/"+k.name, func(t *testing.T) {
-				client, server := newClient(t), newServer(t)
-				setVersion(t, client, v.id)
+			t.Run(v.Name+"/"+k.name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
 				must(t, server.SetSessionIDContext([]byte("payroll")))
 				k.setup(t, client, server)
 				var sess *openssl.Session
 				for _, what := range []string{"full", "resumed", "resumed with a ticket of a key that is gone"} {
 					if what != "full" && what != "resumed" {
-						must(t, server.SetTicketKeys(ticketKey(1)))
+						must(t, server.SetTicketKeys(tlstest.TicketKey(1)))
 					}
-					c, s := machines(t, client, server)
+					c, s := tlstest.Machines(t, client, server)
 					if sess != nil {
 						must(t, c.SetSession(sess))
 					}
@@ -1049,10 +1062,138 @@ func TestHandshakeByteByByte(t *testing.T) {
 					if cerr != nil || serr != nil || cw != openssl.WantNothing || sw != openssl.WantNothing {
 						t.Fatalf("%s: client %v (wants %v), server %v (wants %v)", what, cerr, cw, serr, sw)
 					}
-					sess = keep(t, c)
-					goodbye(t, c, s)
+					sess = tlstest.SessionOf(t, c)
+					tlstest.Goodbye(t, c, s)
 				}
 			})
 		}
 	}
+}
+
+// flights is what a client sends in a handshake and a message, in two parts: the
+// first flight and the rest.
+func flights(t testing.TB, client, server *openssl.Ctx, offer *openssl.Session) (first, rest []byte) {
+	t.Helper()
+	c, s := tlstest.Machines(t, client, server)
+	if offer != nil {
+		must(t, c.SetSession(tlstest.Reparse(t, offer)))
+	}
+	send := func() (sent []byte) {
+		p := make([]byte, 64<<10)
+		for c.Pending() > 0 {
+			sent = append(sent, p[:c.Drain(p)]...)
+		}
+		_, err := s.Feed(sent)
+		must(t, err)
+		return sent
+	}
+	for {
+		w, err := c.Handshake()
+		must(t, err)
+		if first == nil {
+			first = send()
+		} else {
+			rest = append(rest, send()...)
+		}
+		if _, err := s.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		tlstest.Carry(t, s, c)
+		if w == openssl.WantNothing {
+			break
+		}
+	}
+	_, _, err := c.Write([]byte("ping"))
+	must(t, err)
+	rest = append(rest, send()...)
+	tlstest.Goodbye(t, c, s)
+	return first, rest
+}
+
+// FuzzFeed feeds bytes to a server's machine, in two parts, with whatever it
+// asks answered: by a plain server, by one that is asked about the ClientHello
+// and has a store, and by one that requires certificates.
+func FuzzFeed(f *testing.F) {
+	plain, asking, mutual := tlstest.NewServer(f), tlstest.NewServer(f), tlstest.NewMutualServer(f, "a")
+	must(f, plain.SetOptions(openssl.OptionNoTicket))
+	must(f, asking.SetOptions(openssl.OptionNoTicket))
+	must(f, asking.SetSessionStore(noStore{}))
+	must(f, asking.SetALPN("h2", "http/1.1"))
+	servers := []*openssl.Ctx{plain, asking, mutual}
+	for _, v := range tlstest.Versions {
+		client := tlstest.NewClient(f)
+		tlstest.SetVersion(f, client, v.ID)
+		must(f, client.SetALPN("http/1.1"))
+		for _, server := range []*openssl.Ctx{plain, mutual} {
+			sess := tlstest.MustOffer(f, client, server, nil, openssl.ResumptionNotOffered)
+			der, err := sess.MarshalBinary()
+			must(f, err)
+			for _, offer := range []*openssl.Session{nil, sess} {
+				first, rest := flights(f, client, server, offer)
+				f.Add(first, rest, der)
+				f.Add(first[:len(first)/2], first[len(first)/2:], []byte(nil))
+			}
+		}
+	}
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), []byte(nil), []byte(nil))
+	f.Add([]byte{21, 3, 3, 0, 2, 2, 40}, []byte{}, []byte{})
+	f.Fuzz(func(t *testing.T, first, rest, stored []byte) {
+		for _, server := range servers {
+			feed(t, server, first, rest, stored)
+		}
+	})
+}
+
+func feed(t testing.TB, server *openssl.Ctx, first, rest, stored []byte) {
+	t.Helper()
+	defer leaksNothing(t)()
+	s, err := openssl.NewSSL(server)
+	must(t, err)
+	defer s.Close()
+	p := make([]byte, 4096)
+	step := func() (failed bool) {
+		for range 8 {
+			_, w, err := s.Read(p)
+			for s.Pending() > 0 {
+				s.Drain(p)
+			}
+			if err != nil {
+				if n, w, again := s.Read(p); n != 0 || w != openssl.WantNothing || again == nil {
+					t.Fatalf("after %v a Read gives %d, %v, %v", err, n, w, again)
+				}
+				return true
+			}
+			switch w {
+			case openssl.WantInput:
+				return false
+			case openssl.WantClientHello:
+				if hello, err := s.ClientHello(); err != nil {
+					alert := tls.AlertError(80)
+					errors.As(err, &alert)
+					must(t, s.Refuse(alert))
+				} else if hello == nil {
+					t.Fatal("no ClientHello and no error")
+				}
+				if ids := s.OfferedSessionIDs(); len(ids) > 4 {
+					t.Fatalf("%d ids", len(ids))
+				}
+				s.AnswerSession(stored)
+			}
+		}
+		return false
+	}
+	for _, part := range [][]byte{first, rest} {
+		_, err := s.Feed(part)
+		must(t, err)
+		if step() {
+			break
+		}
+	}
+	must(t, s.FeedEOF())
+	step()
+	state := s.ConnectionState()
+	if state.HandshakeComplete && state.Version < tls.VersionTLS12 {
+		t.Fatalf("a handshake of version %#x", state.Version)
+	}
+	s.Shutdown()
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // memStore is a store in memory that writes down what it is asked, and does
@@ -108,15 +109,15 @@ func (m *memStore) size() int {
 // Certificates are made before: libssl lives by the other clock.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	certs(t)
+	tlstest.Certs(t)
 	synctest.Test(t, f)
 }
 
 // storeServer is a server of one version whose sessions are in the store alone.
 func storeServer(t testing.TB, version uint16, store openssl.SessionStore) *openssl.Ctx {
 	t.Helper()
-	server := newServer(t)
-	setVersion(t, server, version)
+	server := tlstest.NewServer(t)
+	tlstest.SetVersion(t, server, version)
 	must(t, server.SetSessionIDContext([]byte("store")))
 	must(t, server.SetOptions(openssl.OptionNoTicket))
 	must(t, server.SetSessionStore(store))
@@ -127,44 +128,44 @@ func storeServer(t testing.TB, version uint16, store openssl.SessionStore) *open
 // its first ClientHello, which a TLS 1.2 server cannot tell from a session's.
 func clientOf(t testing.TB, version uint16) *openssl.Ctx {
 	t.Helper()
-	client := newClient(t)
-	setVersion(t, client, version)
+	client := tlstest.NewClient(t)
+	tlstest.SetVersion(t, client, version)
 	return client
 }
 
 // overWire is one connection of two Conns over memory: a store is asked.
-func overWire(t testing.TB, x call) (e ends) {
+func overWire(t testing.TB, x tlstest.Pair) (e tlstest.Result) {
 	t.Helper()
 	c, s := storeConns(t, x)
-	return converse(t, c, s)
+	return tlstest.Converse(t, c, s)
 }
 
-func storeConns(t testing.TB, x call) (c, s *openssl.Conn) {
+func storeConns(t testing.TB, x tlstest.Pair) (c, s *openssl.Conn) {
 	t.Helper()
-	accounted(t)
-	near, far := wirePair(64 << 10)
-	c, err := openssl.Client(near, x.client)
+	tlstest.CheckLeaks(t)
+	near, far := tlstest.WirePair(64 << 10)
+	c, err := openssl.Client(near, x.Client)
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
-	s, err = openssl.Server(far, x.server)
+	s, err = openssl.Server(far, x.Server)
 	must(t, err)
 	t.Cleanup(func() { s.Close() })
 	must(t, c.SetServerName("server.test"))
-	if x.offer != nil {
-		must(t, c.SetSession(x.offer))
+	if x.Offer != nil {
+		must(t, c.SetSession(x.Offer))
 	}
-	if x.atServer != nil {
-		x.atServer(t, s)
+	if x.AtServer != nil {
+		x.AtServer(t, s)
 	}
 	return c, s
 }
 
 // mustPass is an overWire that must succeed, and what was made is in the store after it.
-func mustPass(t testing.TB, x call) ends {
+func mustPass(t testing.TB, x tlstest.Pair) tlstest.Result {
 	t.Helper()
 	e := overWire(t, x)
-	if e.clientErr != nil || e.serverErr != nil {
-		t.Fatalf("an honest client's handshake: client %v, server %v", e.clientErr, e.serverErr)
+	if e.ClientErr != nil || e.ServerErr != nil {
+		t.Fatalf("an honest client's handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 	}
 	synctest.Wait()
 	return e
@@ -186,19 +187,19 @@ func sameSession(t testing.TB, s *openssl.Session) *openssl.Session {
 }
 
 func TestStoreResumes(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				store := new(memStore)
-				server := storeServer(t, v.id, store)
+				server := storeServer(t, v.ID, store)
 				must(t, server.SetSessionTimeout(10*time.Minute))
-				client := clientOf(t, v.id)
+				client := clientOf(t, v.ID)
 
-				first := mustPass(t, call{client: client, server: server})
+				first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 				if got := store.asked(); len(got) != 0 {
 					t.Errorf("a client that offers nothing: %d lookups", len(got))
 				}
-				wantPuts := map[string]int{"TLS1.2": 1, "TLS1.3": 2}[v.name]
+				wantPuts := map[string]int{"TLS1.2": 1, "TLS1.3": 2}[v.Name]
 				if store.puts != wantPuts {
 					t.Errorf("a full handshake put %d sessions, want %d", store.puts, wantPuts)
 				}
@@ -211,9 +212,9 @@ func TestStoreResumes(t *testing.T) {
 					must(t, sess.Close())
 				}
 
-				second := mustPass(t, call{client: client, server: server, offer: first.session})
-				if !second.client.DidResume || !second.server.DidResume || second.server.Resumption != openssl.ResumptionResumed {
-					t.Errorf("not resumed: client %v, server %v (%v)", second.client.DidResume, second.server.DidResume, second.server.Resumption)
+				second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+				if !second.Client.DidResume || !second.Server.DidResume || second.Server.Resumption != openssl.ResumptionResumed {
+					t.Errorf("not resumed: client %v, server %v (%v)", second.Client.DidResume, second.Server.DidResume, second.Server.Resumption)
 				}
 				if got := store.asked(); len(got) != 1 {
 					t.Errorf("%d lookups of one resumption, want 1", len(got))
@@ -235,8 +236,8 @@ func TestStoreServesMany(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const many = 600
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
-		first := mustPass(t, call{client: client, server: server})
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+		first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 		store.does(func(ctx context.Context, id []byte) ([]byte, error) {
 			select {
 			case <-time.After(200 * time.Millisecond):
@@ -249,15 +250,15 @@ func TestStoreServesMany(t *testing.T) {
 		var mu sync.Mutex
 		resumed := 0
 		for range many {
-			offer := sameSession(t, first.session)
+			offer := sameSession(t, first.Session)
 			wg.Go(func() {
-				e := overWire(t, call{client: client, server: server, offer: offer})
-				if e.clientErr != nil || e.serverErr != nil {
-					t.Errorf("client %v, server %v", e.clientErr, e.serverErr)
+				e := overWire(t, tlstest.Pair{Client: client, Server: server, Offer: offer})
+				if e.ClientErr != nil || e.ServerErr != nil {
+					t.Errorf("client %v, server %v", e.ClientErr, e.ServerErr)
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				if e.server.DidResume {
+				if e.Server.DidResume {
 					resumed++
 				}
 			})
@@ -299,7 +300,7 @@ func handmadeHello(lengths ...int) []byte {
 // going to look up and nothing else.
 func TestStoreIDsAsked(t *testing.T) {
 	ask := func(t *testing.T, server *openssl.Ctx, hello []byte) [][]byte {
-		accounted(t)
+		tlstest.CheckLeaks(t)
 		s, err := openssl.NewSSL(server)
 		must(t, err)
 		defer s.Close()
@@ -311,7 +312,7 @@ func TestStoreIDsAsked(t *testing.T) {
 		}
 		return s.OfferedSessionIDs()
 	}
-	server := storeServer(t, versions[1].id, new(memStore))
+	server := storeServer(t, tlstest.Versions[1].ID, new(memStore))
 	for _, x := range []struct {
 		name    string
 		lengths []int
@@ -336,7 +337,7 @@ func TestStoreIDsAsked(t *testing.T) {
 		})
 	}
 	t.Run("not where tickets are in use", func(t *testing.T) {
-		tickets := newServer(t)
+		tickets := tlstest.NewServer(t)
 		must(t, tickets.SetSessionStore(new(memStore)))
 		if got := ask(t, tickets, handmadeHello(32)); len(got) != 0 {
 			t.Errorf("asked for %x, want nothing: libssl opens a ticket", got)
@@ -352,30 +353,30 @@ func TestStoreOffers(t *testing.T) {
 		ticket         bool
 		full, lookups  int // lookups of the first connection, and of the second
 	}{
-		{"TLS1.2 by id", versions[0].id, versions[0].id, false, 0, 1},
-		{"TLS1.2 by ticket", versions[0].id, versions[0].id, true, 0, 0},
-		{"TLS1.3 by id", versions[1].id, versions[1].id, false, 0, 1},
-		{"TLS1.3 by ticket", versions[1].id, versions[1].id, true, 0, 0},
+		{"TLS1.2 by id", tlstest.Versions[0].ID, tlstest.Versions[0].ID, false, 0, 1},
+		{"TLS1.2 by ticket", tlstest.Versions[0].ID, tlstest.Versions[0].ID, true, 0, 0},
+		{"TLS1.3 by id", tlstest.Versions[1].ID, tlstest.Versions[1].ID, false, 0, 1},
+		{"TLS1.3 by ticket", tlstest.Versions[1].ID, tlstest.Versions[1].ID, true, 0, 0},
 		// A random id looks like a session's to whoever speaks TLS 1.2 alone.
-		{"TLS1.2 by id of a client that speaks both", versions[1].id, versions[0].id, false, 1, 1},
+		{"TLS1.2 by id of a client that speaks both", tlstest.Versions[1].ID, tlstest.Versions[0].ID, false, 1, 1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				store := new(memStore)
 				server := storeServer(t, x.server, store)
-				must(t, server.SetMinVersion(versions[0].id))
+				must(t, server.SetMinVersion(tlstest.Versions[0].ID))
 				if x.ticket {
 					must(t, server.ClearOptions(openssl.OptionNoTicket))
 				}
-				client := newClient(t)
+				client := tlstest.NewClient(t)
 				must(t, client.SetMaxVersion(x.client))
-				first := mustPass(t, call{client: client, server: server})
+				first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 				if got := store.asked(); len(got) != x.full {
 					t.Errorf("%d lookups for a client that offers nothing, want %d", len(got), x.full)
 				}
-				second := mustPass(t, call{client: client, server: server, offer: first.session})
-				if !second.server.DidResume {
-					t.Errorf("not resumed: %v", second.server.Resumption)
+				second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+				if !second.Server.DidResume {
+					t.Errorf("not resumed: %v", second.Server.Resumption)
 				}
 				if got := store.asked(); len(got) != x.lookups {
 					t.Errorf("%d lookups, want %d", len(got), x.lookups)
@@ -391,7 +392,7 @@ func TestStoreOffers(t *testing.T) {
 func TestStoreAskedOnceAcrossHelloRetryRequest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
 		must(t, server.SetGroups("P-384"))
 		must(t, client.SetGroups("P-256:P-384"))
 		hellos := 0
@@ -399,14 +400,14 @@ func TestStoreAskedOnceAcrossHelloRetryRequest(t *testing.T) {
 			hellos++
 			return nil, nil
 		}))
-		first := mustPass(t, call{client: client, server: server})
+		first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 		hellos = 0
-		second := mustPass(t, call{client: client, server: server, offer: first.session})
+		second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
 		if hellos != 2 {
 			t.Fatalf("%d ClientHellos: there was no HelloRetryRequest", hellos)
 		}
-		if !second.server.DidResume {
-			t.Errorf("not resumed: %v", second.server.Resumption)
+		if !second.Server.DidResume {
+			t.Errorf("not resumed: %v", second.Server.Resumption)
 		}
 		if got := store.asked(); len(got) != 1 {
 			t.Errorf("%d lookups, want 1", len(got))
@@ -416,31 +417,31 @@ func TestStoreAskedOnceAcrossHelloRetryRequest(t *testing.T) {
 
 // TestStoreKeysTellContextsApart has two tenants share one store.
 func TestStoreKeysTellContextsApart(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				store := new(memStore)
-				server, client := storeServer(t, v.id, store), clientOf(t, v.id)
-				as := func(tenant string) func(testing.TB, sidSetter) {
-					return func(t testing.TB, s sidSetter) { must(t, s.SetSessionIDContext([]byte(tenant))) }
+				server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
+				as := func(tenant string) func(testing.TB, tlstest.SidSetter) {
+					return func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(tenant))) }
 				}
-				red := mustPass(t, call{client: client, server: server, atServer: as("red")})
+				red := mustPass(t, tlstest.Pair{Client: client, Server: server, AtServer: as("red")})
 				for id := range store.kept {
-					if len(id) != 32 || id == string(red.session.ID()) {
+					if len(id) != 32 || id == string(red.Session.ID()) {
 						t.Errorf("a session is stored under %x, which is no hash of context and id", id)
 					}
 				}
-				crossed := mustPass(t, call{client: client, server: server, offer: sameSession(t, red.session), atServer: as("tan")})
-				if crossed.server.DidResume {
+				crossed := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("tan")})
+				if crossed.Server.DidResume {
 					t.Error("a session crossed from red to tan")
 				}
 				tan := store.asked()
 				if stats := server.Stats().Store; stats.Hits != 0 || stats.Misses != 1 {
 					t.Errorf("tan's lookup of red's session: %+v", stats)
 				}
-				within := mustPass(t, call{client: client, server: server, offer: sameSession(t, red.session), atServer: as("red")})
-				if !within.server.DidResume {
-					t.Errorf("not resumed within red: %v", within.server.Resumption)
+				within := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("red")})
+				if !within.Server.DidResume {
+					t.Errorf("not resumed within red: %v", within.Server.Resumption)
 				}
 				if got := store.asked(); slices.Equal(got, tan) {
 					t.Errorf("red and tan ask for one session by the same name %x", got)
@@ -454,11 +455,11 @@ func TestStoreKeysTellContextsApart(t *testing.T) {
 func TestStoreOutlivesItsCtx(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
 		must(t, server.SetNumTickets(50))
 		must(t, server.SetSessionCacheSize(1))
 		for range 20 {
-			mustPass(t, call{client: client, server: server})
+			mustPass(t, tlstest.Pair{Client: client, Server: server})
 		}
 		if store.size() != 1000 {
 			t.Fatalf("%d sessions in the store, want 1000", store.size())
@@ -479,36 +480,36 @@ func TestStoreForgetsWhatIsSpoilt(t *testing.T) {
 	}
 	for _, x := range []struct {
 		name string
-		end  func(t *testing.T, w *wire, c *openssl.Conn) // by the client
+		end  func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) // by the client
 		want int
 	}{
-		{"goodbye", func(t *testing.T, w *wire, c *openssl.Conn) { must(t, c.Close()) }, 0},
-		{"the wire is cut", func(t *testing.T, w *wire, c *openssl.Conn) { must(t, w.CloseWrite()) }, cut},
-		{"a record that does not open", func(t *testing.T, w *wire, c *openssl.Conn) {
+		{"goodbye", func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) { must(t, c.Close()) }, 0},
+		{"the wire is cut", func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) { must(t, w.CloseWrite()) }, cut},
+		{"a record that does not open", func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) {
 			_, err := w.Write(append([]byte{23, 3, 3, 0, 40}, make([]byte, 40)...))
 			must(t, err)
 		}, 1},
 	} {
-		for _, v := range versions {
-			t.Run(x.name+"/"+v.name, func(t *testing.T) {
+		for _, v := range tlstest.Versions {
+			t.Run(x.name+"/"+v.Name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					store := new(memStore)
-					server, client := storeServer(t, v.id, store), clientOf(t, v.id)
+					server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
 					must(t, server.SetNumTickets(1))
-					accounted(t)
-					near, far := wirePair(64 << 10)
+					tlstest.CheckLeaks(t)
+					near, far := tlstest.WirePair(64 << 10)
 					c, err := openssl.Client(near, client)
 					must(t, err)
 					defer c.Close()
 					must(t, c.SetServerName("server.test"))
 					s, err := openssl.Server(far, server)
 					must(t, err)
-					clientErr, _ := both(func() error {
-						err := roundTrip(c, []byte("hello"))
+					clientErr, _ := tlstest.Both(func() error {
+						err := tlstest.RoundTrip(c, []byte("hello"))
 						x.end(t, near, c)
 						return err
 					}, func() error {
-						echo(s)
+						tlstest.Echo(s)
 						return s.Close()
 					})
 					must(t, clientErr)
@@ -526,12 +527,12 @@ func TestStoreForgetsWhatIsSpoilt(t *testing.T) {
 	t.Run("a handshake that fails", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			store := new(memStore)
-			server := storeServer(t, versions[0].id, store)
-			stranger := bareClient(t)
-			must(t, stranger.SetVerifyCAs(newAuthority(t, "another CA", nil).pem))
-			e := overWire(t, call{client: stranger, server: server})
+			server := storeServer(t, tlstest.Versions[0].ID, store)
+			stranger := tlstest.BareClient(t)
+			must(t, stranger.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
+			e := overWire(t, tlstest.Pair{Client: stranger, Server: server})
 			synctest.Wait()
-			if e.serverErr == nil {
+			if e.ServerErr == nil {
 				t.Fatal("a client that does not trust the server has come through")
 			}
 			if len(store.deleted) != 0 || store.puts != 0 {
@@ -587,14 +588,14 @@ func TestStoreTroubles(t *testing.T) {
 			return func(context.Context, []byte) ([]byte, error) { return other[:len(other)/2], nil }
 		}, openssl.StoreStats{Refused: 3}, 0},
 	} {
-		for _, v := range versions {
-			t.Run(x.name+"/"+v.name, func(t *testing.T) {
+		for _, v := range tlstest.Versions {
+			t.Run(x.name+"/"+v.Name, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					store := new(memStore)
-					server, client := storeServer(t, v.id, store), clientOf(t, v.id)
-					mine := mustPass(t, call{client: client, server: server})
+					server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
+					mine := mustPass(t, tlstest.Pair{Client: client, Server: server})
 					of := maps.Clone(store.kept)
-					mustPass(t, call{client: client, server: server})
+					mustPass(t, tlstest.Pair{Client: client, Server: server})
 					var other []byte
 					for id, session := range store.kept {
 						if of[id] == nil {
@@ -605,7 +606,7 @@ func TestStoreTroubles(t *testing.T) {
 					store.does(x.get(release, other))
 					began := time.Now()
 					for range 3 {
-						if e := mustPass(t, call{client: client, server: server, offer: sameSession(t, mine.session)}); e.server.DidResume {
+						if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); e.Server.DidResume {
 							t.Error("resumed from a store that had nothing to say")
 						}
 					}
@@ -621,8 +622,8 @@ func TestStoreTroubles(t *testing.T) {
 					store.does(nil)
 					close(release)
 					<-time.After(2 * time.Second)
-					if e := mustPass(t, call{client: client, server: server, offer: sameSession(t, mine.session)}); !e.server.DidResume {
-						t.Errorf("not resumed by a store that works again: %v", e.server.Resumption)
+					if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); !e.Server.DidResume {
+						t.Errorf("not resumed by a store that works again: %v", e.Server.Resumption)
 					}
 				})
 			})
@@ -634,12 +635,12 @@ func TestStoreTroubles(t *testing.T) {
 func TestStoreRests(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
-		first := mustPass(t, call{client: client, server: server})
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+		first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 		store.does(func(context.Context, []byte) ([]byte, error) { return nil, errors.New("down") })
 		calls := func(handshakes int) int {
 			for range handshakes {
-				mustPass(t, call{client: client, server: server, offer: sameSession(t, first.session)})
+				mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, first.Session)})
 			}
 			return len(store.asked())
 		}
@@ -666,16 +667,16 @@ func TestStoreRests(t *testing.T) {
 func TestStoreIsNotBlamed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
-		first := mustPass(t, call{client: client, server: server})
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+		first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 		store.does(func(ctx context.Context, _ []byte) ([]byte, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
-		c, s := storeConns(t, call{client: client, server: server, offer: sameSession(t, first.session)})
+		c, s := storeConns(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, first.Session)})
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		_, err := both(c.Handshake, func() error { return s.HandshakeContext(ctx) })
+		_, err := tlstest.Both(c.Handshake, func() error { return s.HandshakeContext(ctx) })
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a handshake whose context ended: %v", err)
 		}
@@ -690,8 +691,8 @@ func TestStoreIsNotBlamed(t *testing.T) {
 func TestStoreLosesNoGoroutine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
-		first := mustPass(t, call{client: client, server: server})
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+		first := mustPass(t, tlstest.Pair{Client: client, Server: server})
 		release := make(chan struct{})
 		inside, most := 0, 0
 		store.does(func(context.Context, []byte) ([]byte, error) {
@@ -709,10 +710,10 @@ func TestStoreLosesNoGoroutine(t *testing.T) {
 		for range 8 {
 			var wg sync.WaitGroup
 			for range atOnce {
-				offer := sameSession(t, first.session)
+				offer := sameSession(t, first.Session)
 				wg.Go(func() {
-					if e := overWire(t, call{client: client, server: server, offer: offer}); e.clientErr != nil || e.serverErr != nil {
-						t.Errorf("client %v, server %v", e.clientErr, e.serverErr)
+					if e := overWire(t, tlstest.Pair{Client: client, Server: server, Offer: offer}); e.ClientErr != nil || e.ServerErr != nil {
+						t.Errorf("client %v, server %v", e.ClientErr, e.ServerErr)
 					}
 				})
 			}
@@ -729,8 +730,8 @@ func TestStoreLosesNoGoroutine(t *testing.T) {
 		}
 		store.does(nil)
 		<-time.After(1100 * time.Millisecond)
-		if e := mustPass(t, call{client: client, server: server, offer: sameSession(t, first.session)}); !e.server.DidResume {
-			t.Errorf("not resumed by a store that works again: %v", e.server.Resumption)
+		if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, first.Session)}); !e.Server.DidResume {
+			t.Errorf("not resumed by a store that works again: %v", e.Server.Resumption)
 		}
 	})
 }
@@ -741,7 +742,7 @@ func TestStoreQueue(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const handshakes, each, bound = 50, 200, 64 * (64 + 1)
 		store := new(memStore)
-		server, client := storeServer(t, versions[1].id, store), newClient(t)
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
 		must(t, server.SetNumTickets(each))
 		release := make(chan struct{})
 		store.put = func(context.Context) error {
@@ -750,7 +751,7 @@ func TestStoreQueue(t *testing.T) {
 		}
 		var sessions []*openssl.Session
 		for range handshakes {
-			sessions = append(sessions, mustPass(t, call{client: client, server: server}).session)
+			sessions = append(sessions, mustPass(t, tlstest.Pair{Client: client, Server: server}).Session)
 		}
 		dropped := server.Stats().Store.Dropped
 		if want := int64(handshakes*each - bound); dropped < want {
@@ -765,21 +766,21 @@ func TestStoreQueue(t *testing.T) {
 			of   int
 			want bool
 		}{{handshakes / 4, false}, {handshakes - 1, true}} {
-			e := mustPass(t, call{client: client, server: server, offer: sameSession(t, sessions[x.of])})
-			if e.server.DidResume != x.want {
-				t.Errorf("handshake %d's session: resumed %v, want %v: the oldest are dropped first", x.of, e.server.DidResume, x.want)
+			e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, sessions[x.of])})
+			if e.Server.DidResume != x.want {
+				t.Errorf("handshake %d's session: resumed %v, want %v: the oldest are dropped first", x.of, e.Server.DidResume, x.want)
 			}
 		}
 	})
 }
 
 func TestStoreSettings(t *testing.T) {
-	server, client := newServer(t), newClient(t)
-	sentence(t, client.SetSessionStore(new(memStore)), "NewClientCtx")
-	sentence(t, server.SetSessionStoreTimeout(time.Second), "SetSessionStore")
+	server, client := tlstest.NewServer(t), tlstest.NewClient(t)
+	tlstest.Sentence(t, client.SetSessionStore(new(memStore)), "NewClientCtx")
+	tlstest.Sentence(t, server.SetSessionStoreTimeout(time.Second), "SetSessionStore")
 	must(t, server.SetSessionStore(new(memStore)))
-	sentence(t, server.SetSessionStoreTimeout(0), "0s")
-	sentence(t, server.SetSessionCacheMode(openssl.SessionCacheServer), "SetSessionStore(nil)")
+	tlstest.Sentence(t, server.SetSessionStoreTimeout(0), "0s")
+	tlstest.Sentence(t, server.SetSessionCacheMode(openssl.SessionCacheServer), "SetSessionStore(nil)")
 	must(t, server.SetSessionCacheMode(openssl.SessionCacheServer|openssl.SessionCacheNoInternal|openssl.SessionCacheNoAutoClear))
 	must(t, server.SetSessionStore(nil))
 	if got := server.SessionCacheMode(); got != openssl.SessionCacheServer {
@@ -799,7 +800,7 @@ func TestStoreManyAtOnce(t *testing.T) {
 		return
 	}
 	store := new(memStore)
-	server := storeServer(t, versions[1].id, store)
+	server := storeServer(t, tlstest.Versions[1].ID, store)
 	must(t, server.SetSessionStoreTimeout(time.Minute)) // the load of the machine is not the matter
 	var late atomic.Int64
 	store.does(func(_ context.Context, id []byte) ([]byte, error) {
@@ -867,7 +868,7 @@ func TestStoreManyAtOnce(t *testing.T) {
 // at once and one with a late one, until a pair shows what is allowed.
 func manyAtOnce(t *testing.T, addr string) error {
 	const late, allowed, pairs = 200 * time.Millisecond, 300 * time.Millisecond, 6
-	client := bareClient(t)
+	client := tlstest.BareClient(t)
 	if err := client.SetVerify(openssl.VerifyNone); err != nil { // the other process has made its own CA
 		return err
 	}
@@ -960,7 +961,7 @@ func resumeAtOnce(first *openssl.Conn, client *openssl.Ctx, addr string) (time.D
 
 // SetSessionStore(nil) ends a store and nothing else.
 func TestSetSessionStoreNilKeepsTheMode(t *testing.T) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	for _, mode := range []openssl.SessionCacheMode{
 		openssl.SessionCacheOff,
 		openssl.SessionCacheServer | openssl.SessionCacheNoInternalLookup,
@@ -994,12 +995,12 @@ func (s fixedStore) Delete(context.Context, []byte) error                 { retu
 // An answer that is not used is no hit.
 func TestStoreAnswersThatAreDropped(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, _ *openssl.Ctx) {
-		maker := newServer(t)
+		maker := tlstest.NewServer(t)
 		must(t, maker.SetOptions(openssl.OptionNoTicket))
-		c, s := machines(t, client, maker)
-		mustShake(t, c, s)
-		offer, kept := keep(t, c), keep(t, s)
-		goodbye(t, c, s)
+		c, s := tlstest.Machines(t, client, maker)
+		tlstest.MustShake(t, c, s)
+		offer, kept := tlstest.SessionOf(t, c), tlstest.SessionOf(t, s)
+		tlstest.Goodbye(t, c, s)
 		other := keepOther(t, client, maker)
 		for _, x := range []struct {
 			name    string
@@ -1007,19 +1008,19 @@ func TestStoreAnswersThatAreDropped(t *testing.T) {
 			refused bool
 		}{
 			{"good", kept, false},
-			{"of the future", withField(t, kept, derTime, time.Now().Add(time.Hour).Unix()), true},
-			{"with a timeout of centuries", withField(t, kept, derTimeout, 1<<40), true},
+			{"of the future", tlstest.WithField(t, kept, tlstest.FieldTime, time.Now().Add(time.Hour).Unix()), true},
+			{"with a timeout of centuries", tlstest.WithField(t, kept, tlstest.FieldTimeout, 1<<40), true},
 			{"of another id", other, true},
 		} {
 			t.Run(x.name, func(t *testing.T) {
 				der, err := x.answer.MarshalBinary()
 				must(t, err)
-				server := newServer(t)
+				server := tlstest.NewServer(t)
 				must(t, server.SetOptions(openssl.OptionNoTicket))
 				must(t, server.SetSessionStore(fixedStore{der}))
-				cc, sc := conns(t, client, server)
-				must(t, cc.SetSession(reparse(t, offer)))
-				mustHandshake(t, cc, sc)
+				cc, sc := tlstest.Conns(t, client, server)
+				must(t, cc.SetSession(tlstest.Reparse(t, offer)))
+				tlstest.MustHandshake(t, cc, sc)
 				want := openssl.StoreStats{Hits: 1}
 				if x.refused {
 					want = openssl.StoreStats{Refused: 1}
@@ -1038,8 +1039,8 @@ func TestStoreAnswersThatAreDropped(t *testing.T) {
 // keepOther is the server's session of another connection.
 func keepOther(t *testing.T, client, server *openssl.Ctx) *openssl.Session {
 	t.Helper()
-	c, s := machines(t, client, server)
-	mustShake(t, c, s)
-	defer goodbye(t, c, s)
-	return keep(t, s)
+	c, s := tlstest.Machines(t, client, server)
+	tlstest.MustShake(t, c, s)
+	defer tlstest.Goodbye(t, c, s)
+	return tlstest.SessionOf(t, s)
 }

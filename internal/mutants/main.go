@@ -23,6 +23,17 @@ import (
 	"time"
 )
 
+// attacks is the package of the rows.
+const attacks = "isolation"
+
+// folder is where a package is, by its name.
+func folder(name string) string {
+	if name == "openssl" {
+		return "."
+	}
+	return "internal/" + name
+}
+
 // edit replaces one text, which must be there exactly once, in one file.
 type edit struct{ file, from, to string }
 
@@ -34,7 +45,7 @@ type fault struct {
 	edits []edit
 	after bool // it shows after a Revoke: the rows run again then, too
 
-	tests string // instead of rows: each of these tests must fail
+	tests string // instead of rows: each of these tests, of a package, must fail
 	tags  string // that they are built with
 }
 
@@ -43,7 +54,7 @@ var faults = []fault{
 		name:  "constant context",
 		rows:  "A03 A05 A45 A46",
 		also:  "A08 A11 A14 A17 A18 A19 A20 A21 A22 A25 A26 A32 A40 A41 A44 A47 A64",
-		edits: []edit{{"policy.go", "sum := sha256.Sum256(d.b)\n\treturn newSIDContext", "sum := sha256.Sum256(nil)\n\treturn newSIDContext"}},
+		edits: []edit{{"policy.go", "sum := sha256.Sum256(d.B)\n\treturn newSIDContext", "sum := sha256.Sum256(nil)\n\treturn newSIDContext"}},
 	},
 	{
 		name: "context too late, in the servername callback",
@@ -51,13 +62,15 @@ var faults = []fault{
 		also: "A08 A20 A21 A22 A26 A41 A44",
 		edits: []edit{
 			// What the ClientHello function says waits until libssl has decided.
-			{"machine_cgo.h", "\tif (SSL_set_session_id_context(t->ssl, sid, n) != 1)\n\t\treturn 0;\n",
-				"\tif (t->asking) {\n\t\tmemcpy(t->late, sid, n);\n\t\tt->late_n = n;\n\t\tt->is_late = 1;\n\t\treturn SSL_set_session_id_context(t->ssl, t->sidctx, t->sidctx_n);\n\t}\n" +
-					"\tif (SSL_set_session_id_context(t->ssl, sid, n) != 1)\n\t\treturn 0;\n"},
-			{"machine_cgo.h", "\tsize_t sidctx_n;\n\tosl_offer offer;",
-				"\tsize_t sidctx_n;\n\tunsigned char late[SSL_MAX_SID_CTX_LENGTH];\n\tunsigned int late_n;\n\tint is_late;\n\tosl_offer offer;"},
-			{"libssl_cgo.h", "\t(void)ssl, (void)alert, (void)arg;\n\treturn SSL_TLSEXT_ERR_OK;",
-				"\tosl_ssl *t = SSL_get_app_data(ssl);\n\t(void)alert, (void)arg;\n\tif (t->is_late)\n\t\tSSL_set_session_id_context(ssl, t->late, t->late_n);\n\treturn SSL_TLSEXT_ERR_OK;"},
+			{"internal/libssl/ssl.c", "\tif (n)\n\t\tmemcpy(t->sidctx, sid, n);\n\tt->sidctx_n = n;\n",
+				"\tif (t->asking) {\n\t\tmemcpy(t->late, sid, n);\n\t\tt->late_n = n;\n\t\tt->is_late = 1;\n" +
+					"\t\tSSL_set_session_id_context(t->ssl, t->sidctx, (unsigned int)t->sidctx_n);\n\t\treturn;\n\t}\n" +
+					"\tif (n)\n\t\tmemcpy(t->sidctx, sid, n);\n\tt->sidctx_n = n;\n"},
+			// At the end: the root package sees the header as it is.
+			{"internal/libssl/ssl.h", "\tsize_t keylog_n;\n};",
+				"\tsize_t keylog_n;\n\tunsigned char late[SSL_MAX_SID_CTX_LENGTH];\n\tsize_t late_n;\n\tint is_late;\n};"},
+			{"internal/libssl/ctx.c", "\t(void)ssl, (void)alert, (void)arg;\n\treturn SSL_TLSEXT_ERR_OK;",
+				"\tosl_ssl *t = SSL_get_app_data(ssl);\n\t(void)alert, (void)arg;\n\tif (t->is_late)\n\t\tSSL_set_session_id_context(ssl, t->late, (unsigned int)t->late_n);\n\treturn SSL_TLSEXT_ERR_OK;"},
 		},
 	},
 	{
@@ -65,12 +78,12 @@ var faults = []fault{
 		rows:  "A08 A14 A17 A18 A19 A20 A26 A44",
 		also:  "A15 A16 A21 A22",
 		after: true,
-		edits: []edit{{"machine_cgo.h", "== 1 &&\n\t                  osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n));", "== 1 && (sid || !sid_n));"}},
+		edits: []edit{{"internal/libssl/ssl.c", "== 1 &&\n\t                  osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n));", "== 1 && (sid || !sid_n));"}},
 	},
 	{
 		name:  "no context set",
 		rows:  "A07",
-		edits: []edit{{"ctx.go", "case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet:", "case facts.verify&VerifyPeer != 0 && mayResume && !c.sidCtxSet && false:"}},
+		edits: []edit{{"ctx.go", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet && false:"}},
 	},
 	{
 		name:  "hosts without a context",
@@ -81,24 +94,24 @@ var faults = []fault{
 	{
 		name:  "CAs left out",
 		rows:  "A45",
-		edits: []edit{{"policy.go", "\td.set(id.cas)\n", ""}},
+		edits: []edit{{"policy.go", "\td.Set(id.CAs)\n", ""}},
 	},
 	{
 		name:  "verify mode left out",
 		rows:  "A46",
-		edits: []edit{{"policy.go", "\td.number(uint64(facts.verify))\n", ""}},
+		edits: []edit{{"policy.go", "\td.Uint(uint64(facts.Verify))\n", ""}},
 	},
 	{
 		name:  "names left out",
 		rows:  "A17 A18",
 		also:  "A08 A21 A41",
-		edits: []edit{{"policy.go", "\td.set(servers)\n", ""}},
+		edits: []edit{{"policy.go", "\td.Set(servers)\n", ""}},
 	},
 	{
 		name:  "no lengths",
 		rows:  "A11",
 		also:  "A64",
-		edits: []edit{{"policy.go", "\td.number(uint64(len(p)))\n\td.b = append", "\td.b = append"}},
+		edits: []edit{{"internal/wire/wire.go", "\tw.Uint(uint64(len(p)))\n\tw.B = append", "\tw.B = append"}},
 	},
 	{
 		name: "C strings",
@@ -118,13 +131,13 @@ var faults = []fault{
 		name:  "nothing bound to the seal",
 		rows:  "A35",
 		also:  "A34",
-		edits: []edit{{"seal.go", "\td.part(id)\n\treturn d.b\n", "\td.part(id)\n\treturn nil\n"}},
+		edits: []edit{{"seal.go", "\tw.Bytes(id)\n\treturn w.B\n", "\tw.Bytes(id)\n\treturn nil\n"}},
 	},
 	{
 		name:  "no id bound to the seal",
 		rows:  "A34",
 		also:  "A35",
-		edits: []edit{{"seal.go", "\td.part(id)\n", ""}},
+		edits: []edit{{"seal.go", "\tw.Bytes(id)\n", ""}},
 	},
 	{
 		name: "no seal",
@@ -138,17 +151,17 @@ var faults = []fault{
 	{
 		name:  "end of the certificate not looked at",
 		rows:  "A48",
-		edits: []edit{{"machine_cgo.h", "static int64_t osl_not_after(X509 *x, int64_t now) {\n", "static int64_t osl_not_after(X509 *x, int64_t now) {\n\tif (x)\n\t\treturn now + 86400;\n"}},
+		edits: []edit{{"internal/libssl/resumption.c", "static int64_t osl_not_after(X509 *x, int64_t now) {\n", "static int64_t osl_not_after(X509 *x, int64_t now) {\n\tif (x)\n\t\treturn now + 86400;\n"}},
 	},
 	{
 		name:  "age of the authentication not looked at",
 		rows:  "A49",
-		edits: []edit{{"sidctx_cgo.h", "\tr->max_age = max_age;\n", "\tr->max_age = max_age ? 86400 : 0;\n"}},
+		edits: []edit{{"internal/libssl/resumption.c", "\tr->max_age = max_age;\n", "\tr->max_age = max_age ? 86400 : 0;\n"}},
 	},
 	{
 		name:  "client cache by address",
 		rows:  "A51 A52",
-		edits: []edit{{"cache.go", "\twho := s.ctx.fingerprint\n", "\tif true {\n\t\treturn s.ctx.sessions, c.wire.RemoteAddr().String()\n\t}\n\twho := s.ctx.fingerprint\n"}},
+		edits: []edit{{"machine.go", "\twho := s.ctx.fingerprint\n", "\tif true {\n\t\treturn s.ctx.sessions, peer.String()\n\t}\n\twho := s.ctx.fingerprint\n"}},
 	},
 	{
 		name:  "setters in use",
@@ -158,40 +171,40 @@ var faults = []fault{
 	},
 	{
 		name:  "ticket data written into a cached session",
-		tests: "TestCachedSessionFromManyConnections",
+		tests: "openssl.TestCachedSessionFromManyConnections",
 		tags:  "queuecheck",
-		edits: []edit{{"sidctx_cgo.h", "&& s != t->decrypted)\n\t\treturn 1;", "&& s != t->decrypted && !s)\n\t\treturn 1;"}},
+		edits: []edit{{"internal/libssl/resumption.c", "&& s != t->decrypted)\n\t\treturn 1;", "&& s != t->decrypted && !s)\n\t\treturn 1;"}},
 	},
 	{
 		name:  "capped after libssl has published it",
-		tests: "TestMaxAuthAgeOfSessionsByID TestCachedSessionFromManyConnections",
+		tests: "isolation.TestMaxAuthAgeOfSessionsByID openssl.TestCachedSessionFromManyConnections",
 		tags:  "queuecheck",
 		edits: []edit{
-			{"sidctx_cgo.h", "\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n\tosl_session_publish(s);\n", "\tosl_session_publish(s);\n\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n"},
+			{"internal/libssl/store.c", "\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n\tosl_session_publish(s);\n", "\tosl_session_publish(s);\n\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n"},
 		},
 	},
 	{
 		name:  "a stored answer gets a new clock",
-		tests: "TestUpdateTimeDoesNotHideAge",
-		edits: []edit{{"sidctx_cgo.h", "\t    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {", "\t    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now && !s) {"},
-			{"sidctx_cgo.h", " : t->found ? osl_session_time(t->found) : 0;", " : osl_session_time(s);"}},
+		tests: "isolation.TestUpdateTimeDoesNotHideAge",
+		edits: []edit{{"internal/libssl/store.c", "\t    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {", "\t    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now && !s) {"},
+			{"internal/libssl/resumption.c", "? osl_session_time(t->found)", "? osl_session_time(s)"}},
 	},
 	{
 		name:  "a renewed ticket counted from now",
-		tests: "TestRenewedTicketUnderACap",
-		edits: []edit{{"machine_cgo.h", "\tint64_t timeout = osl_sub(ends, osl_session_time(s));\n", "\tint64_t timeout = osl_sub(ends, (int64_t)time(NULL));\n"}},
+		tests: "isolation.TestRenewedTicketUnderACap",
+		edits: []edit{{"internal/libssl/resumption.c", "\tint64_t timeout = osl_sub(ends, osl_session_time(s));\n", "\tint64_t timeout = osl_sub(ends, (int64_t)time(NULL));\n"}},
 	},
 	{
 		name:  "a failed SetServerName leaves the old one",
-		tests: "TestAllocationFailure",
+		tests: "openssl.TestAllocationFailure",
 		tags:  "malloc",
-		edits: []edit{{"ssl.go", "\tif s.nameErr != nil {\n\t\treturn explain(", "\tif s.nameErr != nil && false {\n\t\treturn explain("},
+		edits: []edit{{"machine.go", "\tif s.nameErr != nil {\n\t\treturn explain(", "\tif s.nameErr != nil && false {\n\t\treturn explain("},
 			{"ssl.go", "\t\ts.name = \"\"\n\t\treturn s.nameErr", "\t\treturn s.nameErr"}},
 	},
 	{
 		name:  "a reason left in the error queue",
-		tests: "TestHandshakeByteByByte",
-		edits: []edit{{"libssl_cgo.h", "\tif (ok)\n\t\tERR_pop_to_mark();\n\telse\n\t\tERR_clear_last_mark();\n", "\tERR_clear_last_mark();\n"}},
+		tests: "openssl.TestHandshakeByteByByte",
+		edits: []edit{{"internal/libssl/ctx.c", "\tif (ok)\n\t\tERR_pop_to_mark();\n\telse\n\t\tERR_clear_last_mark();\n", "\tERR_clear_last_mark();\n"}},
 	},
 }
 
@@ -327,6 +340,9 @@ func try(f fault, root, dir string) (v verdict) {
 			return v
 		}
 		to := filepath.Join(dir, e.file)
+		if v.err = os.MkdirAll(filepath.Dir(to), 0o700); v.err != nil {
+			return v
+		}
 		if v.err = os.WriteFile(to, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o600); v.err != nil {
 			return v
 		}
@@ -337,26 +353,38 @@ func try(f fault, root, dir string) (v verdict) {
 		v.err = err
 		return v
 	}
-	overlayFile, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "attacks.test")
+	overlayFile := filepath.Join(dir, "overlay.json")
 	if v.err = os.WriteFile(overlayFile, description, 0o600); v.err != nil {
 		return v
 	}
-	build := exec.Command("go", "test", "-vet=off", "-tags", f.tags, "-overlay", overlayFile, "-c", "-o", binary, ".")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		v.err = fmt.Errorf("it does not build: %v\n%s", err, out)
-		return v
+	// build makes the test binary of a package, which runs in the package's folder.
+	build := func(name string) (binary string, err error) {
+		binary = filepath.Join(dir, name+".test")
+		if _, err := os.Stat(binary); err == nil {
+			return binary, nil
+		}
+		cmd := exec.Command("go", "test", "-vet=off", "-tags", f.tags, "-overlay", overlayFile, "-c", "-o", binary, "./"+folder(name))
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("it does not build: %v\n%s", err, out)
+		}
+		return binary, nil
 	}
-	defer os.Remove(binary)
+	defer os.RemoveAll(dir)
 	if f.tests != "" {
-		return runNamed(f, root, binary)
+		return runNamed(f, root, build)
 	}
 	tests := "TestAttacks$"
 	if f.after {
 		tests = "TestAttacks(AfterRevoke)?$"
 	}
+	binary, err := build(attacks)
+	if err != nil {
+		v.err = err
+		return v
+	}
 	run := exec.Command(binary, "-test.short", "-test.run", tests, "-test.timeout", "120s")
-	run.Dir = root
+	run.Dir = filepath.Join(root, folder(attacks))
 	out, err := run.CombinedOutput()
 	v.output = string(out)
 	rows := make(map[string]bool)
@@ -376,11 +404,17 @@ func try(f fault, root, dir string) (v verdict) {
 }
 
 // runNamed runs each of a fault's tests in a process of its own: some crash.
-func runNamed(f fault, root, binary string) (v verdict) {
+func runNamed(f fault, root string, build func(name string) (binary string, err error)) (v verdict) {
 	var red []string
 	for _, test := range strings.Fields(f.tests) {
-		run := exec.Command(binary, "-test.short", "-test.run", "^"+test+"$", "-test.timeout", "60s")
-		run.Dir = root
+		in, name, _ := strings.Cut(test, ".")
+		binary, err := build(in)
+		if err != nil {
+			v.err = err
+			return v
+		}
+		run := exec.Command(binary, "-test.short", "-test.run", "^"+name+"$", "-test.timeout", "60s")
+		run.Dir = filepath.Join(root, folder(in))
 		out, err := run.CombinedOutput()
 		v.output += string(out)
 		if bytes.Contains(out, []byte("no tests to run")) {

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package isolation_test
 
 import (
 	"bytes"
@@ -12,10 +12,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"reflect"
@@ -27,6 +25,7 @@ import (
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // attack is a row of SECURITY.md's list. Every refusal in it is an ordinary full
@@ -35,7 +34,7 @@ type attack struct {
 	id   string
 	name string
 	in   where
-	run  func(a *arena)
+	run  func(a *env)
 
 	waits bool // for the clock: all at once
 }
@@ -54,7 +53,7 @@ const (
 func (w where) holds(m mechanism) bool {
 	switch w {
 	case once:
-		return m == attackMechanisms[0]
+		return m == mechanisms[0]
 	case onTickets:
 		return !m.stateful
 	case stateful:
@@ -66,67 +65,67 @@ func (w where) holds(m mechanism) bool {
 }
 
 var attacks = []attack{
-	{"A01", "control_same_policy", everywhere, a01, false},
-	{"A02", "context_changed_between_connections", everywhere, a02, false},
-	{"A03", "shared_keys_open_to_required", everywhere, a03, false},
-	{"A04", "shared_keys_distinct_contexts_open_to_required", everywhere, a04, false},
-	{"A05", "shared_keys_CA_A_to_CA_B", everywhere, a05, false},
-	{"A06", "shared_keys_distinct_contexts_CA_A_to_CA_B", everywhere, a06, false},
-	{"A07", "no_context_and_certificates_required", once, a07, false},
-	{"A08", "no_context_on_two_hosts", everywhere, a08, false},
-	{"A09", "no_context_to_context", everywhere, func(a *arena) { contextPair(a, "", "b") }, false},
-	{"A10", "context_to_no_context", everywhere, func(a *arena) { contextPair(a, "b", "") }, false},
-	{"A11", "prefixes_and_boundaries", everywhere, a11, false},
-	{"A12", "contexts_that_differ_after_a_NUL", everywhere, func(a *arena) { contextPair(a, "x\x00a", "x\x00b") }, false},
-	{"A13", "oversize", everywhere, a13, false},
-	{"A14", "route_to_another_Ctx", everywhere, a14, false},
-	{"A15", "route_by_context_alone", everywhere, a15, false},
-	{"A16", "route_by_Ctx_and_context", everywhere, a16, false},
-	{"A17", "same_policy_other_name", everywhere, a17, false},
-	{"A18", "open_hosts_by_context_and_Ctx", everywhere, a18, false},
-	{"A19", "no_name_to_required", everywhere, a19, false},
-	{"A20", "name_to_no_name", everywhere, a20, false},
-	{"A21", "unknown_name", everywhere, a21, false},
-	{"A22", "spellings_of_a_name", everywhere, a22, false},
-	{"A23", "malformed_names", everywhere, a23, false},
-	{"A24", "hello_in_crumbs", everywhere, a24, false},
-	{"A25", "Host_of_another_policy", everywhere, a25, false},
-	{"A26", "HelloRetryRequest", tls13, a26, false},
-	{"A27", "second_hello_says_otherwise", tls13, a27, false},
-	{"A28", "private_keys_same_context", everywhere, a28, false},
-	{"A29", "broken_tickets", onTickets, a29, false},
-	{"A30", "keys_rotated_or_forged", onTickets, a30, false},
-	{"A31", "ticket_of_another_version", onTickets, a31, false},
-	{"A32", "store_shared_same_label", stateful, a32, false},
-	{"A33", "store_shared_lookups", stateful, a33, false},
-	{"A34", "store_returns_another_session", stateful, a34, false},
-	{"A35", "store_rewrites_the_context", stateful, a35, false},
-	{"A36", "store_flips_each_bit", stateful, a36, false},
-	{"A37", "store_truncates_and_invents", stateful, a37, false},
-	{"A38", "sessions_that_are_none", stateful, a38, false},
-	{"A39", "store_that_fails", stateful, a39, false},
-	{"A40", "store_rolls_back", stateful, a40, false},
-	{"A41", "replay", everywhere, a41, false},
-	{"A44", "flushed_cache_and_Revoke", everywhere, a44, false},
-	{"A45", "CA_rotated", everywhere, a45, false},
-	{"A46", "optional_to_required", everywhere, a46, false},
-	{"A47", "depth_CRL_and_rules_changed", everywhere, a47, false},
-	{"A48", "client_certificate_expires", everywhere, a48, true},
-	{"A49", "chain_of_renewals", everywhere, a49, true},
-	{"A50", "clocks", everywhere, a50, false},
-	{"A51", "session_fixation_of_a_client", everywhere, a51, false},
-	{"A52", "client_of_another_policy", everywhere, a52, false},
-	{"A53", "client_context", everywhere, a53, false},
-	{"A54", "hostile_server", everywhere, a54, false},
-	{"A55", "sessions_of_failed_handshakes", everywhere, a55, false},
-	{"A56", "renegotiation", once, a56, false},
-	{"A59", "context_after_the_handshake", everywhere, a59, false},
-	{"A60", "extended_master_secret", everywhere, a60, false},
-	{"A61", "configured_while_in_use", once, a61, false},
-	{"A62", "use_after_Close", everywhere, a62, false},
-	{"A63", "machine_used_again", once, a63, false},
-	{"A64", "hostile_names_in_the_digest", once, a64, false},
-	{"A65", "errors_of_another_connection", everywhere, a65, false},
+	{id: "A01", name: "control_same_policy", run: controlSamePolicy},
+	{id: "A02", name: "context_changed_between_connections", run: contextChangedBetweenConnections},
+	{id: "A03", name: "shared_keys_open_to_required", run: sharedKeysOpenToRequired},
+	{id: "A04", name: "shared_keys_distinct_contexts_open_to_required", run: sharedKeysDistinctContextsOpenToRequired},
+	{id: "A05", name: "shared_keys_CA_A_to_CA_B", run: sharedKeysToAnotherCA},
+	{id: "A06", name: "shared_keys_distinct_contexts_CA_A_to_CA_B", run: sharedKeysDistinctContextsToAnotherCA},
+	{id: "A07", name: "no_context_and_certificates_required", in: once, run: noContextAndCertificatesRequired},
+	{id: "A08", name: "no_context_on_two_hosts", run: noContextOnTwoHosts},
+	{id: "A09", name: "no_context_to_context", run: func(a *env) { contextPair(a, "", "b") }},
+	{id: "A10", name: "context_to_no_context", run: func(a *env) { contextPair(a, "b", "") }},
+	{id: "A11", name: "prefixes_and_boundaries", run: prefixesAndBoundaries},
+	{id: "A12", name: "contexts_that_differ_after_a_NUL", run: func(a *env) { contextPair(a, "x\x00a", "x\x00b") }},
+	{id: "A13", name: "oversize", run: oversize},
+	{id: "A14", name: "route_to_another_Ctx", run: routeToAnotherCtx},
+	{id: "A15", name: "route_by_context_alone", run: routeByContextAlone},
+	{id: "A16", name: "route_by_Ctx_and_context", run: routeByCtxAndContext},
+	{id: "A17", name: "same_policy_other_name", run: samePolicyOtherName},
+	{id: "A18", name: "open_hosts_by_context_and_Ctx", run: openHostsByContextAndCtx},
+	{id: "A19", name: "no_name_to_required", run: noNameToRequired},
+	{id: "A20", name: "name_to_no_name", run: nameToNoName},
+	{id: "A21", name: "unknown_name", run: unknownName},
+	{id: "A22", name: "spellings_of_a_name", run: spellingsOfAName},
+	{id: "A23", name: "malformed_names", run: malformedNames},
+	{id: "A24", name: "hello_in_crumbs", run: helloInCrumbs},
+	{id: "A25", name: "Host_of_another_policy", run: hostOfAnotherPolicy},
+	{id: "A26", name: "HelloRetryRequest", in: tls13, run: helloRetryRequest},
+	{id: "A27", name: "second_hello_says_otherwise", in: tls13, run: secondHelloSaysOtherwise},
+	{id: "A28", name: "private_keys_same_context", run: privateKeysSameContext},
+	{id: "A29", name: "broken_tickets", in: onTickets, run: brokenTickets},
+	{id: "A30", name: "keys_rotated_or_forged", in: onTickets, run: keysRotatedOrForged},
+	{id: "A31", name: "ticket_of_another_version", in: onTickets, run: ticketOfAnotherVersion},
+	{id: "A32", name: "store_shared_same_label", in: stateful, run: storeSharedSameLabel},
+	{id: "A33", name: "store_shared_lookups", in: stateful, run: storeSharedLookups},
+	{id: "A34", name: "store_returns_another_session", in: stateful, run: storeReturnsAnotherSession},
+	{id: "A35", name: "store_rewrites_the_context", in: stateful, run: storeRewritesTheContext},
+	{id: "A36", name: "store_flips_each_bit", in: stateful, run: storeFlipsEachBit},
+	{id: "A37", name: "store_truncates_and_invents", in: stateful, run: storeTruncatesAndInvents},
+	{id: "A38", name: "sessions_that_are_none", in: stateful, run: sessionsThatAreNone},
+	{id: "A39", name: "store_that_fails", in: stateful, run: storeThatFails},
+	{id: "A40", name: "store_rolls_back", in: stateful, run: storeRollsBack},
+	{id: "A41", name: "replay", run: replay},
+	{id: "A44", name: "flushed_cache_and_Revoke", run: flushedCacheAndRevoke},
+	{id: "A45", name: "CA_rotated", run: caRotated},
+	{id: "A46", name: "optional_to_required", run: optionalToRequired},
+	{id: "A47", name: "depth_CRL_and_rules_changed", run: depthCRLAndRulesChanged},
+	{id: "A48", name: "client_certificate_expires", run: clientCertificateExpires, waits: true},
+	{id: "A49", name: "chain_of_renewals", run: chainOfRenewals, waits: true},
+	{id: "A50", name: "clocks", run: clocks},
+	{id: "A51", name: "session_fixation_of_a_client", run: sessionFixationOfAClient},
+	{id: "A52", name: "client_of_another_policy", run: clientOfAnotherPolicy},
+	{id: "A53", name: "client_context", run: clientContext},
+	{id: "A54", name: "hostile_server", run: hostileServer},
+	{id: "A55", name: "sessions_of_failed_handshakes", run: sessionsOfFailedHandshakes},
+	{id: "A56", name: "renegotiation", in: once, run: renegotiation},
+	{id: "A59", name: "context_after_the_handshake", run: contextAfterTheHandshake},
+	{id: "A60", name: "extended_master_secret", run: extendedMasterSecret},
+	{id: "A61", name: "configured_while_in_use", in: once, run: configuredWhileInUse},
+	{id: "A62", name: "use_after_Close", run: useAfterClose},
+	{id: "A63", name: "machine_used_again", in: once, run: machineUsedAgain},
+	{id: "A64", name: "hostile_names_in_the_digest", in: once, run: hostileNamesInTheDigest},
+	{id: "A65", name: "errors_of_another_connection", run: errorsOfAnotherConnection},
 }
 
 // notOffered is the rows about what this library does not offer; SECURITY.md
@@ -149,7 +148,7 @@ func TestAttacks(t *testing.T) {
 			t.Parallel()
 			var waiting sync.WaitGroup
 			defer waiting.Wait()
-			for _, m := range attackMechanisms {
+			for _, m := range mechanisms {
 				if !row.in.holds(m) {
 					continue
 				}
@@ -158,7 +157,7 @@ func TestAttacks(t *testing.T) {
 						continue
 					}
 					run := func() {
-						t.Run(m.name+"/"+w.name, func(t *testing.T) { row.run(newArena(t, m, w.pair)) })
+						t.Run(m.name+"/"+w.name, func(t *testing.T) { row.run(newEnv(t, m, w.pair)) })
 					}
 					if row.waits {
 						waiting.Go(run)
@@ -182,12 +181,12 @@ func TestAttacksAfterRevoke(t *testing.T) {
 				}
 				t.Run(row.id+"_"+row.name, func(t *testing.T) {
 					t.Parallel()
-					for _, m := range attackMechanisms {
+					for _, m := range mechanisms {
 						if !row.in.holds(m) {
 							continue
 						}
 						t.Run(m.name, func(t *testing.T) {
-							a := newArena(t, m, memoryWire)
+							a := newEnv(t, m, memoryWire)
 							a.revoke = revoked
 							row.run(a)
 						})
@@ -201,7 +200,7 @@ func TestAttacksAfterRevoke(t *testing.T) {
 // TestAttacksAreAllThere counts the rows: implemented, or listed in SECURITY.md
 // as about something that is not offered.
 func TestAttacksAreAllThere(t *testing.T) {
-	text, err := os.ReadFile("SECURITY.md")
+	text, err := os.ReadFile("../../SECURITY.md")
 	must(t, err)
 	seen := make(map[string]bool)
 	for _, row := range attacks {
@@ -243,31 +242,31 @@ func TestWhatIsNotOffered(t *testing.T) {
 			}
 		}
 	}
-	a := newArena(t, attackMechanisms[2], memoryWire)
-	o := a.full(a.visit(a.host("a.test"), guest{name: "a.test"}))
-	for _, f := range fieldsOf(t, o.session) {
+	a := newEnv(t, mechanisms[2], memoryWire)
+	o := a.full(a.connect(a.host("a.test"), client{name: "a.test"}))
+	for _, f := range tlstest.SessionFields(t, o.session) {
 		if f.Class == 2 && f.Tag == 15 {
 			t.Error("a session allows early data")
 		}
 	}
 }
 
-func a01(a *arena) {
-	host := a.host("a.test", requires(cast.caA))
+func controlSamePolicy(a *env) {
+	host := a.host("a.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
-	one, two := a.host("a.test", requires(cast.caA), a.sharing()), a.host("a.test", requires(cast.caA), a.sharing())
+	one, two := a.host("a.test", requires(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caA), a.sharing())
 	a.ready(listener, host)
 	a.ready(nil, one, two)
 	for _, pair := range [][2]*openssl.Ctx{{listener, listener}, {one, two}} {
-		o := a.full(a.visit(pair[0], guest{name: "a.test", cert: cast.cliA}))
-		o = a.resumed(a.visit(pair[1], guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		o := a.full(a.connect(pair[0], client{name: "a.test", cert: fixtures.cliA}))
+		o = a.resumed(a.connect(pair[1], client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 		if len(o.server.PeerCertificates) == 0 || o.server.PeerCertificates[0].Subject.CommonName != "client A" {
 			a.Fatalf("resumed as %v", o.server.PeerCertificates)
 		}
 	}
 }
 
-func a02(a *arena) {
+func contextChangedBetweenConnections(a *env) {
 	was, now := a.host("a.test", within("was"), a.sharing()), a.host("a.test", within("now"), a.sharing())
 	a.crossing(place{was, "a.test", nil}, place{now, "a.test", nil}, false)
 	if err := was.SetSessionIDContext([]byte("now")); !errors.Is(err, openssl.ErrCtxInUse) {
@@ -278,50 +277,50 @@ func a02(a *arena) {
 	}
 }
 
-func a03(a *arena) {
-	open, strict := a.host("a.test", a.sharing()), a.host("a.test", requires(cast.caB), a.sharing())
+func sharedKeysOpenToRequired(a *env) {
+	open, strict := a.host("a.test", a.sharing()), a.host("a.test", requires(fixtures.caB), a.sharing())
 	a.ready(nil, open, strict)
-	a.crossing(place{open, "a.test", nil}, place{strict, "a.test", cast.cliB}, true)
+	a.crossing(place{open, "a.test", nil}, place{strict, "a.test", fixtures.cliB}, true)
 
 	// By hand one context for both: Hosts does not start.
 	hosts := openssl.NewHosts()
 	must(a, hosts.Add("a.test", a.host("a.test", within("same"))))
-	if err := hosts.Add("b.test", a.host("b.test", requires(cast.caB), within("same"))); err == nil {
+	if err := hosts.Add("b.test", a.host("b.test", requires(fixtures.caB), within("same"))); err == nil {
 		a.Fatal("Hosts takes two policies in one context")
 	}
 }
 
-func a04(a *arena) {
-	open, strict := a.host("a.test", within("a"), a.sharing()), a.host("b.test", requires(cast.caB), within("b"), a.sharing())
-	a.crossing(place{open, "a.test", nil}, place{strict, "b.test", cast.cliB}, true)
+func sharedKeysDistinctContextsOpenToRequired(a *env) {
+	open, strict := a.host("a.test", within("a"), a.sharing()), a.host("b.test", requires(fixtures.caB), within("b"), a.sharing())
+	a.crossing(place{open, "a.test", nil}, place{strict, "b.test", fixtures.cliB}, true)
 }
 
-func a05(a *arena) {
-	one, two := a.host("a.test", requires(cast.caA), a.sharing()), a.host("a.test", requires(cast.caB), a.sharing())
+func sharedKeysToAnotherCA(a *env) {
+	one, two := a.host("a.test", requires(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caB), a.sharing())
 	a.ready(nil, one, two)
-	a.crossing(place{one, "a.test", cast.cliA}, place{two, "a.test", cast.cliB}, true)
+	a.crossing(place{one, "a.test", fixtures.cliA}, place{two, "a.test", fixtures.cliB}, true)
 }
 
-func a06(a *arena) {
-	one := a.host("a.test", requires(cast.caA), within("a"), a.sharing())
-	two := a.host("b.test", requires(cast.caB), within("b"), a.sharing())
-	a.crossing(place{one, "a.test", cast.cliA}, place{two, "b.test", cast.cliB}, true)
+func sharedKeysDistinctContextsToAnotherCA(a *env) {
+	one := a.host("a.test", requires(fixtures.caA), within("a"), a.sharing())
+	two := a.host("b.test", requires(fixtures.caB), within("b"), a.sharing())
+	a.crossing(place{one, "a.test", fixtures.cliA}, place{two, "b.test", fixtures.cliB}, true)
 }
 
-func a07(a *arena) {
+func noContextAndCertificatesRequired(a *env) {
 	for name, use := range map[string]func(c *openssl.Ctx) error{
 		"NewSSL":    func(c *openssl.Ctx) error { _, err := openssl.NewSSL(c); return err },
 		"Listen":    func(c *openssl.Ctx) error { _, err := openssl.Listen("tcp", "127.0.0.1:0", c); return err },
 		"Hosts.Add": func(c *openssl.Ctx) error { return openssl.NewHosts().Add("a.test", c) },
 		"Server":    func(c *openssl.Ctx) error { near, _ := a.wire(a); _, err := openssl.Server(near, c); return err },
 	} {
-		if err := use(a.server(named("a.test"), requires(cast.caA))); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
+		if err := use(a.server(named("a.test"), requires(fixtures.caA))); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
 			a.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func a08(a *arena) {
+func noContextOnTwoHosts(a *env) {
 	hosts := openssl.NewHosts()
 	must(a, hosts.Add("a.test", a.server(named("a.test"))))
 	if err := hosts.Add("b.test", a.server(named("b.test"))); err == nil {
@@ -334,14 +333,14 @@ func a08(a *arena) {
 }
 
 // contextPair holds two contexts against each other, both ways.
-func contextPair(a *arena, one, two string) {
+func contextPair(a *env, one, two string) {
 	a.Helper()
 	c, d := a.host("a.test", within(one), a.sharing()), a.host("b.test", within(two), a.sharing())
 	a.crossing(place{c, "a.test", nil}, place{d, "b.test", nil}, false)
 	a.crossing(place{d, "b.test", nil}, place{c, "a.test", nil}, false)
 }
 
-func a11(a *arena) {
+func prefixesAndBoundaries(a *env) {
 	contextPair(a, "tenant", "tenant1")
 	pairs := [][2]openssl.SessionPolicy{
 		{{Extra: [][]byte{[]byte("ab"), []byte("c")}}, {Extra: [][]byte{[]byte("a"), []byte("bc")}}},
@@ -354,7 +353,7 @@ func a11(a *arena) {
 	}
 }
 
-func a13(a *arena) {
+func oversize(a *env) {
 	long := strings.Repeat("x", 31)
 	contextPair(a, long+"1", long+"2")
 	c := a.host("a.test", within(long+"1"))
@@ -366,22 +365,22 @@ func a13(a *arena) {
 	if got := c.SessionIDContext(); string(got) != long+"1" {
 		a.Fatalf("a refused context has left %q", got)
 	}
-	o := a.full(a.visit(c, guest{name: "a.test"}))
+	o := a.full(a.connect(c, client{name: "a.test"}))
 	if string(o.server.SessionIDContext) != long+"1" {
 		a.Fatalf("the session is of %q", o.server.SessionIDContext)
 	}
-	a.resumed(a.visit(c, guest{name: "a.test", session: o.session}))
+	a.resumed(a.connect(c, client{name: "a.test", session: o.session}))
 }
 
-func a14(a *arena) {
-	one, two := a.host("a.test", requires(cast.caA)), a.host("b.test", requires(cast.caB))
+func routeToAnotherCtx(a *env) {
+	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", cast.cliA}, place{listener, "b.test", cast.cliB}, true)
-	a.crossing(place{listener, "b.test", cast.cliB}, place{listener, "a.test", cast.cliA}, true)
+	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliB}, true)
+	a.crossing(place{listener, "b.test", fixtures.cliB}, place{listener, "a.test", fixtures.cliA}, true)
 }
 
-func a15(a *arena) {
+func routeByContextAlone(a *env) {
 	c := a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		return nil, hello.SetSessionIDContext([]byte(hello.ServerName))
 	}, named("a.test", "b.test"))
@@ -389,64 +388,64 @@ func a15(a *arena) {
 	a.crossing(place{c, "a.test", nil}, place{c, "b.test", nil}, false)
 }
 
-func a16(a *arena) {
-	one, two := a.host("a.test", requires(cast.caA)), a.host("b.test", requires(cast.caB))
+func routeByCtxAndContext(a *env) {
+	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caB))
 	listener := a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		err := hello.SetSessionIDContext([]byte("of " + hello.ServerName))
 		return map[string]*openssl.Ctx{"a.test": one, "b.test": two}[hello.ServerName], err
 	})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", cast.cliA}, place{listener, "b.test", cast.cliB}, true)
+	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliB}, true)
 }
 
-func a17(a *arena) {
-	one, two := a.host("a.test", requires(cast.caA)), a.host("b.test", requires(cast.caA))
+func samePolicyOtherName(a *env) {
+	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", cast.cliA}, place{listener, "b.test", cast.cliA}, false)
+	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliA}, false)
 }
 
-func a18(a *arena) {
+func openHostsByContextAndCtx(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two}, named("a.test"))
 	a.ready(listener, one, two)
 	a.crossing(place{listener, "a.test", nil}, place{listener, "b.test", nil}, false)
-	o := a.full(a.visit(listener, guest{name: "a.test"}))
+	o := a.full(a.connect(listener, client{name: "a.test"}))
 	if got, want := o.server.SessionIDContext, one.SessionIDContext(); !bytes.Equal(got, want) {
 		a.Fatalf("the session is of context %x, the host of %x", got, want)
 	}
 }
 
-func a19(a *arena) {
-	open, strict := a.host("a.test"), a.host("b.test", requires(cast.caB))
+func noNameToRequired(a *env) {
+	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": open, "b.test": strict})
 	a.ready(listener, open, strict)
-	a.crossing(place{listener, "", nil}, place{listener, "b.test", cast.cliB}, true)
+	a.crossing(place{listener, "", nil}, place{listener, "b.test", fixtures.cliB}, true)
 }
 
-func a20(a *arena) {
-	open, strict := a.host("a.test"), a.host("b.test", requires(cast.caB))
+func nameToNoName(a *env) {
+	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": strict, "a.test": open})
 	a.ready(listener, open, strict)
-	a.crossing(place{listener, "a.test", nil}, place{listener, "", cast.cliB}, true)
+	a.crossing(place{listener, "a.test", nil}, place{listener, "", fixtures.cliB}, true)
 }
 
 // hosted is a listener with Hosts.
-func (a *arena) hosted(hosts *openssl.Hosts) *openssl.Ctx {
+func (a *env) hosted(hosts *openssl.Hosts) *openssl.Ctx {
 	return a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		return hosts.Route(context.Background(), hello)
 	})
 }
 
-func a21(a *arena) {
+func unknownName(a *env) {
 	hosts := openssl.NewHosts()
 	one := a.host("a.test")
 	must(a, hosts.Add("a.test", one))
 	listener := a.hosted(hosts)
 	a.ready(listener, one)
-	first := a.full(a.visit(listener, guest{name: "a.test"}))
+	first := a.full(a.connect(listener, client{name: "a.test"}))
 	for _, name := range []string{"x.test", ""} {
-		o := a.refused(a.visit(listener, guest{name: name, session: first.session}))
+		o := a.refused(a.connect(listener, client{name: name, session: first.session}))
 		var alert tls.AlertError
 		if !errors.As(o.clientErr, &alert) || alert != 112 {
 			a.Fatalf("%q: the client hears %v", name, o.clientErr)
@@ -456,14 +455,14 @@ func a21(a *arena) {
 	must(a, hosts.SetDefault(fallback))
 	a.ready(nil, fallback)
 	a.crossing(place{listener, "x.test", nil}, place{listener, "a.test", nil}, false)
-	o := a.full(a.visit(listener, guest{name: "x.test"}))
-	a.resumed(a.visit(listener, guest{name: "y.test", session: o.session}))
-	a.full(a.visit(listener, guest{name: "a.test", session: o.session}))
+	o := a.full(a.connect(listener, client{name: "x.test"}))
+	a.resumed(a.connect(listener, client{name: "y.test", session: o.session}))
+	a.full(a.connect(listener, client{name: "a.test", session: o.session}))
 }
 
-func a22(a *arena) {
+func spellingsOfAName(a *env) {
 	hosts := openssl.NewHosts()
-	strict := a.server(named("b.test", "m.w.test", "xn--bcher-kva.test"), withPolicy(openssl.SessionPolicy{Label: "b"}), requires(cast.caB))
+	strict := a.server(named("b.test", "m.w.test", "xn--bcher-kva.test"), withPolicy(openssl.SessionPolicy{Label: "b"}), requires(fixtures.caB))
 	open := a.host("open.test")
 	for _, pattern := range []string{"B.Test.", "*.w.test", "xn--bcher-kva.test"} {
 		must(a, hosts.Add(pattern, strict))
@@ -472,9 +471,9 @@ func a22(a *arena) {
 	listener := a.hosted(hosts)
 	a.ready(listener, strict, open)
 	for _, name := range []string{"b.test", "B.TEST", "m.w.test", "M.W.tEsT", "XN--BCHER-KVA.test"} {
-		a.refused(a.visit(listener, guest{name: name}))
-		o := a.full(a.visit(listener, guest{name: name, cert: cast.cliB}))
-		a.resumed(a.visit(listener, guest{name: "b.TEST", cert: cast.cliB, session: o.session}))
+		a.refused(a.connect(listener, client{name: name}))
+		o := a.full(a.connect(listener, client{name: name, cert: fixtures.cliB}))
+		a.resumed(a.connect(listener, client{name: "b.TEST", cert: fixtures.cliB, session: o.session}))
 	}
 	// A trailing dot, which this library's own client takes off.
 	answer, err := a.say(listener, a.hello("b.test", nil).with(0, sniList("b.test.")).record())
@@ -486,11 +485,11 @@ func a22(a *arena) {
 	}
 }
 
-func a23(a *arena) {
+func malformedNames(a *env) {
 	one := a.host("a.test")
 	listener := a.listener(map[string]*openssl.Ctx{"": one, "a.test": one})
 	a.ready(listener, one)
-	first := a.full(a.visit(listener, guest{name: "a.test"}))
+	first := a.full(a.connect(listener, client{name: "a.test"}))
 	const decode, illegal tls.AlertError = 50, 47
 	for what, c := range map[string]struct {
 		body  []byte
@@ -530,24 +529,24 @@ func a23(a *arena) {
 	if _, ok := alertOf(answer); !ok || err == nil {
 		a.Errorf("two extensions: answer %x, %v", answer, err)
 	}
-	a.full(a.visit(listener, guest{name: "a.test"}))
+	a.full(a.connect(listener, client{name: "a.test"}))
 }
 
-func a24(a *arena) {
-	open, strict := a.host("a.test"), a.host("b.test", requires(cast.caB))
+func helloInCrumbs(a *env) {
+	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": open, "b.test": strict})
 	a.ready(listener, open, strict)
 	for _, records := range []bool{true, false} {
 		crumbs := func(w net.Conn) net.Conn { return &splitWire{Conn: w, records: records} }
-		a.refused(a.visit(listener, guest{name: "b.test", wrap: crumbs}))
-		o := a.full(a.visit(listener, guest{name: "b.test", cert: cast.cliB, wrap: crumbs}))
-		a.resumed(a.visit(listener, guest{name: "b.test", cert: cast.cliB, session: o.session, wrap: crumbs}))
+		a.refused(a.connect(listener, client{name: "b.test", wrap: crumbs}))
+		o := a.full(a.connect(listener, client{name: "b.test", cert: fixtures.cliB, wrap: crumbs}))
+		a.resumed(a.connect(listener, client{name: "b.test", cert: fixtures.cliB, session: o.session, wrap: crumbs}))
 	}
 }
 
-func a25(a *arena) {
+func hostOfAnotherPolicy(a *env) {
 	hosts := openssl.NewHosts()
-	b, c := a.host("b.test", requires(cast.caB)), a.host("c.test")
+	b, c := a.host("b.test", requires(fixtures.caB)), a.host("c.test")
 	must(a, hosts.Add("b.test", b))
 	must(a, hosts.Add("c.test", c))
 	listener := a.hosted(hosts)
@@ -562,20 +561,20 @@ func a25(a *arena) {
 			}
 		}
 	}
-	o := a.full(a.visit(listener, guest{name: "c.test", look: look}))
-	a.resumed(a.visit(listener, guest{name: "c.test", session: o.session, look: look}))
+	o := a.full(a.connect(listener, client{name: "c.test", look: look}))
+	a.resumed(a.connect(listener, client{name: "c.test", session: o.session, look: look}))
 	if hosts.Serves(nil, "c.test") {
 		a.Error("no connection serves")
 	}
 }
 
 // retrying is a client whose first key share a listener of P-384 does not take.
-func (a *arena) retrying(cert *identity, retry bool) *openssl.Ctx {
+func (a *env) retrying(cert *identity, retry bool) *openssl.Ctx {
 	c, err := openssl.NewClientCtx()
 	must(a, err)
 	a.Cleanup(func() { c.Close() })
-	setVersion(a, c, a.m.version)
-	must(a, c.SetVerifyCAs(certs(a).pem))
+	tlstest.SetVersion(a, c, a.m.version)
+	must(a, c.SetVerifyCAs(tlstest.Certs(a).PEM))
 	if retry {
 		must(a, c.SetGroups("P-256:P-384"))
 	} else {
@@ -587,18 +586,18 @@ func (a *arena) retrying(cert *identity, retry bool) *openssl.Ctx {
 	return c
 }
 
-func a26(a *arena) {
+func helloRetryRequest(a *env) {
 	asked := 0
-	one, two := a.host("a.test"), a.host("b.test", requires(cast.caB))
+	one, two := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		asked++
 		return map[string]*openssl.Ctx{"a.test": one, "b.test": two}[hello.ServerName], nil
 	}, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
 	a.ready(listener, one, two)
-	go1 := func(v guest, retry bool) encounter {
+	go1 := func(v client, retry bool) result {
 		asked = 0
 		v.client = a.retrying(v.cert, retry)
-		o := a.visit(listener, v)
+		o := a.connect(listener, v)
 		want := 1
 		if retry {
 			want = 2
@@ -609,19 +608,19 @@ func a26(a *arena) {
 		return o
 	}
 	for _, retry := range [][2]bool{{true, false}, {false, true}, {true, true}} {
-		first := a.full(go1(guest{name: "a.test"}, retry[0]))
-		a.resumed(go1(guest{name: "a.test", session: first.session}, retry[1]))
-		a.refused(go1(guest{name: "b.test", session: first.session}, retry[1]))
-		o := a.full(go1(guest{name: "b.test", cert: cast.cliB, session: first.session}, retry[1]))
-		a.resumed(go1(guest{name: "b.test", cert: cast.cliB, session: o.session}, retry[1]))
+		first := a.full(go1(client{name: "a.test"}, retry[0]))
+		a.resumed(go1(client{name: "a.test", session: first.session}, retry[1]))
+		a.refused(go1(client{name: "b.test", session: first.session}, retry[1]))
+		o := a.full(go1(client{name: "b.test", cert: fixtures.cliB, session: first.session}, retry[1]))
+		a.resumed(go1(client{name: "b.test", cert: fixtures.cliB, session: o.session}, retry[1]))
 	}
 }
 
-func a27(a *arena) {
+func secondHelloSaysOtherwise(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two},
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
-	first := a.full(a.visit(listener, guest{name: "a.test", client: a.retrying(nil, false)}))
+	first := a.full(a.connect(listener, client{name: "a.test", client: a.retrying(nil, false)}))
 	for what, edit := range map[string]struct{ from, to []byte }{
 		"name":     {[]byte("a.test"), []byte("b.test")},
 		"version":  {[]byte{0, 43, 0, 3, 2, 3, 4}, []byte{0, 43, 0, 3, 2, 3, 3}},
@@ -642,7 +641,7 @@ func a27(a *arena) {
 			must(a, err)
 			must(a, near.SetDeadline(time.Now().Add(10*time.Second)))
 			p := make([]byte, 1<<16)
-			clientErr, serverErr := both(func() error {
+			clientErr, serverErr := tlstest.Both(func() error {
 				defer near.Close()
 				if _, err := c.Handshake(); err != nil {
 					return err
@@ -688,25 +687,25 @@ func a27(a *arena) {
 	}
 }
 
-func a28(a *arena) {
+func privateKeysSameContext(a *env) {
 	one, two := a.host("a.test", within("same")), a.host("a.test", within("same"))
-	o := a.full(a.visit(one, guest{name: "a.test"}))
-	a.resumed(a.visit(one, guest{name: "a.test", session: o.session}))
-	o = a.full(a.visit(one, guest{name: "a.test"}))
-	a.full(a.visit(two, guest{name: "a.test", session: o.session}))
+	o := a.full(a.connect(one, client{name: "a.test"}))
+	a.resumed(a.connect(one, client{name: "a.test", session: o.session}))
+	o = a.full(a.connect(one, client{name: "a.test"}))
+	a.full(a.connect(two, client{name: "a.test", session: o.session}))
 }
 
-func a29(a *arena) {
+func brokenTickets(a *env) {
 	host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetNumTickets(1)) })
-	o := a.full(a.visit(host, guest{name: "a.test"}))
-	ticket := ticketIn(a, o.session)
+	o := a.full(a.connect(host, client{name: "a.test"}))
+	ticket := tlstest.TicketIn(a, o.session)
 	step := 1
 	if a.wireIsSlow() {
 		step = 16
 	}
 	offer := func(what string, bad []byte) {
 		a.Helper()
-		next := a.visit(host, guest{name: "a.test", session: withTicket(a, o.session, bad)})
+		next := a.connect(host, client{name: "a.test", session: tlstest.WithTicket(a, o.session, bad)})
 		if next.clientErr != nil || next.serverErr != nil || next.client.DidResume || next.server.DidResume {
 			a.Fatalf("%s: resumed %v, client %v, server %v", what, next.server.DidResume, next.clientErr, next.serverErr)
 		}
@@ -721,7 +720,7 @@ func a29(a *arena) {
 	}
 	offer("a byte more", append(bytes.Clone(ticket), 0))
 	offer("60,000 bytes", make([]byte, 60000))
-	a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
+	a.resumed(a.connect(host, client{name: "a.test", session: o.session}))
 	if a.m.version != tls.VersionTLS13 {
 		return
 	}
@@ -743,33 +742,33 @@ func a29(a *arena) {
 }
 
 // wireIsSlow says whether to spare it.
-func (a *arena) wireIsSlow() bool { return testing.Short() || strings.HasSuffix(a.Name(), "/tcp") }
+func (a *env) wireIsSlow() bool { return testing.Short() || strings.HasSuffix(a.Name(), "/tcp") }
 
-func a30(a *arena) {
+func keysRotatedOrForged(a *env) {
 	host := a.host("a.test")
-	must(a, host.SetTicketKeys(ticketKey(1)))
-	o := a.full(a.visit(host, guest{name: "a.test"}))
-	must(a, host.SetTicketKeys(ticketKey(2), ticketKey(1)))
-	a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
-	must(a, host.SetTicketKeys(ticketKey(3), ticketKey(2)))
-	a.full(a.visit(host, guest{name: "a.test", session: o.session}))
+	must(a, host.SetTicketKeys(tlstest.TicketKey(1)))
+	o := a.full(a.connect(host, client{name: "a.test"}))
+	must(a, host.SetTicketKeys(tlstest.TicketKey(2), tlstest.TicketKey(1)))
+	a.resumed(a.connect(host, client{name: "a.test", session: o.session}))
+	must(a, host.SetTicketKeys(tlstest.TicketKey(3), tlstest.TicketKey(2)))
+	a.full(a.connect(host, client{name: "a.test", session: o.session}))
 
 	// The name of a key that is there, on a ticket of another's.
-	ticket := ticketIn(a, o.session)
-	name := ticketKey(3).Name
-	a.full(a.visit(host, guest{name: "a.test", session: withTicket(a, o.session, append(name[:], ticket[16:]...))}))
+	ticket := tlstest.TicketIn(a, o.session)
+	name := tlstest.TicketKey(3).Name
+	a.full(a.connect(host, client{name: "a.test", session: tlstest.WithTicket(a, o.session, append(name[:], ticket[16:]...))}))
 
 	if err := host.SetTicketKeys(openssl.TicketKey{}); err == nil {
 		a.Fatal("keys of zeros are taken")
 	}
 	// Forged with keys of zeros: on a server with keys, and on one that has never used any.
 	fresh := a.host("a.test")
-	forged := withTicket(a, o.session, forgeTicket(a, openssl.TicketKey{}, o.session, host.SessionIDContext()))
-	a.full(a.visit(host, guest{name: "a.test", session: forged}))
-	a.full(a.visit(fresh, guest{name: "a.test", session: forged}))
+	forged := tlstest.WithTicket(a, o.session, forgeTicket(a, openssl.TicketKey{}, o.session, host.SessionIDContext()))
+	a.full(a.connect(host, client{name: "a.test", session: forged}))
+	a.full(a.connect(fresh, client{name: "a.test", session: forged}))
 	// The forger's craft is good: with the server's keys it works.
-	real := withTicket(a, o.session, forgeTicket(a, ticketKey(3), o.session, host.SessionIDContext()))
-	a.resumed(a.visit(host, guest{name: "a.test", session: real}))
+	real := tlstest.WithTicket(a, o.session, forgeTicket(a, tlstest.TicketKey(3), o.session, host.SessionIDContext()))
+	a.resumed(a.connect(host, client{name: "a.test", session: real}))
 }
 
 // forgeTicket seals a client's session as a server's of that context.
@@ -794,32 +793,32 @@ func forgeTicket(t testing.TB, key openssl.TicketKey, session, sidCtx []byte) []
 	return mac.Sum(ticket)
 }
 
-func a31(a *arena) {
+func ticketOfAnotherVersion(a *env) {
 	other := uint16(tls.VersionTLS12)
 	if a.m.version == other {
 		other = tls.VersionTLS13
 	}
 	was := a.host("a.test", within("same"), a.sharing())
-	o := a.full(a.visit(was, guest{name: "a.test"}))
+	o := a.full(a.connect(was, client{name: "a.test"}))
 	now := a.host("a.test", within("same"), a.sharing(), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetMinVersion(tls.VersionTLS12))
 		must(t, c.SetMaxVersion(tls.VersionTLS13))
 		setVersionTo(t, c, other)
 	})
-	client := a.both()
-	next := a.visit(now, guest{name: "a.test", session: o.session, client: client})
+	ctx := a.both()
+	next := a.connect(now, client{name: "a.test", session: o.session, client: ctx})
 	if next.clientErr != nil || next.serverErr != nil || next.server.DidResume || next.server.Version != other {
 		a.Fatalf("resumed %v in version %x: client %v, server %v", next.server.DidResume, next.server.Version, next.clientErr, next.serverErr)
 	}
-	a.resumed(a.visit(was, guest{name: "a.test", session: o.session, client: client}))
+	a.resumed(a.connect(was, client{name: "a.test", session: o.session, client: ctx}))
 }
 
 // both is a client of both versions.
-func (a *arena) both() *openssl.Ctx {
+func (a *env) both() *openssl.Ctx {
 	c, err := openssl.NewClientCtx()
 	must(a, err)
 	a.Cleanup(func() { c.Close() })
-	must(a, c.SetVerifyCAs(certs(a).pem))
+	must(a, c.SetVerifyCAs(tlstest.Certs(a).PEM))
 	return c
 }
 
@@ -834,41 +833,41 @@ func setVersionTo(t testing.TB, c *openssl.Ctx, v uint16) {
 	}
 }
 
-func a32(a *arena) {
-	one, two := a.host("a.test", a.sharing()), a.host("b.test", requires(cast.caB), a.sharing())
-	a.crossing(place{one, "a.test", nil}, place{two, "b.test", cast.cliB}, true)
+func storeSharedSameLabel(a *env) {
+	one, two := a.host("a.test", a.sharing()), a.host("b.test", requires(fixtures.caB), a.sharing())
+	a.crossing(place{one, "a.test", nil}, place{two, "b.test", fixtures.cliB}, true)
 }
 
-func a33(a *arena) {
+func storeSharedLookups(a *env) {
 	one, two := a.host("a.test", within("a"), a.sharing()), a.host("a.test", within("b"), a.sharing())
-	o := a.full(a.visit(one, guest{name: "a.test"}))
-	a.full(a.visit(two, guest{name: "a.test", session: o.session}))
-	a.shelf.mu.Lock()
-	defer a.shelf.mu.Unlock()
-	if len(a.shelf.gets) == 0 {
+	o := a.full(a.connect(one, client{name: "a.test"}))
+	a.full(a.connect(two, client{name: "a.test", session: o.session}))
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	if len(a.store.gets) == 0 {
 		a.Fatal("the store was not asked")
 	}
 	theirs := storeKey([]byte("a"), a.lookup(o.session))
-	for _, id := range a.shelf.gets {
+	for _, id := range a.store.gets {
 		if bytes.Equal(id, theirs) {
 			a.Fatal("one tenant's lookup names another's session")
 		}
 	}
 	// And if the store gives it out all the same, libssl compares.
-	blob := a.shelf.blobs[string(theirs)]
-	a.shelf.get = func(context.Context, []byte) ([]byte, error) { return blob, nil }
-	a.shelf.mu.Unlock()
-	a.full(a.visit(two, guest{name: "a.test", session: o.session}))
-	a.shelf.mu.Lock()
+	blob := a.store.blobs[string(theirs)]
+	a.store.get = func(context.Context, []byte) ([]byte, error) { return blob, nil }
+	a.store.mu.Unlock()
+	a.full(a.connect(two, client{name: "a.test", session: o.session}))
+	a.store.mu.Lock()
 }
 
 // sealing is sharing over a store that cannot be trusted.
-func (a *arena) sealing(keys ...[32]byte) setting {
+func (a *env) sealing(keys ...[32]byte) setting {
 	if len(keys) == 0 {
 		keys = [][32]byte{{1}}
 	}
 	return func(t testing.TB, c *openssl.Ctx) {
-		sealed, err := openssl.SealStore(a.shelf, keys...)
+		sealed, err := openssl.SealStore(a.store, keys...)
 		must(t, err)
 		must(t, c.SetNumTickets(1))
 		must(t, c.SetSessionStore(sealed))
@@ -877,11 +876,11 @@ func (a *arena) sealing(keys ...[32]byte) setting {
 }
 
 // unopened fails the test if the sealed store opens anything.
-func (a *arena) unopened(what string) {
+func (a *env) unopened(what string) {
 	a.Helper()
-	sealed, err := openssl.SealStore(a.shelf, [32]byte{1})
+	sealed, err := openssl.SealStore(a.store, [32]byte{1})
 	must(a, err)
-	for id := range a.shelf.copy() {
+	for id := range a.store.copy() {
 		if got, err := sealed.Get(context.Background(), []byte(id)); !errors.Is(err, openssl.ErrSessionNotFound) {
 			a.Fatalf("%s: opened %d bytes, %v", what, len(got), err)
 		}
@@ -891,39 +890,39 @@ func (a *arena) unopened(what string) {
 // storeRefused is what the Ctx has counted.
 func storeRefused(c *openssl.Ctx) int64 { return c.Stats().Store.Refused }
 
-func a34(a *arena) {
-	host := a.host("a.test", requires(cast.caA), a.sealing())
-	victim := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
-	blob := a.shelf.copy()[string(storeKey(host.SessionIDContext(), a.lookup(victim.session)))]
-	other := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
-	a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: other.session}))
+func storeReturnsAnotherSession(a *env) {
+	host := a.host("a.test", requires(fixtures.caA), a.sealing())
+	victim := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
+	blob := a.store.copy()[string(storeKey(host.SessionIDContext(), a.lookup(victim.session)))]
+	other := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
+	a.resumed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: other.session}))
 
-	a.shelf.mu.Lock()
-	a.shelf.blobs = map[string][]byte{string(storeKey(host.SessionIDContext(), a.lookup(other.session))): blob}
-	a.shelf.mu.Unlock()
+	a.store.mu.Lock()
+	a.store.blobs = map[string][]byte{string(storeKey(host.SessionIDContext(), a.lookup(other.session))): blob}
+	a.store.mu.Unlock()
 	a.unopened("another session's blob")
 	before := storeRefused(host)
-	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: other.session}))
+	a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: other.session}))
 	if storeRefused(host) != before+1 {
 		a.Error("the refused blob was not counted")
 	}
 }
 
-func a35(a *arena) {
-	one := a.host("a.test", requires(cast.caA), within("A"), a.sealing())
-	two := a.host("a.test", requires(cast.caB), within("B"), a.sealing())
-	o := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA}))
-	a.resumed(a.visit(one, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+func storeRewritesTheContext(a *env) {
+	one := a.host("a.test", requires(fixtures.caA), within("A"), a.sealing())
+	two := a.host("a.test", requires(fixtures.caB), within("B"), a.sealing())
+	o := a.full(a.connect(one, client{name: "a.test", cert: fixtures.cliA}))
+	a.resumed(a.connect(one, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 	id := a.lookup(o.session)
-	blob := a.shelf.copy()[string(storeKey([]byte("A"), id))]
+	blob := a.store.copy()[string(storeKey([]byte("A"), id))]
 
 	// Moved to where B looks for it.
-	a.shelf.mu.Lock()
-	a.shelf.blobs = map[string][]byte{string(storeKey([]byte("B"), id)): blob}
-	a.shelf.mu.Unlock()
+	a.store.mu.Lock()
+	a.store.blobs = map[string][]byte{string(storeKey([]byte("B"), id)): blob}
+	a.store.mu.Unlock()
 	a.unopened("a blob under another context's id")
-	a.refused(a.visit(two, guest{name: "a.test", cert: cast.cliA, session: o.session}))
-	a.full(a.visit(two, guest{name: "a.test", cert: cast.cliB, session: o.session}))
+	a.refused(a.connect(two, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
+	a.full(a.connect(two, client{name: "a.test", cert: fixtures.cliB, session: o.session}))
 
 	// Rewritten: the context is one byte of it, wherever that is.
 	step := 1
@@ -933,40 +932,40 @@ func a35(a *arena) {
 	for i := 0; i < len(blob); i += step {
 		bad := bytes.Clone(blob)
 		bad[i] ^= 'A' ^ 'B'
-		a.shelf.mu.Lock()
-		a.shelf.blobs = map[string][]byte{string(storeKey([]byte("B"), id)): bad}
-		a.shelf.mu.Unlock()
+		a.store.mu.Lock()
+		a.store.blobs = map[string][]byte{string(storeKey([]byte("B"), id)): bad}
+		a.store.mu.Unlock()
 		a.unopened("rewritten")
 	}
 }
 
-func a36(a *arena) {
-	host := a.host("a.test", requires(cast.caA), a.sealing())
-	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+func storeFlipsEachBit(a *env) {
+	host := a.host("a.test", requires(fixtures.caA), a.sealing())
+	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
-	blob := a.shelf.copy()[id]
+	blob := a.store.copy()[id]
 	for bit := range 8 * len(blob) {
 		bad := bytes.Clone(blob)
 		bad[bit/8] ^= 1 << (bit % 8)
-		a.shelf.mu.Lock()
-		a.shelf.blobs = map[string][]byte{id: bad}
-		a.shelf.mu.Unlock()
+		a.store.mu.Lock()
+		a.store.blobs = map[string][]byte{id: bad}
+		a.store.mu.Unlock()
 		a.unopened(fmt.Sprintf("bit %d flipped", bit))
 		if bit%211 == 0 {
-			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+			a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 		}
 	}
-	a.shelf.mu.Lock()
-	a.shelf.blobs = map[string][]byte{id: blob}
-	a.shelf.mu.Unlock()
-	a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+	a.store.mu.Lock()
+	a.store.blobs = map[string][]byte{id: blob}
+	a.store.mu.Unlock()
+	a.resumed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
-func a37(a *arena) {
-	host := a.host("a.test", requires(cast.caA), a.sealing())
-	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+func storeTruncatesAndInvents(a *env) {
+	host := a.host("a.test", requires(fixtures.caA), a.sealing())
+	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
-	blob := a.shelf.copy()[id]
+	blob := a.store.copy()[id]
 	random := make([]byte, 1<<20)
 	rand.Read(random)
 	otherVersion := bytes.Clone(blob)
@@ -976,30 +975,30 @@ func a37(a *arena) {
 		bad = append(bad, blob[:n])
 	}
 	for i, b := range bad {
-		a.shelf.mu.Lock()
-		a.shelf.blobs = map[string][]byte{id: b}
-		a.shelf.mu.Unlock()
+		a.store.mu.Lock()
+		a.store.blobs = map[string][]byte{id: b}
+		a.store.mu.Unlock()
 		a.unopened(fmt.Sprintf("%d bytes", len(b)))
 		if i < 5 || i%53 == 0 {
-			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+			a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 		}
 	}
-	a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA,
-		session: a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA})).session}))
+	a.resumed(a.connect(host, client{name: "a.test", cert: fixtures.cliA,
+		session: a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA})).session}))
 }
 
-func a38(a *arena) {
+func sessionsThatAreNone(a *env) {
 	host := a.host("a.test", a.sharing())
-	o := a.full(a.visit(host, guest{name: "a.test"}))
-	der := a.shelf.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
-	long := octets(a, make([]byte, 33))
+	o := a.full(a.connect(host, client{name: "a.test"}))
+	der := a.store.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
+	long := tlstest.Octets(a, make([]byte, 33))
 	bad := map[string][]byte{
-		"a context of 33 bytes":      editSession(a, der, fieldContext, long),
+		"a context of 33 bytes":      tlstest.EditSession(a, der, tlstest.FieldContext, long),
 		"a length beyond the end":    append([]byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff}, der[4:]...),
 		"a length that is negative":  append([]byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff}, der[4:]...),
-		"a string beyond the end":    editSession(a, der, fieldContext, []byte{0x04, 0x84, 0x7f, 0xff, 0xff, 0xff, 1}),
+		"a string beyond the end":    tlstest.EditSession(a, der, tlstest.FieldContext, []byte{0x04, 0x84, 0x7f, 0xff, 0xff, 0xff, 1}),
 		"something behind the end":   append(bytes.Clone(der), 0),
-		"an integer for the context": editSession(a, der, fieldContext, integer(a, 5)),
+		"an integer for the context": tlstest.EditSession(a, der, tlstest.FieldContext, tlstest.Integer(a, 5)),
 		"nothing":                    {},
 	}
 	for what, b := range bad {
@@ -1007,14 +1006,14 @@ func a38(a *arena) {
 			sess.Close()
 			a.Errorf("%s: parsed", what)
 		}
-		a.shelf.mu.Lock()
-		a.shelf.get = func(context.Context, []byte) ([]byte, error) { return b, nil }
-		a.shelf.mu.Unlock()
-		a.full(a.visit(host, guest{name: "a.test", session: o.session}))
+		a.store.mu.Lock()
+		a.store.get = func(context.Context, []byte) ([]byte, error) { return b, nil }
+		a.store.mu.Unlock()
+		a.full(a.connect(host, client{name: "a.test", session: o.session}))
 	}
 }
 
-func a39(a *arena) {
+func storeThatFails(a *env) {
 	forever := make(chan struct{})
 	a.Cleanup(func() { close(forever) })
 	bad := map[string]func(ctx context.Context, id []byte) ([]byte, error){
@@ -1026,168 +1025,147 @@ func a39(a *arena) {
 		"not at all":       func(context.Context, []byte) ([]byte, error) { <-forever; return nil, nil },
 	}
 	good := a.host("a.test", a.sharing())
-	o := a.full(a.visit(good, guest{name: "a.test"}))
+	o := a.full(a.connect(good, client{name: "a.test"}))
 	for what, get := range bad {
 		host := a.host("a.test", a.sharing()) // a store that failed is left alone for a while,
 		delete(a.sharers, host)               // and may not be told of new sessions
-		a.shelf.mu.Lock()
-		a.shelf.get = get
-		a.shelf.mu.Unlock()
-		next := a.visit(host, guest{name: "a.test", session: o.session})
+		a.store.mu.Lock()
+		a.store.get = get
+		a.store.mu.Unlock()
+		next := a.connect(host, client{name: "a.test", session: o.session})
 		if next.clientErr != nil || next.serverErr != nil || next.server.DidResume {
 			a.Errorf("%s: resumed %v, client %v, server %v", what, next.server.DidResume, next.clientErr, next.serverErr)
 		}
 	}
-	a.shelf.mu.Lock()
-	a.shelf.get = nil
-	a.shelf.mu.Unlock()
-	a.resumed(a.visit(good, guest{name: "a.test", session: o.session}))
+	a.store.mu.Lock()
+	a.store.get = nil
+	a.store.mu.Unlock()
+	a.resumed(a.connect(good, client{name: "a.test", session: o.session}))
 }
 
-func a40(a *arena) {
+func storeRollsBack(a *env) {
 	host := a.host("a.test", a.sealing())
-	o := a.full(a.visit(host, guest{name: "a.test"}))
-	old := a.shelf.copy()
-	a.shelf.mu.Lock()
-	a.shelf.blobs = make(map[string][]byte)
-	a.shelf.mu.Unlock()
-	a.full(a.visit(host, guest{name: "a.test", session: o.session}))
+	o := a.full(a.connect(host, client{name: "a.test"}))
+	old := a.store.copy()
+	a.store.mu.Lock()
+	a.store.blobs = make(map[string][]byte)
+	a.store.mu.Unlock()
+	a.full(a.connect(host, client{name: "a.test", session: o.session}))
 	_, err := host.Revoke()
 	must(a, err)
 	// Whatever the store keeps or brings back is of a generation that is gone.
-	a.shelf.mu.Lock()
-	a.shelf.blobs = old
+	a.store.mu.Lock()
+	a.store.blobs = old
 	for id, blob := range old {
 		_ = id
-		a.shelf.blobs[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))] = blob
+		a.store.blobs[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))] = blob
 	}
-	a.shelf.mu.Unlock()
-	a.full(a.visit(host, guest{name: "a.test", session: o.session}))
+	a.store.mu.Unlock()
+	a.full(a.connect(host, client{name: "a.test", session: o.session}))
 }
 
-func a41(a *arena) {
+func replay(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
-	o := a.full(a.visit(listener, guest{name: "a.test"}))
+	o := a.full(a.connect(listener, client{name: "a.test"}))
 	for range 5 {
-		a.resumed(a.visit(listener, guest{name: "a.test", session: o.session})) // not promised otherwise, see SECURITY.md
-		a.full(a.visit(listener, guest{name: "b.test", session: o.session}))
+		a.resumed(a.connect(listener, client{name: "a.test", session: o.session})) // not promised otherwise, see SECURITY.md
+		a.full(a.connect(listener, client{name: "b.test", session: o.session}))
 	}
 }
 
-func a44(a *arena) {
-	host := a.host("a.test", requires(cast.caA))
+func flushedCacheAndRevoke(a *env) {
+	host := a.host("a.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
-	o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA}))
 	must(a, listener.FlushSessions(time.Now().Add(240*time.Hour)))
-	next := a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session})
+	next := a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: o.session})
 	if next.server.DidResume == a.m.stateful { // a ticket outlives a cache
 		a.Fatalf("after a flush resumed: %v", next.server.DidResume)
 	}
-	o = a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
+	o = a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA}))
 	generation, err := host.Revoke()
 	must(a, err)
 	if generation != 1 {
 		a.Fatalf("generation %d", generation)
 	}
 	for range 3 {
-		a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 	}
-	o = a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
-	a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+	o = a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA}))
+	a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
 // trusting requires certificates of a CA and does not send its name.
-func trusting(ca *authority) setting {
+func trusting(ca *tlstest.Authority) setting {
 	return func(t testing.TB, c *openssl.Ctx) {
-		must(t, c.SetVerifyCAs(ca.pem))
+		must(t, c.SetVerifyCAs(ca.PEM))
 		must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 	}
 }
 
-func a45(a *arena) {
-	was, now := a.host("a.test", trusting(cast.caA), a.sharing()), a.host("a.test", trusting(cast.caB), a.sharing())
-	a.crossing(place{was, "a.test", cast.cliA}, place{now, "a.test", cast.cliB}, true)
+func caRotated(a *env) {
+	was, now := a.host("a.test", trusting(fixtures.caA), a.sharing()), a.host("a.test", trusting(fixtures.caB), a.sharing())
+	a.crossing(place{was, "a.test", fixtures.cliA}, place{now, "a.test", fixtures.cliB}, true)
 }
 
-func a46(a *arena) {
-	optional, required := a.host("a.test", asks(cast.caA), a.sharing()), a.host("a.test", requires(cast.caA), a.sharing())
-	a.crossing(place{optional, "a.test", nil}, place{required, "a.test", cast.cliA}, true)
+func optionalToRequired(a *env) {
+	optional, required := a.host("a.test", asks(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caA), a.sharing())
+	a.crossing(place{optional, "a.test", nil}, place{required, "a.test", fixtures.cliA}, true)
 }
 
-func a47(a *arena) {
-	was := a.host("a.test", requires(cast.caA), a.sharing())
-	leaf := parsePEM(a, cast.cliA.cert)
+func depthCRLAndRulesChanged(a *env) {
+	was := a.host("a.test", requires(fixtures.caA), a.sharing())
+	leaf := tlstest.ParseCert(a, fixtures.cliA.cert)
 	for what, change := range map[string]setting{
 		"depth": func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerifyDepth(3)) },
 		"CRL": func(t testing.TB, c *openssl.Ctx) {
-			must(t, c.SetCRLs(revocationList(t, cast.caA, 1)))
+			must(t, c.SetCRLs(tlstest.RevocationList(t, fixtures.caA, 1)))
 		},
 		"rules": withPolicy(openssl.SessionPolicy{Label: "app", Extra: [][]byte{[]byte("rules 2")}}),
 	} {
-		now := a.host("a.test", requires(cast.caA), change, a.sharing())
-		o := a.full(a.visit(was, guest{name: "a.test", cert: cast.cliA}))
-		next := a.full(a.visit(now, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		now := a.host("a.test", requires(fixtures.caA), change, a.sharing())
+		o := a.full(a.connect(was, client{name: "a.test", cert: fixtures.cliA}))
+		next := a.full(a.connect(now, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 		if what == "CRL" {
 			continue
 		}
-		a.resumed(a.visit(now, guest{name: "a.test", cert: cast.cliA, session: next.session}))
+		a.resumed(a.connect(now, client{name: "a.test", cert: fixtures.cliA, session: next.session}))
 	}
-	revoked := a.host("a.test", requires(cast.caA), a.sharing(), func(t testing.TB, c *openssl.Ctx) {
-		must(t, c.SetCRLs(revocationList(t, cast.caA, 2, leaf.SerialNumber)))
+	revoked := a.host("a.test", requires(fixtures.caA), a.sharing(), func(t testing.TB, c *openssl.Ctx) {
+		must(t, c.SetCRLs(tlstest.RevocationList(t, fixtures.caA, 2, leaf.SerialNumber)))
 	})
-	o := a.full(a.visit(was, guest{name: "a.test", cert: cast.cliA}))
-	a.refused(a.visit(revoked, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+	o := a.full(a.connect(was, client{name: "a.test", cert: fixtures.cliA}))
+	a.refused(a.connect(revoked, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
-func parsePEM(t testing.TB, p []byte) *x509.Certificate {
-	t.Helper()
-	block, _ := pem.Decode(p)
-	cert, err := x509.ParseCertificate(block.Bytes)
-	must(t, err)
-	return cert
-}
-
-// revocationList is a CA's, in PEM.
-func revocationList(t testing.TB, ca *authority, number int64, serials ...*big.Int) []byte {
-	t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Hour + time.Duration(number)*time.Minute), NextUpdate: time.Now().Add(time.Hour)}
-	for _, serial := range serials {
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
-			x509.RevocationListEntry{SerialNumber: serial, RevocationTime: time.Now().Add(-time.Minute)})
-	}
-	der, err := x509.CreateRevocationList(rand.Reader, list, ca.cert, ca.key)
-	must(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
-}
-
-func a48(a *arena) {
-	host := a.host("a.test", requires(cast.caA), a.sharing())
+func clientCertificateExpires(a *env) {
+	host := a.host("a.test", requires(fixtures.caA), a.sharing())
 	ends := time.Now().Truncate(time.Second).Add(4 * time.Second)
-	short := member(a, cast.caA, "short-lived", func(c *x509.Certificate) { c.NotAfter = ends })
-	o := a.full(a.visit(host, guest{name: "a.test", cert: short}))
-	next := a.resumed(a.visit(host, guest{name: "a.test", cert: short, session: o.session}))
+	short := member(a, fixtures.caA, "short-lived", func(c *x509.Certificate) { c.NotAfter = ends })
+	o := a.full(a.connect(host, client{name: "a.test", cert: short}))
+	next := a.resumed(a.connect(host, client{name: "a.test", cert: short, session: o.session}))
 	if next.session != nil {
 		o.session = next.session
 	}
 	if a.m.version == tls.VersionTLS13 { // an honest client would not offer it any more
-		o.session = editSession(a, o.session, fieldLifetime, integer(a, 7200))
+		o.session = tlstest.EditSession(a, o.session, tlstest.FieldLifetime, tlstest.Integer(a, 7200))
 	}
 	// Its last second counts in 4.0, and C's clock is read without its last milliseconds.
 	a.until(10*time.Second, "the certificate's end", func() bool { return time.Now().After(ends.Add(1100 * time.Millisecond)) })
-	a.refused(a.visit(host, guest{name: "a.test", cert: short, session: o.session}))
-	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+	a.refused(a.connect(host, client{name: "a.test", cert: short, session: o.session}))
+	a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 }
 
-func a49(a *arena) {
+func chainOfRenewals(a *env) {
 	const most = 2 * time.Second
-	host := a.host("a.test", requires(cast.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(most)) })
+	host := a.host("a.test", requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(most)) })
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": host}) // its own lifetime is two hours
 	began := time.Now()
-	o := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA}))
 	session, resumed := o.session, 0
 	a.until(10*time.Second, "the chain's end", func() bool {
-		next := a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: session})
+		next := a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: session})
 		if next.clientErr != nil || next.serverErr != nil {
 			a.Fatalf("%v: client %v, server %v", time.Since(began), next.clientErr, next.serverErr)
 		}
@@ -1205,41 +1183,41 @@ func a49(a *arena) {
 	}
 }
 
-func a50(a *arena) {
-	host := a.host("a.test", requires(cast.caA), a.sharing())
-	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+func clocks(a *env) {
+	host := a.host("a.test", requires(fixtures.caA), a.sharing())
+	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	if !a.m.stateful {
 		// Sealed by a machine whose clock is wrong.
 		for _, at := range []int64{time.Now().Add(time.Hour).Unix(), 0, 1 << 40} {
-			bad := editSession(a, o.session, fieldTime, integer(a, at))
-			bad = withTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
-			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: bad}))
+			bad := tlstest.EditSession(a, o.session, tlstest.FieldTime, tlstest.Integer(a, at))
+			bad = tlstest.WithTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
+			a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: bad}))
 		}
 		for _, timeout := range []int64{0, -1, 1 << 31} {
-			bad := editSession(a, o.session, fieldTimeout, integer(a, timeout))
+			bad := tlstest.EditSession(a, o.session, tlstest.FieldTimeout, tlstest.Integer(a, timeout))
 			sess, err := openssl.ParseSession(bad)
 			if err != nil {
 				continue // this version does not read it
 			}
 			must(a, sess.Close())
-			bad = withTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
-			a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: bad}))
+			bad = tlstest.WithTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
+			a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: bad}))
 		}
 		return
 	}
-	der := a.shelf.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
+	der := a.store.copy()[string(storeKey(host.SessionIDContext(), a.lookup(o.session)))]
 	for what, bad := range map[string][]byte{
-		"the future":   editSession(a, der, fieldTime, integer(a, time.Now().Add(time.Hour).Unix())),
-		"a far future": editSession(a, der, fieldTime, integer(a, 1<<40)),
-		"1970":         editSession(a, der, fieldTime, integer(a, 1)),
+		"the future":   tlstest.EditSession(a, der, tlstest.FieldTime, tlstest.Integer(a, time.Now().Add(time.Hour).Unix())),
+		"a far future": tlstest.EditSession(a, der, tlstest.FieldTime, tlstest.Integer(a, 1<<40)),
+		"1970":         tlstest.EditSession(a, der, tlstest.FieldTime, tlstest.Integer(a, 1)),
 		// libssl takes 0 for three seconds
-		"a timeout of 0":     editSession(a, editSession(a, der, fieldTimeout, integer(a, 0)), fieldTime, integer(a, time.Now().Unix()-10)),
-		"a negative timeout": editSession(a, der, fieldTimeout, integer(a, -1)),
+		"a timeout of 0":     tlstest.EditSession(a, tlstest.EditSession(a, der, tlstest.FieldTimeout, tlstest.Integer(a, 0)), tlstest.FieldTime, tlstest.Integer(a, time.Now().Unix()-10)),
+		"a negative timeout": tlstest.EditSession(a, der, tlstest.FieldTimeout, tlstest.Integer(a, -1)),
 	} {
-		a.shelf.mu.Lock()
-		a.shelf.get = func(context.Context, []byte) ([]byte, error) { return bad, nil }
-		a.shelf.mu.Unlock()
-		next := a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session})
+		a.store.mu.Lock()
+		a.store.get = func(context.Context, []byte) ([]byte, error) { return bad, nil }
+		a.store.mu.Unlock()
+		next := a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session})
 		if next.clientErr != nil || next.serverErr != nil || next.server.DidResume {
 			a.Errorf("%s: resumed %v, client %v, server %v", what, next.server.DidResume, next.clientErr, next.serverErr)
 		}
@@ -1247,13 +1225,13 @@ func a50(a *arena) {
 }
 
 // caching is a client with a cache.
-func (a *arena) caching(cache openssl.ClientSessionCache, settings ...setting) *openssl.Ctx {
+func (a *env) caching(cache openssl.ClientSessionCache, settings ...setting) *openssl.Ctx {
 	a.Helper()
 	c, err := openssl.NewClientCtx()
 	must(a, err)
 	a.Cleanup(func() { c.Close() })
-	setVersion(a, c, a.m.version)
-	must(a, c.SetVerifyCAs(certs(a).pem))
+	tlstest.SetVersion(a, c, a.m.version)
+	must(a, c.SetVerifyCAs(tlstest.Certs(a).PEM))
 	must(a, c.SetClientSessionCache(cache))
 	for _, s := range settings {
 		s(a, c)
@@ -1261,9 +1239,9 @@ func (a *arena) caching(cache openssl.ClientSessionCache, settings ...setting) *
 	return c
 }
 
-// jar is a ClientSessionCache that closes what is left in it.
-func (a *arena) jar() *jar {
-	j := &jar{ClientSessionCache: openssl.NewLRUClientSessionCache(8), keys: make(map[string]bool)}
+// sessionCache is a ClientSessionCache that closes what is left in it.
+func (a *env) sessionCache() *sessionCache {
+	j := &sessionCache{ClientSessionCache: openssl.NewLRUClientSessionCache(8), keys: make(map[string]bool)}
 	a.Cleanup(func() {
 		for key := range j.keys {
 			j.Put(key, nil)
@@ -1272,14 +1250,14 @@ func (a *arena) jar() *jar {
 	return j
 }
 
-type jar struct {
+type sessionCache struct {
 	openssl.ClientSessionCache
 	mu   sync.Mutex
 	keys map[string]bool
 	puts int
 }
 
-func (j *jar) Put(key string, s *openssl.Session) {
+func (j *sessionCache) Put(key string, s *openssl.Session) {
 	j.mu.Lock()
 	j.keys[key] = true
 	j.puts++
@@ -1288,59 +1266,59 @@ func (j *jar) Put(key string, s *openssl.Session) {
 }
 
 // notOffered fails the test if a client has offered a session.
-func (a *arena) notOffered(o encounter) {
+func (a *env) notOffered(o result) {
 	a.Helper()
 	if o.server.DidResume || o.client.DidResume || o.server.Resumption != openssl.ResumptionNotOffered {
 		a.Fatalf("%v has offered a session: %v", o, o.server.Resumption)
 	}
 }
 
-func a51(a *arena) {
+func sessionFixationOfAClient(a *env) {
 	// A hostile server for a.test knows its own session's secret. The same
 	// wire's end is called b.test next.
 	host := a.host("a.test")
-	client := a.caching(a.jar())
-	a.full(a.visit(host, guest{name: "a.test", client: client, wrap: samePlace}))
-	o := a.visit(host, guest{name: "b.test", client: client, wrap: samePlace})
+	ctx := a.caching(a.sessionCache())
+	a.full(a.connect(host, client{name: "a.test", client: ctx, wrap: samePlace}))
+	o := a.connect(host, client{name: "b.test", client: ctx, wrap: samePlace})
 	var failed *openssl.VerifyError
 	if !errors.As(o.clientErr, &failed) || o.client.DidResume {
 		a.Fatalf("b.test was taken for a.test: resumed %v, %v", o.client.DidResume, o.clientErr)
 	}
-	a.resumed(a.visit(host, guest{name: "a.test", client: client, wrap: samePlace}))
+	a.resumed(a.connect(host, client{name: "a.test", client: ctx, wrap: samePlace}))
 }
 
-func a52(a *arena) {
-	host := a.server(named("a.test"), withPolicy(openssl.SessionPolicy{Label: "app"}), asks(cast.caA),
+func clientOfAnotherPolicy(a *env) {
+	host := a.server(named("a.test"), withPolicy(openssl.SessionPolicy{Label: "app"}), asks(fixtures.caA),
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetALPN("h2", "http/1.1")) })
-	cache := a.jar()
+	cache := a.sessionCache()
 	plain := a.caching(cache)
-	a.full(a.visit(host, guest{name: "a.test", client: plain, wrap: samePlace}))
-	extra := newAuthority(a, "another root", nil)
+	a.full(a.connect(host, client{name: "a.test", client: plain, wrap: samePlace}))
+	extra := tlstest.NewAuthority(a, "another root", nil)
 	for what, s := range map[string]setting{
 		"other roots": func(t testing.TB, c *openssl.Ctx) {
-			must(t, c.SetVerifyCAs(append(bytes.Clone(certs(t).pem), extra.pem...)))
+			must(t, c.SetVerifyCAs(append(bytes.Clone(tlstest.Certs(t).PEM), extra.PEM...)))
 		},
-		"a certificate":    func(t testing.TB, c *openssl.Ctx) { must(t, c.UseCertificate(cast.cliA.cert, cast.cliA.key)) },
+		"a certificate":    func(t testing.TB, c *openssl.Ctx) { must(t, c.UseCertificate(fixtures.cliA.cert, fixtures.cliA.key)) },
 		"no verification":  func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerify(openssl.VerifyNone)) },
 		"ALPN":             func(t testing.TB, c *openssl.Ctx) { must(t, c.SetALPN("h2")) },
 		"another depth":    func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerifyDepth(5)) },
 		"another security": func(t testing.TB, c *openssl.Ctx) { must(t, c.Conf("SignatureAlgorithms", "ECDSA+SHA256:RSA+SHA256")) },
 	} {
-		o := a.visit(host, guest{name: "a.test", client: a.caching(cache, s), cert: cast.cliA, wrap: samePlace})
+		o := a.connect(host, client{name: "a.test", client: a.caching(cache, s), cert: fixtures.cliA, wrap: samePlace})
 		if o.clientErr != nil || o.serverErr != nil {
 			a.Fatalf("%s: client %v, server %v", what, o.clientErr, o.serverErr)
 		}
 		a.notOffered(o)
 	}
-	a.resumed(a.visit(host, guest{name: "a.test", client: plain, wrap: samePlace}))
+	a.resumed(a.connect(host, client{name: "a.test", client: plain, wrap: samePlace}))
 	// Another port of the same host.
 	other := func(w net.Conn) net.Conn { return placeWire{w, "192.0.2.1:444"} }
-	a.notOffered(a.visit(host, guest{name: "a.test", client: plain, wrap: other}))
+	a.notOffered(a.connect(host, client{name: "a.test", client: plain, wrap: other}))
 }
 
-func a53(a *arena) {
+func clientContext(a *env) {
 	host := a.host("a.test")
-	o := a.full(a.visit(host, guest{name: "a.test"}))
+	o := a.full(a.connect(host, client{name: "a.test"}))
 	sess, err := openssl.ParseSession(o.session)
 	must(a, err)
 	defer sess.Close()
@@ -1360,19 +1338,19 @@ func a53(a *arena) {
 	}
 }
 
-func a54(a *arena) {
+func hostileServer(a *env) {
 	host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetNumTickets(255)) })
-	cache := a.jar()
-	client := a.caching(cache)
+	cache := a.sessionCache()
+	ctx := a.caching(cache)
 	before := libssl.LiveHandles()
 	for range 4 {
-		a.visit(host, guest{name: "a.test", client: client})
+		a.connect(host, client{name: "a.test", client: ctx})
 	}
 	if more := libssl.LiveHandles() - before; testing.Short() && more > 1000 {
 		a.Errorf("%d more objects", more) // others run at the same time
 	}
 	small := openssl.NewLRUClientSessionCache(2)
-	o := a.full(a.visit(host, guest{name: "a.test"}))
+	o := a.full(a.connect(host, client{name: "a.test"}))
 	parse := func(der []byte) *openssl.Session {
 		sess, err := openssl.ParseSession(der)
 		must(a, err)
@@ -1393,8 +1371,8 @@ func a54(a *arena) {
 		a.Errorf("a cache for 2 keeps %d", kept)
 	}
 	// A promise of 136 years ends after seven days.
-	old := editSession(a, o.session, fieldTimeout, integer(a, 1<<31-1))
-	old = editSession(a, old, fieldTime, integer(a, time.Now().Add(-8*24*time.Hour).Unix()))
+	old := tlstest.EditSession(a, o.session, tlstest.FieldTimeout, tlstest.Integer(a, 1<<31-1))
+	old = tlstest.EditSession(a, old, tlstest.FieldTime, tlstest.Integer(a, time.Now().Add(-8*24*time.Hour).Unix()))
 	small.Put("old", parse(old))
 	if sess, ok := small.Get("old"); ok {
 		sess.Close()
@@ -1402,32 +1380,32 @@ func a54(a *arena) {
 	}
 }
 
-func a55(a *arena) {
+func sessionsOfFailedHandshakes(a *env) {
 	kept := func(what string, c *openssl.Ctx) {
 		a.Helper()
 		if n := c.Stats().Number; n != 0 {
 			a.Errorf("%s: %d sessions are kept", what, n)
 		}
 	}
-	strict := a.host("a.test", requires(cast.caB))
-	a.refused(a.visit(strict, guest{name: "a.test", cert: cast.cliA}))
-	a.refused(a.visit(strict, guest{name: "a.test"}))
+	strict := a.host("a.test", requires(fixtures.caB))
+	a.refused(a.connect(strict, client{name: "a.test", cert: fixtures.cliA}))
+	a.refused(a.connect(strict, client{name: "a.test"}))
 	kept("a refused certificate", strict)
 
 	no := errors.New("not you")
 	// One ticket: what else TLS 1.3 has made stays until it expires. Nobody was
 	// told its id.
-	deciding := a.host("a.test", requires(cast.caA), func(t testing.TB, c *openssl.Ctx) {
+	deciding := a.host("a.test", requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetNumTickets(1))
 		must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { return no }))
 	})
-	o := a.refused(a.visit(deciding, guest{name: "a.test", cert: cast.cliA}))
+	o := a.refused(a.connect(deciding, client{name: "a.test", cert: fixtures.cliA}))
 	if !errors.Is(o.serverErr, no) {
 		a.Errorf("the error is %v", o.serverErr)
 	}
 	kept("a refusing VerifyConnection", deciding)
 
-	aborted := a.host("a.test", requires(cast.caA))
+	aborted := a.host("a.test", requires(fixtures.caA))
 	hello := a.hello("a.test", nil).record()
 	if _, err := a.say(aborted, hello); err == nil {
 		a.Error("half a handshake succeeded")
@@ -1435,8 +1413,8 @@ func a55(a *arena) {
 	kept("an aborted handshake", aborted)
 
 	// A client keeps nothing of a server that it does not believe.
-	cache := a.jar()
-	o = a.visit(a.host("b.test"), guest{name: "a.test", client: a.caching(cache)})
+	cache := a.sessionCache()
+	o = a.connect(a.host("b.test"), client{name: "a.test", client: a.caching(cache)})
 	if o.clientErr == nil || cache.puts != 0 && cache.keys == nil {
 		a.Errorf("the wrong server: %v, %d sessions", o.clientErr, cache.puts)
 	}
@@ -1448,7 +1426,7 @@ func a55(a *arena) {
 	}
 }
 
-func a56(a *arena) {
+func renegotiation(a *env) {
 	c := a.host("a.test")
 	if c.Options()&openssl.OptionNoRenegotiation == 0 {
 		a.Error("renegotiation is possible")
@@ -1460,16 +1438,16 @@ func a56(a *arena) {
 		c.SetOptions(0)
 	}
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": a.host("a.test")})
-	a.visit(listener, guest{name: "a.test", look: func(s *openssl.Conn) {
+	a.connect(listener, client{name: "a.test", look: func(s *openssl.Conn) {
 		if s.Ctx().Options()&openssl.OptionNoRenegotiation == 0 {
 			a.Error("renegotiation is possible after a switch")
 		}
 	}})
 }
 
-func a59(a *arena) {
+func contextAfterTheHandshake(a *env) {
 	host := a.host("a.test", within("mine"))
-	o := a.full(a.visit(host, guest{name: "a.test", look: func(s *openssl.Conn) {
+	o := a.full(a.connect(host, client{name: "a.test", look: func(s *openssl.Conn) {
 		if err := s.SetSessionIDContext([]byte("other")); !errors.Is(err, openssl.ErrTooLate) {
 			a.Errorf("after the handshake: %v", err)
 		}
@@ -1477,19 +1455,19 @@ func a59(a *arena) {
 	if string(o.server.SessionIDContext) != "mine" {
 		a.Errorf("the context is %q", o.server.SessionIDContext)
 	}
-	a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
+	a.resumed(a.connect(host, client{name: "a.test", session: o.session}))
 }
 
-func a60(a *arena) {
+func extendedMasterSecret(a *env) {
 	if openssl.OptionNoExtendedMasterSecret == 0 {
 		a.Skip("this libssl cannot leave the extended master secret out")
 	}
 	host := a.host("a.test", within("mine"))
 	without := a.caching(nil, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetOptions(openssl.OptionNoExtendedMasterSecret)) })
-	secure := a.full(a.visit(host, guest{name: "a.test"}))
-	plain := a.full(a.visit(host, guest{name: "a.test", client: without}))
-	down := a.visit(host, guest{name: "a.test", client: without, session: secure.session})
-	up := a.visit(host, guest{name: "a.test", session: plain.session})
+	secure := a.full(a.connect(host, client{name: "a.test"}))
+	plain := a.full(a.connect(host, client{name: "a.test", client: without}))
+	down := a.connect(host, client{name: "a.test", client: without, session: secure.session})
+	up := a.connect(host, client{name: "a.test", session: plain.session})
 	if a.m.version == tls.VersionTLS13 { // which always has what it adds
 		a.resumed(down)
 		a.resumed(up)
@@ -1510,10 +1488,10 @@ func setters(t testing.TB, c *openssl.Ctx) map[string]func() error {
 	special := map[string]func() error{
 		"UseCertificate":         func() error { return c.UseCertificate(id.cert, id.key) },
 		"UseCertificateFiles":    func() error { return c.UseCertificateFiles(certFile, keyFile) },
-		"SetVerifyCAs":           func() error { return c.SetVerifyCAs(cast.caA.pem) },
-		"SetClientCAs":           func() error { return c.SetClientCAs(cast.caA.pem) },
+		"SetVerifyCAs":           func() error { return c.SetVerifyCAs(fixtures.caA.PEM) },
+		"SetClientCAs":           func() error { return c.SetClientCAs(fixtures.caA.PEM) },
 		"LoadVerifyLocations":    func() error { return c.LoadVerifyLocations(certFile, "") },
-		"SetCRLs":                func() error { return c.SetCRLs(revocationList(t, cast.caA, 1)) },
+		"SetCRLs":                func() error { return c.SetCRLs(tlstest.RevocationList(t, fixtures.caA, 1)) },
 		"SetMinVersion":          func() error { return c.SetMinVersion(tls.VersionTLS12) },
 		"SetMaxVersion":          func() error { return c.SetMaxVersion(tls.VersionTLS13) },
 		"SetCipherList":          func() error { return c.SetCipherList("HIGH") },
@@ -1555,9 +1533,9 @@ func setters(t testing.TB, c *openssl.Ctx) map[string]func() error {
 	return calls
 }
 
-func a61(a *arena) {
-	host := a.host("a.test", within("one"), requires(cast.caA))
-	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+func configuredWhileInUse(a *env) {
+	host := a.host("a.test", within("one"), requires(fixtures.caA))
+	a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	calls := setters(a, host)
 	if len(calls) < 25 {
 		a.Fatalf("only %d setters", len(calls))
@@ -1600,18 +1578,18 @@ func a61(a *arena) {
 	wg.Wait()
 	close(stop)
 	<-done
-	o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	if string(o.server.SessionIDContext) != "one" {
 		a.Errorf("the context is %x", o.server.SessionIDContext)
 	}
 }
 
-func a62(a *arena) {
+func useAfterClose(a *env) {
 	host, err := openssl.NewServerCtx()
 	must(a, err)
 	named("a.test")(a, host)
 	within("mine")(a, host)
-	setVersion(a, host, a.m.version)
+	tlstest.SetVersion(a, host, a.m.version)
 	if a.m.stateful {
 		must(a, host.SetOptions(openssl.OptionNoTicket))
 	}
@@ -1621,10 +1599,10 @@ func a62(a *arena) {
 	must(a, err)
 	must(a, c.SetServerName("a.test"))
 	must(a, host.Close()) // its machines go on
-	mustShake(a, c, s)
+	tlstest.MustShake(a, c, s)
 	sess, err := c.Session()
 	must(a, err)
-	goodbye(a, c, s)
+	tlstest.Goodbye(a, c, s)
 	must(a, host.Close())
 	must(a, s.Close())
 	if _, err := s.Handshake(); !errors.Is(err, net.ErrClosed) {
@@ -1643,25 +1621,25 @@ func a62(a *arena) {
 	}
 }
 
-func a63(a *arena) {
+func machineUsedAgain(a *env) {
 	host := a.host("a.test", within("mine"))
 	c, err := openssl.NewSSL(a.client(nil, true))
 	must(a, err)
 	s, err := openssl.NewSSL(host)
 	must(a, err)
 	must(a, c.SetServerName("a.test"))
-	mustShake(a, c, s)
+	tlstest.MustShake(a, c, s)
 	if err := s.SetCtx(a.host("b.test")); !errors.Is(err, openssl.ErrTooLate) {
 		a.Errorf("a machine changes its tenant: %v", err)
 	}
-	goodbye(a, c, s)
+	tlstest.Goodbye(a, c, s)
 	if _, err := s.Handshake(); err == nil {
 		a.Error("a machine begins anew")
 	}
 	// That nothing clears one is TestWhatIsNotOffered's.
 }
 
-func a64(a *arena) {
+func hostileNamesInTheDigest(a *env) {
 	many := make([][]byte, 100000)
 	for i := range many {
 		many[i] = []byte(fmt.Sprint("name ", i))
@@ -1691,14 +1669,14 @@ func a64(a *arena) {
 	}
 }
 
-func a65(a *arena) {
-	strict, open := a.host("a.test", requires(cast.caB)), a.host("b.test")
+func errorsOfAnotherConnection(a *env) {
+	strict, open := a.host("a.test", requires(fixtures.caB)), a.host("b.test")
 	for range 5 {
-		a.refused(a.visit(strict, guest{name: "a.test", cert: cast.cliA}))
-		o := a.full(a.visit(open, guest{name: "b.test"}))
-		a.resumed(a.visit(open, guest{name: "b.test", session: o.session}))
+		a.refused(a.connect(strict, client{name: "a.test", cert: fixtures.cliA}))
+		o := a.full(a.connect(open, client{name: "b.test"}))
+		a.resumed(a.connect(open, client{name: "b.test", session: o.session}))
 		// Its own error, and nothing else.
-		o = a.visit(open, guest{name: "a.test"})
+		o = a.connect(open, client{name: "a.test"})
 		var failed *openssl.VerifyError
 		if !errors.As(o.clientErr, &failed) || !strings.Contains(failed.Reason, "ostname mismatch") {
 			a.Fatalf("the client's error is %v", o.clientErr)

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package tlstest
 
 import (
 	"io"
@@ -9,21 +9,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
-
-	"github.com/sidctx/openssl"
 )
 
-// wire is one end of a connection in memory that behaves like a socket: bytes
+// Wire is one end of a connection in memory that behaves like a socket: bytes
 // wait in a buffer of fixed size, deadlines wake whoever waits, and each half
 // closes by itself. Reading and writing allocate nothing, and waiting is done
 // in ways that testing/synctest knows.
-type wire struct {
+type Wire struct {
 	in, out *stream
 
-	reads, writes atomic.Int64 // calls
-	refuse        atomic.Bool  // every later Write fails
+	Reads, Writes atomic.Int64 // calls
+	Refuse        atomic.Bool  // every later Write fails
 }
 
 // stream is one direction.
@@ -45,10 +42,10 @@ type limit struct {
 	timer  *time.Timer
 }
 
-// wirePair is the two ends of a connection that holds capacity bytes each way.
-func wirePair(capacity int) (near, far *wire) {
+// WirePair is the two ends of a connection that holds capacity bytes each way.
+func WirePair(capacity int) (near, far *Wire) {
 	there, back := newStream(capacity), newStream(capacity)
-	return &wire{in: back, out: there}, &wire{in: there, out: back}
+	return &Wire{in: back, out: there}, &Wire{in: there, out: back}
 }
 
 func newStream(capacity int) *stream {
@@ -58,8 +55,8 @@ func newStream(capacity int) *stream {
 }
 
 // Read waits for at least one byte.
-func (w *wire) Read(p []byte) (n int, err error) {
-	w.reads.Add(1)
+func (w *Wire) Read(p []byte) (n int, err error) {
+	w.Reads.Add(1)
 	s := w.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +83,8 @@ func (w *wire) Read(p []byte) (n int, err error) {
 }
 
 // Write waits until the buffer has taken all of p.
-func (w *wire) Write(p []byte) (n int, err error) {
-	w.writes.Add(1)
+func (w *Wire) Write(p []byte) (n int, err error) {
+	w.Writes.Add(1)
 	s := w.out
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +94,7 @@ func (w *wire) Write(p []byte) (n int, err error) {
 			return n, net.ErrClosed
 		case s.writeLimit.passed:
 			return n, os.ErrDeadlineExceeded
-		case s.gone || w.refuse.Load():
+		case s.gone || w.Refuse.Load():
 			return n, syscall.EPIPE
 		}
 		for s.n < len(s.ring) && n < len(p) {
@@ -115,27 +112,28 @@ func (w *wire) Write(p []byte) (n int, err error) {
 }
 
 // CloseWrite lets the other end read io.EOF behind what was written.
-func (w *wire) CloseWrite() error {
+func (w *Wire) CloseWrite() error {
 	w.out.change(func() { w.out.ended = true })
 	return nil
 }
 
 // CloseRead fails every Write of the other end, those that wait, too.
-func (w *wire) CloseRead() error {
+func (w *Wire) CloseRead() error {
 	w.in.change(func() { w.in.gone = true })
 	return nil
 }
 
 // Close closes both halves; what was written can still be read at the other end.
-func (w *wire) Close() error {
+func (w *Wire) Close() error {
 	w.CloseWrite()
 	w.CloseRead()
 	w.SetDeadline(time.Time{}) // no timer outlives the connection
 	return nil
 }
 
-// waiting is how many bytes have been written and not read.
-func (s *stream) waiting() int {
+// Waiting is how many bytes the other end has written and this one has not read.
+func (w *Wire) Waiting() int {
+	s := w.in
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.n
@@ -148,17 +146,17 @@ func (s *stream) change(f func()) {
 	s.changed.Broadcast()
 }
 
-func (w *wire) SetDeadline(t time.Time) error {
+func (w *Wire) SetDeadline(t time.Time) error {
 	w.SetReadDeadline(t)
 	return w.SetWriteDeadline(t)
 }
 
-func (w *wire) SetReadDeadline(t time.Time) error {
+func (w *Wire) SetReadDeadline(t time.Time) error {
 	w.in.change(func() { w.in.readLimit.set(w.in, t) })
 	return nil
 }
 
-func (w *wire) SetWriteDeadline(t time.Time) error {
+func (w *Wire) SetWriteDeadline(t time.Time) error {
 	w.out.change(func() { w.out.writeLimit.set(w.out, t) })
 	return nil
 }
@@ -184,42 +182,10 @@ func (l *limit) set(s *stream, t time.Time) {
 	l.timer = timer
 }
 
-func (w *wire) LocalAddr() net.Addr  { return wireAddr{} }
-func (w *wire) RemoteAddr() net.Addr { return wireAddr{} }
+func (w *Wire) LocalAddr() net.Addr  { return wireAddr{} }
+func (w *Wire) RemoteAddr() net.Addr { return wireAddr{} }
 
 type wireAddr struct{}
 
 func (wireAddr) Network() string { return "memory" }
 func (wireAddr) String() string  { return "wire" }
-
-// wireConns is a pair of connections over a wire that holds capacity bytes each
-// way, with their wires; both are closed with the test, the server's first.
-func wireConns(t testing.TB, client, server *openssl.Ctx, capacity int) (c, s *openssl.Conn, near, far *wire) {
-	t.Helper()
-	near, far = wirePair(capacity)
-	c, s = connsOver(t, client, server, near, far)
-	return c, s, near, far
-}
-
-// connsOver is a pair of connections over the two ends of a wire.
-func connsOver(t testing.TB, client, server *openssl.Ctx, near, far net.Conn) (c, s *openssl.Conn) {
-	t.Helper()
-	c, err := openssl.Client(near, client)
-	must(t, err)
-	s, err = openssl.Server(far, server)
-	must(t, err)
-	must(t, c.SetServerName("server.test"))
-	t.Cleanup(func() {
-		s.Close()
-		c.Close()
-	})
-	return c, s
-}
-
-// mustHandshake shakes hands on both ends.
-func mustHandshake(t testing.TB, c, s *openssl.Conn) {
-	t.Helper()
-	if clientErr, serverErr := both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-		t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
-	}
-}

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package isolation_test
 
 import (
 	"bytes"
@@ -17,10 +17,11 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // passed fails the test unless both ends were content.
-func (a *arena) passed(o encounter) encounter {
+func (a *env) passed(o result) result {
 	a.Helper()
 	if o.clientErr != nil || o.serverErr != nil || !o.heard {
 		a.Fatalf("%v: client %v, server %v", o, o.clientErr, o.serverErr)
@@ -42,30 +43,30 @@ func deferring(f func(openssl.ConnectionState) error) setting {
 // selfSigned is nobody's member.
 func selfSigned(t testing.TB, name string) *identity {
 	t.Helper()
-	key := ecKey(t)
+	key := tlstest.ECKey(t)
 	template := &x509.Certificate{
-		SerialNumber: nextSerial(), Subject: pkix.Name{CommonName: name},
+		SerialNumber: tlstest.NextSerial(), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), crypto.Signer(key))
 	must(t, err)
-	return &identity{name: name, cert: certPEM(der), key: keyPEM(t, key)}
+	return &identity{name: name, cert: tlstest.CertPEM(der), key: tlstest.KeyPEM(t, key)}
 }
 
 // TestRemainingLife drives what is left of a session to 1, 0 and -1 seconds when
 // it is made. No handshake fails of it, and with nothing left nothing is resumed.
 func TestRemainingLife(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		host := a.host("a.test", deferring(nil))
 		for _, left := range []int64{1, 0, -1, -100} {
 			for try := 0; ; try++ {
 				at := time.Now()
-				member := member(a, cast.caA, "ending", func(c *x509.Certificate) { c.NotAfter = time.Unix(at.Unix()+left, 0) })
-				o := a.passed(a.visit(host, guest{name: "a.test", cert: member}))
+				member := member(a, fixtures.caA, "ending", func(c *x509.Certificate) { c.NotAfter = time.Unix(at.Unix()+left, 0) })
+				o := a.passed(a.connect(host, client{name: "a.test", cert: member}))
 				next := o
 				if o.session != nil {
-					next = a.passed(a.visit(host, guest{name: "a.test", cert: member, session: o.session}))
+					next = a.passed(a.connect(host, client{name: "a.test", cert: member, session: o.session}))
 				}
 				if time.Now().Unix() != at.Unix() && try < 20 {
 					continue // a second has turned on the way: less was left
@@ -84,18 +85,18 @@ func TestRemainingLife(t *testing.T) {
 
 // TestCapShowsInTheTicket: the client is told of the host's cap, not the listener's lifetime.
 func TestCapShowsInTheTicket(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		capped := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(10*time.Second)) })
 		open := a.host("b.test")
 		listener := a.listener(map[string]*openssl.Ctx{"a.test": capped, "b.test": open})
 		for name, most := range map[string]time.Duration{"a.test": 10 * time.Second, "b.test": 2 * time.Hour} {
-			o := a.full(a.visit(listener, guest{name: name}))
-			a.resumed(a.visit(listener, guest{name: name, session: o.session}))
+			o := a.full(a.connect(listener, client{name: name}))
+			a.resumed(a.connect(listener, client{name: name, session: o.session}))
 			if a.m.version != tls.VersionTLS13 {
 				continue // a session by id has no promise
 			}
-			for _, f := range fieldsOf(a, o.session) {
-				if f.Class == 2 && f.Tag == fieldLifetime {
+			for _, f := range tlstest.SessionFields(a, o.session) {
+				if f.Class == 2 && f.Tag == tlstest.FieldLifetime {
 					var promised int64
 					for _, b := range f.Bytes[2:] {
 						promised = promised<<8 | int64(b)
@@ -113,13 +114,13 @@ func TestCapShowsInTheTicket(t *testing.T) {
 // TestRequiredCertificate: a session without a certificate, in a context that is
 // the same by hand, is not enough where one is required.
 func TestRequiredCertificate(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		optional := a.host("a.test", asks(cast.caA), within("same"), a.sharing())
-		required := a.host("a.test", requires(cast.caA), within("same"), a.sharing())
-		o := a.full(a.visit(optional, guest{name: "a.test"}))
-		a.resumed(a.visit(optional, guest{name: "a.test", session: o.session})) // nobody is missed here
+	eachMechanism(t, func(a *env) {
+		optional := a.host("a.test", asks(fixtures.caA), within("same"), a.sharing())
+		required := a.host("a.test", requires(fixtures.caA), within("same"), a.sharing())
+		o := a.full(a.connect(optional, client{name: "a.test"}))
+		a.resumed(a.connect(optional, client{name: "a.test", session: o.session})) // nobody is missed here
 		if a.m.stateful {
-			refused := a.refusedResumption(a.visit(required, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+			refused := a.refusedResumption(a.connect(required, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 			if !refused.server.DidResume && refused.server.Version == 0 {
 				a.Error("the state of a refused connection cannot be read")
 			}
@@ -128,13 +129,13 @@ func TestRequiredCertificate(t *testing.T) {
 			}
 			return
 		}
-		a.refused(a.visit(required, guest{name: "a.test", session: o.session}))
-		a.full(a.visit(required, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.refused(a.connect(required, client{name: "a.test", session: o.session}))
+		a.full(a.connect(required, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 	})
 }
 
 // refusedResumption fails the test unless a re-check has ended the connection.
-func (a *arena) refusedResumption(o encounter) encounter {
+func (a *env) refusedResumption(o result) result {
 	a.Helper()
 	if !errors.Is(o.serverErr, openssl.ErrResumptionRefused) || o.heard || o.server.HandshakeComplete {
 		a.Fatalf("%v: resumed %v, heard %v, server %v", o, o.server.DidResume, o.heard, o.serverErr)
@@ -144,41 +145,41 @@ func (a *arena) refusedResumption(o encounter) encounter {
 
 // TestRefusedSessionIsForgotten: the client can come again with it, for a full handshake.
 func TestRefusedSessionIsForgotten(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		if !a.m.stateful {
 			return // a ticket is declined before it is resumed
 		}
-		routed := a.host("a.test", asks(cast.caA), within("same"))
-		strict := a.host("a.test", requires(cast.caA), within("same"))
+		routed := a.host("a.test", asks(fixtures.caA), within("same"))
+		strict := a.host("a.test", requires(fixtures.caA), within("same"))
 		next := routed
 		listener := a.routing(func(*openssl.ClientHello) (*openssl.Ctx, error) { return next, nil })
-		o := a.full(a.visit(listener, guest{name: "a.test"}))
+		o := a.full(a.connect(listener, client{name: "a.test"}))
 		next = strict
-		a.refusedResumption(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
-		a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		a.refusedResumption(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
+		a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 	})
 }
 
 // TestUnverifiedCertificate: what Go alone has accepted is not enough where
 // OpenSSL decides.
 func TestUnverifiedCertificate(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		deferred := a.host("a.test", deferring(nil), within("same"))
-		strict := a.host("a.test", requires(cast.caA), within("same"))
+		strict := a.host("a.test", requires(fixtures.caA), within("same"))
 		next := deferred
 		listener := a.routing(func(*openssl.ClientHello) (*openssl.Ctx, error) { return next, nil })
 		stranger := selfSigned(a, "stranger")
-		o := a.full(a.visit(listener, guest{name: "a.test", cert: stranger}))
-		a.resumed(a.visit(listener, guest{name: "a.test", cert: stranger, session: o.session}))
+		o := a.full(a.connect(listener, client{name: "a.test", cert: stranger}))
+		a.resumed(a.connect(listener, client{name: "a.test", cert: stranger, session: o.session}))
 		next = strict
-		a.refusedResumption(a.visit(listener, guest{name: "a.test", cert: stranger, session: o.session}))
+		a.refusedResumption(a.connect(listener, client{name: "a.test", cert: stranger, session: o.session}))
 	})
 }
 
 // TestVerifyConnection runs on every connection, resumed or not, in both roles,
 // and its error ends the connection with nothing left to resume.
 func TestVerifyConnection(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		var runs, resumed atomic.Int64
 		var verdict atomic.Pointer[error]
 		look := func(cs openssl.ConnectionState) error {
@@ -195,16 +196,16 @@ func TestVerifyConnection(t *testing.T) {
 			return nil
 		}
 		watched := func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerifyConnection(look)) }
-		host := a.host("a.test", watched, requires(cast.caA))
-		o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
-		a.resumed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+		host := a.host("a.test", watched, requires(fixtures.caA))
+		o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
+		a.resumed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 		if runs.Load() != 2 || resumed.Load() != 1 {
 			a.Fatalf("%d runs, %d of them resumed", runs.Load(), resumed.Load())
 		}
 		no := errors.New("off the list")
 		verdict.Store(&no)
 		for _, session := range [][]byte{nil, o.session} {
-			next := a.visit(host, guest{name: "a.test", cert: cast.cliA, session: session})
+			next := a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: session})
 			if !errors.Is(next.serverErr, no) || next.heard || next.session != nil && session == nil {
 				a.Errorf("resuming %v: heard %v, a session %v, server %v", session != nil, next.heard, next.session != nil, next.serverErr)
 			}
@@ -213,22 +214,22 @@ func TestVerifyConnection(t *testing.T) {
 			}
 		}
 		verdict.Store(nil)
-		client := a.caching(a.jar(), watched)
+		ctx := a.caching(a.sessionCache(), watched)
 		runs.Store(0)
 		plain := a.host("a.test")
-		a.full(a.visit(plain, guest{name: "a.test", client: client}))
-		a.resumed(a.visit(plain, guest{name: "a.test", client: client}))
+		a.full(a.connect(plain, client{name: "a.test", client: ctx}))
+		a.resumed(a.connect(plain, client{name: "a.test", client: ctx}))
 		if runs.Load() != 2 {
 			a.Errorf("on a client %d runs", runs.Load())
 		}
 		verdict.Store(&no)
-		if next := a.visit(plain, guest{name: "a.test", client: client}); !errors.Is(next.clientErr, no) {
+		if next := a.connect(plain, client{name: "a.test", client: ctx}); !errors.Is(next.clientErr, no) {
 			a.Errorf("the client's error is %v", next.clientErr)
 		}
 		panics := a.host("a.test", func(t testing.TB, c *openssl.Ctx) {
 			must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { panic("nil map") }))
 		})
-		if next := a.visit(panics, guest{name: "a.test"}); next.serverErr == nil || next.heard {
+		if next := a.connect(panics, client{name: "a.test"}); next.serverErr == nil || next.heard {
 			a.Errorf("a panic lets in: %v", next.serverErr)
 		}
 	})
@@ -236,7 +237,7 @@ func TestVerifyConnection(t *testing.T) {
 
 // TestNoTicketLeaks: what a refused handshake has made is not sent.
 func TestNoTicketLeaks(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		no := errors.New("no")
 		host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) {
 			must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { return no }))
@@ -248,7 +249,7 @@ func TestNoTicketLeaks(t *testing.T) {
 		must(a, err)
 		defer s.Close()
 		must(a, c.SetServerName("a.test"))
-		_, serverErr := shake(a, c, s)
+		_, serverErr := tlstest.Shake(a, c, s)
 		if !errors.Is(serverErr, no) || s.Pending() != 0 {
 			a.Errorf("%d bytes wait to be sent after %v", s.Pending(), serverErr)
 		}
@@ -272,9 +273,9 @@ func TestNoTicketLeaks(t *testing.T) {
 }
 
 func TestRevocationLists(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		good, bad := member(a, cast.caA, "good", nil), member(a, cast.caA, "bad", nil)
-		serial := parsePEM(a, bad.cert).SerialNumber
+	eachMechanism(t, func(a *env) {
+		good, bad := member(a, fixtures.caA, "good", nil), member(a, fixtures.caA, "bad", nil)
+		serial := tlstest.ParseCert(a, bad.cert).SerialNumber
 		lists := func(pems ...[]byte) setting {
 			return func(t testing.TB, c *openssl.Ctx) {
 				for _, p := range pems {
@@ -282,30 +283,30 @@ func TestRevocationLists(t *testing.T) {
 				}
 			}
 		}
-		says := func(o encounter, reason string) {
+		says := func(o result, reason string) {
 			a.Helper()
 			var failed *openssl.VerifyError
 			if !errors.As(o.serverErr, &failed) || failed.Reason != reason {
 				a.Errorf("the server says %v", o.serverErr)
 			}
 		}
-		listed := a.host("a.test", requires(cast.caA), lists(revocationList(a, cast.caA, 1, serial)))
-		a.full(a.visit(listed, guest{name: "a.test", cert: good}))
-		says(a.refused(a.visit(listed, guest{name: "a.test", cert: bad})), "certificate revoked")
+		listed := a.host("a.test", requires(fixtures.caA), lists(tlstest.RevocationList(a, fixtures.caA, 1, serial)))
+		a.full(a.connect(listed, client{name: "a.test", cert: good}))
+		says(a.refused(a.connect(listed, client{name: "a.test", cert: bad})), "certificate revoked")
 
-		missing := a.host("a.test", requires(cast.caA), lists(revocationList(a, cast.caB, 1)))
-		says(a.refused(a.visit(missing, guest{name: "a.test", cert: good})), "unable to get certificate CRL")
+		missing := a.host("a.test", requires(fixtures.caA), lists(tlstest.RevocationList(a, fixtures.caB, 1)))
+		says(a.refused(a.connect(missing, client{name: "a.test", cert: good})), "unable to get certificate CRL")
 
-		newer := a.host("a.test", lists(revocationList(a, cast.caA, 1), revocationList(a, cast.caA, 2, serial)), requires(cast.caA))
-		says(a.refused(a.visit(newer, guest{name: "a.test", cert: bad})), "certificate revoked")
-		a.full(a.visit(newer, guest{name: "a.test", cert: good}))
+		newer := a.host("a.test", lists(tlstest.RevocationList(a, fixtures.caA, 1), tlstest.RevocationList(a, fixtures.caA, 2, serial)), requires(fixtures.caA))
+		says(a.refused(a.connect(newer, client{name: "a.test", cert: bad})), "certificate revoked")
+		a.full(a.connect(newer, client{name: "a.test", cert: good}))
 
 		// A host's lists count on a listener that has none.
 		listener := a.listener(map[string]*openssl.Ctx{"a.test": listed})
-		says(a.refused(a.visit(listener, guest{name: "a.test", cert: bad})), "certificate revoked")
+		says(a.refused(a.connect(listener, client{name: "a.test", cert: bad})), "certificate revoked")
 	})
-	c := newServer(t)
-	for _, broken := range [][]byte{nil, []byte("no list"), cast.caA.pem} {
+	c := tlstest.NewServer(t)
+	for _, broken := range [][]byte{nil, []byte("no list"), fixtures.caA.PEM} {
 		if err := c.SetCRLs(broken); err == nil {
 			t.Errorf("%d bytes are taken for a list", len(broken))
 		}
@@ -314,7 +315,7 @@ func TestRevocationLists(t *testing.T) {
 
 // TestVerifyDefer: Go decides on certificates that OpenSSL would not accept.
 func TestVerifyDefer(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		pinned, stranger := selfSigned(a, "pinned"), selfSigned(a, "stranger")
 		host := a.host("a.test", deferring(func(cs openssl.ConnectionState) error {
 			if cs.VerifyError == nil {
@@ -325,22 +326,22 @@ func TestVerifyDefer(t *testing.T) {
 			}
 			return nil
 		}))
-		o := a.full(a.visit(host, guest{name: "a.test", cert: pinned}))
+		o := a.full(a.connect(host, client{name: "a.test", cert: pinned}))
 		if o.server.VerifyError == nil {
 			a.Error("a self-signed certificate has no VerifyError")
 		}
-		a.resumed(a.visit(host, guest{name: "a.test", cert: pinned, session: o.session}))
-		if o := a.visit(host, guest{name: "a.test", cert: stranger}); o.serverErr == nil || o.heard {
+		a.resumed(a.connect(host, client{name: "a.test", cert: pinned, session: o.session}))
+		if o := a.connect(host, client{name: "a.test", cert: stranger}); o.serverErr == nil || o.heard {
 			a.Error("a stranger is let in")
 		}
-		a.refused(a.visit(host, guest{name: "a.test"})) // one is required all the same
-		a.full(a.visit(host, guest{name: "a.test", cert: pinned}))
+		a.refused(a.connect(host, client{name: "a.test"})) // one is required all the same
+		a.full(a.connect(host, client{name: "a.test", cert: pinned}))
 	})
 }
 
 // TestChecksAreOffWhereNobodyIsAsked: an open server's sessions are OpenSSL's own.
 func TestChecksAreOffWhereNobodyIsAsked(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		if !a.m.stateful {
 			return // what a ticket holds cannot be seen
 		}
@@ -350,15 +351,15 @@ func TestChecksAreOffWhereNobodyIsAsked(t *testing.T) {
 			marked bool
 		}{
 			{"open", a.host("a.test", a.sharing()), false},
-			{"asks", a.host("a.test", asks(cast.caA), a.sharing()), true},
-			{"off", a.host("a.test", asks(cast.caA), unchecked, a.sharing()), false},
-			{"checks alone", a.host("a.test", asks(cast.caA), a.sharing(), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(0)) }), true},
+			{"asks", a.host("a.test", asks(fixtures.caA), a.sharing()), true},
+			{"off", a.host("a.test", asks(fixtures.caA), unchecked, a.sharing()), false},
+			{"checks alone", a.host("a.test", asks(fixtures.caA), a.sharing(), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(0)) }), true},
 			{"age alone", a.host("a.test", a.sharing(), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(time.Hour)) }), true},
 		} {
-			o := a.full(a.visit(c.host, guest{name: "a.test", cert: cast.cliA}))
-			der := a.shelf.copy()[string(storeKey(o.server.SessionIDContext, a.lookup(o.session)))]
+			o := a.full(a.connect(c.host, client{name: "a.test", cert: fixtures.cliA}))
+			der := a.store.copy()[string(storeKey(o.server.SessionIDContext, a.lookup(o.session)))]
 			marked := false
-			for _, f := range fieldsOf(a, der) {
+			for _, f := range tlstest.SessionFields(a, der) {
 				marked = marked || f.Class == 2 && f.Tag == 18
 			}
 			if a.m.version == tls.VersionTLS13 && marked != c.marked {
@@ -377,11 +378,11 @@ func unchecked(t testing.TB, c *openssl.Ctx) {
 // TestChecksOffIsOpenSSL: then a session without a certificate is resumed where
 // one is required, if somebody gives both one context by hand.
 func TestChecksOffIsOpenSSL(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		optional := a.host("a.test", asks(cast.caA), within("same"), unchecked, a.sharing())
-		required := a.host("a.test", requires(cast.caA), within("same"), unchecked, a.sharing())
-		o := a.full(a.visit(optional, guest{name: "a.test"}))
-		next := a.resumed(a.visit(required, guest{name: "a.test", session: o.session}))
+	eachMechanism(t, func(a *env) {
+		optional := a.host("a.test", asks(fixtures.caA), within("same"), unchecked, a.sharing())
+		required := a.host("a.test", requires(fixtures.caA), within("same"), unchecked, a.sharing())
+		o := a.full(a.connect(optional, client{name: "a.test"}))
+		next := a.resumed(a.connect(required, client{name: "a.test", session: o.session}))
 		if len(next.server.PeerCertificates) != 0 || next.server.VerifyError != nil {
 			a.Errorf("the state is %+v", next.server)
 		}
@@ -392,20 +393,20 @@ func TestChecksOffIsOpenSSL(t *testing.T) {
 // resumption neither. So it is refused, and a server that nobody told to ask resumes
 // sessions without a certificate.
 func TestRequiredWithoutAsking(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		host := a.host("a.test", func(t testing.TB, c *openssl.Ctx) {
 			if c.SetVerify(openssl.VerifyFailIfNoPeerCert) == nil {
 				t.Error("a mode that requires a certificate, and asks for none, is taken")
 			}
 			must(t, c.SetResumptionChecks(true))
 		})
-		o := a.full(a.visit(host, guest{name: "a.test"}))
-		a.resumed(a.visit(host, guest{name: "a.test", session: o.session}))
+		o := a.full(a.connect(host, client{name: "a.test"}))
+		a.resumed(a.connect(host, client{name: "a.test", session: o.session}))
 	})
 }
 
 func TestMaxAuthAgeRefuses(t *testing.T) {
-	c := newServer(t)
+	c := tlstest.NewServer(t)
 	for _, d := range []time.Duration{-time.Second, time.Millisecond, time.Second + 1} {
 		if err := c.SetMaxAuthAge(d); err == nil {
 			t.Errorf("%v is taken", d)
@@ -416,23 +417,23 @@ func TestMaxAuthAgeRefuses(t *testing.T) {
 // TestMaxAuthAgeOfSessionsByID: libssl itself declines at the cap, so that the
 // client gets a full handshake rather than an error.
 func TestMaxAuthAgeOfSessionsByID(t *testing.T) {
-	for _, m := range attackMechanisms {
+	for _, m := range mechanisms {
 		for _, stored := range []bool{false, true} {
 			t.Run(fmt.Sprint(m.name, "/stored ", stored), func(t *testing.T) {
 				t.Parallel()
-				a := newArena(t, m, memoryWire)
-				settings := []setting{requires(cast.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(2*time.Second)) }}
+				a := newEnv(t, m, memoryWire)
+				settings := []setting{requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(2*time.Second)) }}
 				if stored {
 					settings = append(settings, a.sharing())
 				}
 				host := a.host("a.test", settings...)
 				began := time.Now()
-				o := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+				o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 				if m.version == tls.VersionTLS13 {
-					o.session = editSession(a, o.session, fieldLifetime, integer(a, 7200))
+					o.session = tlstest.EditSession(a, o.session, tlstest.FieldLifetime, tlstest.Integer(a, 7200))
 				}
 				a.until(10*time.Second, "the cap", func() bool {
-					next := a.passed(a.visit(host, guest{name: "a.test", cert: cast.cliA, session: o.session}))
+					next := a.passed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 					if next.server.DidResume && time.Since(began) > 3*time.Second {
 						a.Fatalf("resumed after %v", time.Since(began))
 					}
@@ -444,7 +445,7 @@ func TestMaxAuthAgeOfSessionsByID(t *testing.T) {
 }
 
 func TestSealStore(t *testing.T) {
-	inner := newShelf()
+	inner := newMemStore()
 	one, two := [32]byte{1}, [32]byte{2}
 	for what, keys := range map[string][][32]byte{
 		"no key": nil, "zeros": {{}}, "zeros behind": {one, {}}, "twice": {one, two, one},
@@ -502,11 +503,11 @@ func TestSealStore(t *testing.T) {
 // With SessionCacheUpdateTime libssl gives a session that it puts into its cache a
 // new time. What the answer to a lookup has brought must not become young by that.
 func TestUpdateTimeDoesNotHideAge(t *testing.T) {
-	for _, v := range versions {
-		t.Run(v.name, func(t *testing.T) {
-			client, maker, server := newClient(t), newMutualServer(t, "payroll"), newMutualServer(t, "payroll")
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, maker, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "payroll"), tlstest.NewMutualServer(t, "payroll")
 			for _, c := range []*openssl.Ctx{client, maker, server} {
-				setVersion(t, c, v.id)
+				tlstest.SetVersion(t, c, v.ID)
 			}
 			for _, c := range []*openssl.Ctx{maker, server} {
 				must(t, c.SetOptions(openssl.OptionNoTicket))
@@ -515,18 +516,18 @@ func TestUpdateTimeDoesNotHideAge(t *testing.T) {
 			must(t, maker.SetResumptionChecks(false))
 			must(t, server.SetMaxAuthAge(10*time.Minute))
 			must(t, server.SetSessionCacheMode(openssl.SessionCacheServer|openssl.SessionCacheUpdateTime))
-			must(t, server.SetClientHelloFunc(stay)) // so that the machine asks
+			must(t, server.SetClientHelloFunc(tlstest.Stay)) // so that the machine asks
 
-			c, s := machines(t, client, maker)
-			mustShake(t, c, s)
-			offer, kept := keep(t, c), keep(t, s)
-			goodbye(t, c, s)
-			old, err := withField(t, kept, derTime, time.Now().Add(-time.Hour).Unix()).MarshalBinary()
+			c, s := tlstest.Machines(t, client, maker)
+			tlstest.MustShake(t, c, s)
+			offer, kept := tlstest.SessionOf(t, c), tlstest.SessionOf(t, s)
+			tlstest.Goodbye(t, c, s)
+			old, err := tlstest.WithField(t, kept, tlstest.FieldTime, time.Now().Add(-time.Hour).Unix()).MarshalBinary()
 			must(t, err)
 			for range 2 { // it is not in libssl's cache, either
-				c, s = machines(t, client, server)
-				must(t, c.SetSession(reparse(t, offer)))
-				clientErr, serverErr := shakeAnswering(t, c, s, func(s *openssl.SSL) { must(t, s.AnswerSession(old)) })
+				c, s = tlstest.Machines(t, client, server)
+				must(t, c.SetSession(tlstest.Reparse(t, offer)))
+				clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) { must(t, s.AnswerSession(old)) })
 				if got := s.ConnectionState().Resumption; clientErr != nil || serverErr != nil || got != openssl.ResumptionExpired {
 					t.Errorf("a session of an hour ago, where 10 minutes are allowed: %v, client %v, server %v; want a full handshake and %v",
 						got, clientErr, serverErr, openssl.ResumptionExpired)
@@ -541,19 +542,19 @@ func TestUpdateTimeDoesNotHideAge(t *testing.T) {
 func TestRenewedTicketUnderACap(t *testing.T) {
 	t.Parallel()
 	const cap = 8 * time.Second
-	client, server := newClient(t), newMutualServer(t, "payroll")
-	setVersion(t, client, tls.VersionTLS12)
+	client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "payroll")
+	tlstest.SetVersion(t, client, tls.VersionTLS12)
 	must(t, server.SetMaxAuthAge(cap))
-	must(t, server.SetTicketKeys(ticketKey(1)))
+	must(t, server.SetTicketKeys(tlstest.TicketKey(1)))
 	began := time.Now()
-	sess := mustVisit(t, client, server, nil, openssl.ResumptionNotOffered)
-	<-time.After(cap * 5 / 8)                                 // more than half of it: counted from now, nothing would be left
-	must(t, server.SetTicketKeys(ticketKey(2), ticketKey(1))) // the old one opens, and is renewed
-	renewed := mustVisit(t, client, server, sess, openssl.ResumptionResumed)
-	if bytes.Equal(ticketOf(t, renewed), ticketOf(t, sess)) {
+	sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+	<-time.After(cap * 5 / 8)                                                 // more than half of it: counted from now, nothing would be left
+	must(t, server.SetTicketKeys(tlstest.TicketKey(2), tlstest.TicketKey(1))) // the old one opens, and is renewed
+	renewed := tlstest.MustOffer(t, client, server, sess, openssl.ResumptionResumed)
+	if bytes.Equal(tlstest.TicketOf(t, renewed), tlstest.TicketOf(t, sess)) {
 		t.Fatal("the ticket was not renewed")
 	}
-	_, got := visit(t, client, server, renewed)
+	_, got := tlstest.Offer(t, client, server, renewed)
 	if got != openssl.ResumptionResumed && time.Since(began) < cap-time.Second {
 		t.Errorf("a renewed ticket, %v after the first handshake with a cap of %v: %v, want %v",
 			time.Since(began), cap, got, openssl.ResumptionResumed)

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package spec_test
 
 import (
 	"bytes"
@@ -12,9 +12,10 @@ import (
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/spec"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
-// TestSpec runs the specification: the cases of internal/spec/cases.txt, each
+// TestSpec runs the specification: the cases of cases.txt, each
 // through the public API or, where that does not offer what the case is about,
 // by a C program. Lifetime caps and re-checks are off: what is specified is
 // what libssl decides.
@@ -107,7 +108,7 @@ func TestSpecCount(t *testing.T) {
 // TestSpecMarkdown compares SPEC.md with the data that it is made of, and counts
 // what it says is left out.
 func TestSpecMarkdown(t *testing.T) {
-	got, err := os.ReadFile("SPEC.md")
+	got, err := os.ReadFile("../../SPEC.md")
 	must(t, err)
 	var made strings.Builder
 	must(t, spec.WriteMarkdown(&made))
@@ -161,9 +162,9 @@ func specProgram(t *testing.T, c spec.Case) {
 type specKind struct{ protocol, mechanism string }
 
 func (k specKind) version() uint16 {
-	for _, v := range versions {
-		if v.name == k.protocol {
-			return v.id
+	for _, v := range tlstest.Versions {
+		if v.Name == k.protocol {
+			return v.ID
 		}
 	}
 	panic("no such protocol: " + k.protocol)
@@ -217,9 +218,9 @@ func specContext(name string) []byte {
 // ctx is a server Ctx with a context and a verify mode.
 func (k specKind) ctx(t testing.TB, sidCtx, verify string) *openssl.Ctx {
 	t.Helper()
-	c := newServer(t)
-	setVersion(t, c, k.version())
-	must(t, c.SetClientCAs(certs(t).pem))
+	c := tlstest.NewServer(t)
+	tlstest.SetVersion(t, c, k.version())
+	must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
 	must(t, c.SetVerify(spec.VerifyModes[verify]))
 	must(t, c.SetSessionIDContext(specContext(sidCtx)))
 	must(t, spec.Plain(c))
@@ -244,8 +245,8 @@ func (k specKind) joined(t testing.TB, site *spec.Site, sidCtx, verify string) *
 
 func (k specKind) client(t testing.TB) *openssl.Ctx {
 	t.Helper()
-	c := newClient(t)
-	setVersion(t, c, k.version())
+	c := tlstest.NewClient(t)
+	tlstest.SetVersion(t, c, k.version())
 	return c
 }
 
@@ -256,7 +257,7 @@ func (k specKind) bareClient(t testing.TB) *openssl.Ctx {
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	must(t, c.SetVerify(openssl.VerifyNone))
-	setVersion(t, c, k.version())
+	tlstest.SetVersion(t, c, k.version())
 	return c
 }
 

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package spec_test
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"errors"
 	"net"
 	"os"
@@ -22,12 +21,13 @@ import (
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/spec"
 	"github.com/sidctx/openssl/internal/spec/residue"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // ---- what can be set ----
 
 func specLengthOfCtx(t *testing.T, c spec.Case) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	for n := range 33 {
 		value := bytes.Repeat([]byte{byte(n)}, n)
 		must(t, server.SetSessionIDContext(value))
@@ -138,7 +138,7 @@ func specCallersSlice(t *testing.T, _ spec.Case) {
 }
 
 func specForeignErrors(t *testing.T, _ spec.Case) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	for range 200 { // a goroutine may change threads in between, and then meets nothing
 		residue.Leave()
 		must(t, server.SetSessionIDContext([]byte("fine")))
@@ -158,7 +158,7 @@ func specForeignErrors(t *testing.T, _ spec.Case) {
 }
 
 func specAfterAnError(t *testing.T, _ spec.Case) {
-	server := newServer(t)
+	server := tlstest.NewServer(t)
 	for range 100 {
 		refusedTooLong(t, server.SetSessionIDContext(make([]byte, 33)))
 		must(t, server.SetCipherList("ECDHE+AESGCM"))
@@ -313,52 +313,6 @@ func specSwitchesInARow(t *testing.T, c spec.Case) {
 
 // ---- encodings ----
 
-// derFields splits an SSL_SESSION into its fields.
-func derFields(t testing.TB, der []byte) (fields []asn1.RawValue) {
-	t.Helper()
-	var all asn1.RawValue
-	_, err := asn1.Unmarshal(der, &all)
-	must(t, err)
-	for rest := all.Bytes; len(rest) > 0; {
-		var field asn1.RawValue
-		rest, err = asn1.Unmarshal(rest, &field)
-		must(t, err)
-		fields = append(fields, field)
-	}
-	return fields
-}
-
-// withContextField is a session with another field [4], or without one.
-func withContextField(t testing.TB, der, value []byte, keep bool) []byte {
-	t.Helper()
-	var body []byte
-	for _, f := range derFields(t, der) {
-		if f.Class != asn1.ClassContextSpecific || f.Tag != 4 {
-			body = append(body, f.FullBytes...)
-			continue
-		}
-		if !keep {
-			continue
-		}
-		octets, err := asn1.Marshal(value)
-		must(t, err)
-		field, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 4, IsCompound: true, Bytes: octets})
-		must(t, err)
-		body = append(body, field...)
-	}
-	all, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: body})
-	must(t, err)
-	return all
-}
-
-func parsedSession(t testing.TB, der []byte) *openssl.Session {
-	t.Helper()
-	sess, err := openssl.ParseSession(der)
-	must(t, err)
-	t.Cleanup(func() { sess.Close() })
-	return sess
-}
-
 func specEncodings(t *testing.T, _ spec.Case) {
 	eachProtocol(t, func(t *testing.T, k specKind) {
 		sess := firstSession(t, k.site(t, "A", "none"), k.client(t))
@@ -373,7 +327,7 @@ func specEncodings(t *testing.T, _ spec.Case) {
 
 		der, err := sess.MarshalBinary()
 		must(t, err)
-		if got := parsedSession(t, der).IDContext(); !bytes.Equal(got, value) {
+		if got := tlstest.ParseSession(t, der).IDContext(); !bytes.Equal(got, value) {
 			t.Errorf("through DER: %q", got)
 		}
 		text, err := sess.MarshalPEM()
@@ -386,32 +340,32 @@ func specEncodings(t *testing.T, _ spec.Case) {
 		}
 
 		tagged := false
-		for _, f := range derFields(t, der) {
+		for _, f := range tlstest.SessionFields(t, der) {
 			tagged = tagged || f.FullBytes[0] == 0xa4 && bytes.HasSuffix(f.Bytes, value)
 		}
 		if !tagged {
 			t.Errorf("no field [4] with the context in %x", der)
 		}
-		if got := parsedSession(t, withContextField(t, der, []byte("other"), true)).IDContext(); string(got) != "other" {
+		if got := tlstest.ParseSession(t, tlstest.EditSession(t, der, tlstest.FieldContext, tlstest.Octets(t, []byte("other")))).IDContext(); string(got) != "other" {
 			t.Errorf("field [4] rewritten: %q", got)
 		}
-		if got := parsedSession(t, withContextField(t, der, nil, false)).IDContext(); len(got) != 0 {
+		if got := tlstest.ParseSession(t, tlstest.EditSession(t, der, tlstest.FieldContext, nil)).IDContext(); len(got) != 0 {
 			t.Errorf("without field [4]: %q", got)
 		}
-		if _, err := openssl.ParseSession(withContextField(t, der, make([]byte, 33), true)); err == nil {
+		if _, err := openssl.ParseSession(tlstest.EditSession(t, der, tlstest.FieldContext, tlstest.Octets(t, make([]byte, 33)))); err == nil {
 			t.Error("33 bytes in field [4] were taken")
 		}
 	})
 }
 
-// The sessions of internal/spec/testdata were written by MarshalBinary of a
+// The sessions of testdata were written by MarshalBinary of a
 // server without client certificates, within the context "tenant a", on 1.1.1w
 // and on 3.0.19. Their connections are long gone.
 func specOtherVersions(t *testing.T, c spec.Case) {
 	for _, writer := range []struct{ name, folder string }{{"1.1.1", "openssl-1.1.1"}, {"3.0", "openssl-3.0"}} {
 		for _, protocol := range spec.Protocols {
 			t.Run(writer.name+"/"+protocol, func(t *testing.T) {
-				der, err := os.ReadFile("internal/spec/testdata/" + writer.folder + "-" + strings.ToLower(protocol) + ".der")
+				der, err := os.ReadFile("testdata/" + writer.folder + "-" + strings.ToLower(protocol) + ".der")
 				must(t, err)
 				sess, err := openssl.ParseSession(der)
 				switch text := specWant(t, c, "DER of "+writer.name); {
@@ -509,7 +463,7 @@ func specCertificateComesBack(t *testing.T, _ spec.Case) {
 			leaf := m.Server.PeerCertificates[0]
 
 			stranger := k.joined(t, site, "A", verify)
-			must(t, stranger.SetClientCAs(newAuthority(t, "another CA", nil).pem))
+			must(t, stranger.SetClientCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
 			again := specConnect(t, site, client, spec.Offer{Session: m.Session, Server: switchTo(stranger)}, "R+")
 			if !again.Server.PeerCertificates[0].Equal(leaf) || again.Server.VerifyError != nil {
 				t.Errorf("%v, verified: %v", again.Server.PeerCertificates[0].Subject, again.Server.VerifyError)
@@ -536,7 +490,7 @@ func specCertificatesNeedContext(t *testing.T, c spec.Case) {
 		}
 	})
 	t.Run("unsaid", func(t *testing.T) {
-		server := newServer(t)
+		server := tlstest.NewServer(t)
 		must(t, server.SetVerify(openssl.VerifyPeer))
 		if _, err := openssl.NewSSL(server); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
 			t.Errorf("a Ctx that was never given a context: %v", err)
@@ -598,9 +552,9 @@ func specEveryDoor(t *testing.T, _ spec.Case) {
 		} {
 			site, client := k.site(t, "unset", "peer"), k.client(t)
 			sess := firstSession(t, site, client)
-			c, s := conns(t, client, site.Ctx)
+			c, s := tlstest.Conns(t, client, site.Ctx)
 			must(t, c.SetSession(sess))
-			clientErr, serverErr := both(c.Handshake, func() error { return door(s) })
+			clientErr, serverErr := tlstest.Both(c.Handshake, func() error { return door(s) })
 			e, ok := errors.AsType[*openssl.Error](serverErr)
 			if !ok || !errors.Is(serverErr, openssl.ErrSessionIDContextUninitialized) {
 				t.Fatalf("the server says %v", serverErr)
@@ -697,12 +651,12 @@ func specClientOtherDeclined(t *testing.T, _ spec.Case) {
 
 func specClientsVerifyNothing(t *testing.T, c spec.Case) {
 	eachKind(t, notExternal, func(t *testing.T, k specKind) {
-		itself := &authority{key: ecKey(t), cert: &x509.Certificate{Subject: pkix.Name{CommonName: "server.test"}}}
+		itself := &tlstest.Authority{Key: tlstest.ECKey(t), Cert: &x509.Certificate{Subject: pkix.Name{CommonName: "server.test"}}}
 		server, err := openssl.NewServerCtx()
 		must(t, err)
 		defer server.Close()
-		must(t, server.UseCertificate(itself.leaf(t, "server.test", itself.key, nil)))
-		setVersion(t, server, k.version())
+		must(t, server.UseCertificate(itself.Leaf(t, "server.test", itself.Key, nil)))
+		tlstest.SetVersion(t, server, k.version())
 		site, err := spec.NewSite(server, k.mechanism)
 		must(t, err)
 
@@ -772,11 +726,11 @@ func specInTheHello(t *testing.T, _ spec.Case) {
 func specTooLateToSwitch(t *testing.T, _ spec.Case) {
 	eachProtocol(t, func(t *testing.T, k specKind) {
 		server, other := k.ctx(t, "A", "none"), k.ctx(t, "B", "none")
-		c, s := machines(t, k.client(t), server)
+		c, s := tlstest.Machines(t, k.client(t), server)
 		if _, err := c.Handshake(); err != nil {
 			t.Fatal(err)
 		}
-		carry(t, c, s)
+		tlstest.Carry(t, c, s)
 		if w, err := s.Handshake(); err != nil || w != openssl.WantInput {
 			t.Fatal(w, err)
 		}
@@ -786,8 +740,8 @@ func specTooLateToSwitch(t *testing.T, _ spec.Case) {
 		if err := s.SetSessionIDContext([]byte("B")); !errors.Is(err, openssl.ErrTooLate) {
 			t.Errorf("SetSessionIDContext after the ClientHello: %v", err)
 		}
-		mustShake(t, c, s)
-		goodbye(t, c, s)
+		tlstest.MustShake(t, c, s)
+		tlstest.Goodbye(t, c, s)
 	})
 }
 
@@ -899,8 +853,8 @@ func newSpecHosts(t *testing.T, k specKind, openSid, mtlsSid string) *specVhosts
 func (k specKind) identified(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	c := k.bareClient(t)
-	certs(t)
-	must(t, c.UseCertificate(fixtures.clientCert, fixtures.clientKey))
+	tlstest.Certs(t)
+	must(t, c.UseCertificate(tlstest.Fixtures.ClientCert, tlstest.Fixtures.ClientKey))
 	return c
 }
 
@@ -1046,7 +1000,7 @@ func specTickets13(t *testing.T, c spec.Case) {
 // ticketsOf does a handshake by hand and counts the tickets behind it.
 func ticketsOf(t *testing.T, site *spec.Site, client *openssl.Ctx, offer *openssl.Session, want int) *openssl.Session {
 	t.Helper()
-	c, s := machines(t, client, site.Ctx)
+	c, s := tlstest.Machines(t, client, site.Ctx)
 	if offer != nil {
 		must(t, c.SetSession(offer))
 	}
@@ -1086,7 +1040,7 @@ func ticketsOf(t *testing.T, site *spec.Site, client *openssl.Ctx, offer *openss
 		must(t, err)
 		t.Cleanup(func() { sess.Close() })
 	}
-	goodbye(t, c, s)
+	tlstest.Goodbye(t, c, s)
 	return sess
 }
 
@@ -1195,7 +1149,7 @@ func specVersionCrossings(t *testing.T, _ spec.Case) {
 		for _, second := range []string{"A", "B"} {
 			t.Run(mechanism+"/"+second, func(t *testing.T) {
 				old, recent := specKind{"TLS1.2", mechanism}, specKind{"TLS1.3", mechanism}
-				server := newServer(t)
+				server := tlstest.NewServer(t)
 				must(t, server.SetSessionIDContext([]byte("A")))
 				site, err := spec.NewSite(server, mechanism)
 				must(t, err)
@@ -1207,7 +1161,7 @@ func specVersionCrossings(t *testing.T, _ spec.Case) {
 				}{
 					{recent.client(t), sess12, tls.VersionTLS13},
 					{old.client(t), sess13, tls.VersionTLS12},
-					{newClient(t), sess12, tls.VersionTLS13},
+					{tlstest.NewClient(t), sess12, tls.VersionTLS13},
 				} {
 					m := specConnect(t, site, crossing.client, spec.Offer{Session: crossing.session, Server: serverWithin(second)}, "f")
 					if m.Server.Version != crossing.version {

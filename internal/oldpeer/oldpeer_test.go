@@ -1,6 +1,6 @@
 //go:build cgo && oldopenssl
 
-package openssl_test
+package oldpeer_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 	old "github.com/spacemonkeygo/openssl"
 )
 
@@ -45,13 +46,13 @@ var oldVersions = []struct {
 
 func newOldServer(t testing.TB, method old.SSLVersion) *old.Ctx {
 	t.Helper()
-	certs(t)
+	tlstest.Certs(t)
 	c, err := old.NewCtxWithVersion(method)
 	must(t, err)
-	cert, err := old.LoadCertificateFromPEM(fixtures.serverCert)
+	cert, err := old.LoadCertificateFromPEM(tlstest.Fixtures.ServerCert)
 	must(t, err)
 	must(t, c.UseCertificate(cert))
-	key, err := old.LoadPrivateKeyFromPEM(fixtures.serverKey)
+	key, err := old.LoadPrivateKeyFromPEM(tlstest.Fixtures.ServerKey)
 	must(t, err)
 	must(t, c.UsePrivateKey(key))
 	return c
@@ -110,20 +111,20 @@ func (n newOneServer) serve(wire net.Conn) (oldOrNew, func() bool, error) {
 // say that theirs was resumed.
 func meet(t testing.TB, client *openssl.Ctx, server sidServer, offer *openssl.Session) (next *openssl.Session, resumed bool) {
 	t.Helper()
-	near, far := tcpPair(t)
+	near, far := tlstest.TCPPair(t)
 	c, err := openssl.Client(near, client)
 	must(t, err)
 	defer c.Close()
 	must(t, c.SetServerName("server.test"))
 	if offer != nil {
-		must(t, c.SetSession(reparse(t, offer)))
+		must(t, c.SetSession(tlstest.Reparse(t, offer)))
 	}
 	s, serverResumed, err := server.serve(far)
 	must(t, err)
 	var clientResumed, theirs bool
-	clientErr, serverErr := both(func() error {
+	clientErr, serverErr := tlstest.Both(func() error {
 		defer c.Close()
-		if err := roundTrip(c, bytes.Repeat([]byte("ping"), 10000)); err != nil {
+		if err := tlstest.RoundTrip(c, bytes.Repeat([]byte("ping"), 10000)); err != nil {
 			return err
 		}
 		clientResumed = c.ConnectionState().DidResume
@@ -132,7 +133,7 @@ func meet(t testing.TB, client *openssl.Ctx, server sidServer, offer *openssl.Se
 		return err
 	}, func() error {
 		defer s.Close()
-		err := echo(s)
+		err := tlstest.Echo(s)
 		theirs = serverResumed()
 		return err
 	})
@@ -164,11 +165,11 @@ func TestOldPeerContexts(t *testing.T) {
 			{"a", "", false},
 		} {
 			t.Run(fmt.Sprintf("%s/%q to %q", v.name, test.first, test.second), func(t *testing.T) {
-				client := newClient(t)
-				setVersion(t, client, v.id)
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.id)
 				for name, server := range map[string]sidServer{
 					"old": oldServer{newOldServer(t, v.method)},
-					"new": newOneServer{newServer(t), new([]byte)},
+					"new": newOneServer{tlstest.NewServer(t), new([]byte)},
 				} {
 					must(t, server.set([]byte(test.first)))
 					sess, resumed := meet(t, client, server, nil)
@@ -191,31 +192,31 @@ func TestOldPeerClient(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			oldCtx, err := old.NewCtxWithVersion(v.method)
 			must(t, err)
-			ca, err := old.LoadCertificateFromPEM(certs(t).pem)
+			ca, err := old.LoadCertificateFromPEM(tlstest.Certs(t).PEM)
 			must(t, err)
 			must(t, oldCtx.GetCertificateStore().AddCertificate(ca))
 			oldCtx.SetVerifyMode(old.VerifyPeer)
-			cert, err := old.LoadCertificateFromPEM(fixtures.clientCert)
+			cert, err := old.LoadCertificateFromPEM(tlstest.Fixtures.ClientCert)
 			must(t, err)
 			must(t, oldCtx.UseCertificate(cert))
-			key, err := old.LoadPrivateKeyFromPEM(fixtures.clientKey)
+			key, err := old.LoadPrivateKeyFromPEM(tlstest.Fixtures.ClientKey)
 			must(t, err)
 			must(t, oldCtx.UsePrivateKey(key))
 
-			near, far := tcpPair(t)
+			near, far := tlstest.TCPPair(t)
 			c, err := old.Client(near, oldCtx)
 			must(t, err)
 			must(t, c.SetTlsExtHostName("server.test"))
-			s, err := openssl.Server(far, newMutualServer(t, "tenant"))
+			s, err := openssl.Server(far, tlstest.NewMutualServer(t, "tenant"))
 			must(t, err)
-			clientErr, serverErr := both(func() error {
+			clientErr, serverErr := tlstest.Both(func() error {
 				defer c.Close()
-				if err := roundTrip(c, bytes.Repeat([]byte("ping"), 10000)); err != nil {
+				if err := tlstest.RoundTrip(c, bytes.Repeat([]byte("ping"), 10000)); err != nil {
 					return err
 				}
 				return c.VerifyHostname("server.test")
 			}, func() error {
-				err := echo(s)
+				err := tlstest.Echo(s)
 				if cs := s.ConnectionState(); cs.Version != v.id || cs.ServerName != "server.test" || len(cs.PeerCertificates) == 0 ||
 					cs.PeerCertificates[0].Subject.CommonName != "client.test" {
 					err = fmt.Errorf("the server's state: %+v", cs)
@@ -234,7 +235,7 @@ func TestOldPeerClient(t *testing.T) {
 func TestOldPeerTooLong(t *testing.T) {
 	sidCtx := make([]byte, 33)
 	oldErr := newOldServer(t, old.AnyVersion).SetSessionId(sidCtx)
-	newErr := newServer(t).SetSessionIDContext(sidCtx)
+	newErr := tlstest.NewServer(t).SetSessionIDContext(sidCtx)
 	var e *openssl.Error
 	if oldErr == nil || !errors.As(newErr, &e) || len(e.Stack) != 1 || !errors.Is(newErr, openssl.ErrSessionIDContextTooLong) {
 		t.Fatalf("old %v, new %v", oldErr, newErr)

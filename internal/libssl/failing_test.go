@@ -1,6 +1,6 @@
 //go:build cgo && linux && !asan
 
-package openssl_test
+package libssl_test
 
 import (
 	"os"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // failingLibrary stands before libssl and libcrypto: of the function that FAIL
@@ -88,7 +89,7 @@ int OSSL_PROVIDER_do_all(OSSL_LIB_CTX *c, int (*each)(OSSL_PROVIDER *, void *), 
 // one function of libssl or libcrypto fails. Over there child is true.
 func failing(t *testing.T, library, function string, at int) (child bool) {
 	t.Helper()
-	return again(t, "LD_PRELOAD="+library, "FAIL="+function, "FAIL_AT="+strconv.Itoa(at))
+	return tlstest.Again(t, "LD_PRELOAD="+library, "FAIL="+function, "FAIL_AT="+strconv.Itoa(at))
 }
 
 // newFailingLibrary is made once, by the parent.
@@ -97,14 +98,14 @@ func newFailingLibrary(t *testing.T) string {
 	if os.Getenv("FAIL") != "" {
 		return ""
 	}
-	return compile(t, "failing.so", failingLibrary, "-shared", "-fPIC", "-ldl")
+	return tlstest.Compile(t, "failing.so", failingLibrary, "-shared", "-fPIC", "-ldl")
 }
 
 // A setter that fails with a part of its change in place leaves a Ctx that makes no
 // connections: nobody knows what it would do. One that fails before has changed
 // nothing.
 func TestFailedHalfWay(t *testing.T) {
-	ca := certs(t)
+	ca := tlstest.Certs(t)
 	library := newFailingLibrary(t)
 	type setter = func(t *testing.T, c *openssl.Ctx) error
 	conf := func(cmd, value string) setter {
@@ -121,16 +122,16 @@ func TestFailedHalfWay(t *testing.T) {
 		{"SetCipherList", "SSL_CTX_set_cipher_list", 1, 2, func(t *testing.T, c *openssl.Ctx) error { return c.SetCipherList("ECDHE+AESGCM") }},
 		{"SetCipherSuites", "SSL_CTX_set_ciphersuites", 1, 2, func(t *testing.T, c *openssl.Ctx) error { return c.SetCipherSuites("TLS_AES_128_GCM_SHA256") }},
 		{"SetGroups", groups, 1, 2, func(t *testing.T, c *openssl.Ctx) error { return c.SetGroups("P-256") }},
-		{"SetCRLs", "X509_STORE_add_crl", 1, 2, func(t *testing.T, c *openssl.Ctx) error { return c.SetCRLs(revocationList(t, ca, 1)) }},
+		{"SetCRLs", "X509_STORE_add_crl", 1, 2, func(t *testing.T, c *openssl.Ctx) error { return c.SetCRLs(tlstest.RevocationList(t, ca, 1)) }},
 		{"SetCRLs", "X509_STORE_add_crl", 2, 4, func(t *testing.T, c *openssl.Ctx) error {
-			return c.SetCRLs(append(revocationList(t, ca, 1), revocationList(t, newAuthority(t, "b", nil), 1)...))
+			return c.SetCRLs(append(tlstest.RevocationList(t, ca, 1), tlstest.RevocationList(t, tlstest.NewAuthority(t, "b", nil), 1)...))
 		}},
-		{"SetCRLs", "X509_VERIFY_PARAM_set_flags", 0, 1, func(t *testing.T, c *openssl.Ctx) error { return c.SetCRLs(revocationList(t, ca, 1)) }},
+		{"SetCRLs", "X509_VERIFY_PARAM_set_flags", 0, 1, func(t *testing.T, c *openssl.Ctx) error { return c.SetCRLs(tlstest.RevocationList(t, ca, 1)) }},
 		{"LoadVerifyLocations", "SSL_CTX_load_verify_locations", 0, 1, func(t *testing.T, c *openssl.Ctx) error {
-			return c.LoadVerifyLocations(file(t, "ca.pem", ca.pem), "")
+			return c.LoadVerifyLocations(tlstest.File(t, "ca.pem", ca.PEM), "")
 		}},
-		{"SetVerifyCAs", "X509_STORE_add_cert", 1, 0, func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyCAs(ca.pem) }},
-		{"SetVerifyCAs", "X509_STORE_new", 1, 0, func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyCAs(ca.pem) }},
+		{"SetVerifyCAs", "X509_STORE_add_cert", 1, 0, func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyCAs(ca.PEM) }},
+		{"SetVerifyCAs", "X509_STORE_new", 1, 0, func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyCAs(ca.PEM) }},
 
 		{`Conf("MaxProtocol")`, "SSL_CONF_CTX_new", 3, 4, conf("MaxProtocol", "TLSv1.3")},
 		{`Conf("MaxProtocol")`, "SSL_CONF_cmd", 2, 3, conf("MaxProtocol", "TLSv1.3")},
@@ -139,13 +140,13 @@ func TestFailedHalfWay(t *testing.T) {
 		{`Conf("Options")`, "SSL_new", 1, 0, conf("Options", "ServerPreference")},
 		{`Conf("Options")`, "X509_STORE_new", 2, 0, conf("Options", "ServerPreference")},
 		{`Conf("VerifyCAFile")`, "SSL_CONF_cmd", 3, 0, func(t *testing.T, c *openssl.Ctx) error { // replaces what is trusted
-			return c.Conf("VerifyCAFile", file(t, "ca.pem", ca.pem))
+			return c.Conf("VerifyCAFile", tlstest.File(t, "ca.pem", ca.PEM))
 		}},
 		{`Conf("VerifyCAFile")`, "SSL_CONF_cmd", 5, 6, func(t *testing.T, c *openssl.Ctx) error { // the second one adds
-			if err := c.Conf("VerifyCAFile", file(t, "ca.pem", ca.pem)); err != nil {
+			if err := c.Conf("VerifyCAFile", tlstest.File(t, "ca.pem", ca.PEM)); err != nil {
 				return nil
 			}
-			return c.Conf("VerifyCAFile", file(t, "ca.pem", newAuthority(t, "b", nil).pem))
+			return c.Conf("VerifyCAFile", tlstest.File(t, "ca.pem", tlstest.NewAuthority(t, "b", nil).PEM))
 		}},
 	} {
 		for at, half := range map[int]bool{x.before: false, x.half: true} {
@@ -157,7 +158,7 @@ func TestFailedHalfWay(t *testing.T) {
 				if !failing(t, library, x.function, at) {
 					return
 				}
-				server := newServer(t)
+				server := tlstest.NewServer(t)
 				err := x.call(t, server)
 				if err == nil {
 					t.Fatalf("%s has failed, and the setter has not", x.function)
@@ -166,9 +167,9 @@ func TestFailedHalfWay(t *testing.T) {
 					refuses(t, server, x.setter)
 					return
 				}
-				c, s := machines(t, newClient(t), server)
-				mustShake(t, c, s)
-				goodbye(t, c, s)
+				c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+				tlstest.MustShake(t, c, s)
+				tlstest.Goodbye(t, c, s)
 			})
 		}
 	}
@@ -182,16 +183,16 @@ func refuses(t *testing.T, c *openssl.Ctx, parts ...string) {
 	if err == nil {
 		ssl.Close()
 	}
-	says(t, err, parts...)
-	says(t, openssl.NewHosts().Add("server.test", c), parts...)
-	_, s := machines(t, newClient(t), newServer(t))
-	says(t, s.SetCtx(c), parts...)
+	tlstest.Says(t, err, parts...)
+	tlstest.Says(t, openssl.NewHosts().Add("server.test", c), parts...)
+	_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+	tlstest.Says(t, s.SetCtx(c), parts...)
 	must(t, c.SetALPN("h2")) // does not make it good
 	ssl, err = openssl.NewSSL(c)
 	if err == nil {
 		ssl.Close()
 	}
-	says(t, err, parts...)
+	tlstest.Says(t, err, parts...)
 }
 
 // A Ctx is made whole or not at all, and the next one is.
@@ -211,16 +212,16 @@ func TestFailedNewCtx(t *testing.T) {
 				c.Close()
 				t.Fatalf("%s has failed, and NewServerCtx has not", function)
 			}
-			c, s := machines(t, newClient(t), newServer(t))
-			mustShake(t, c, s)
-			goodbye(t, c, s)
+			c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			tlstest.MustShake(t, c, s)
+			tlstest.Goodbye(t, c, s)
 		})
 	}
 }
 
 // The names of providers are freed when not all of them can be read.
 func TestFailedProviders(t *testing.T) {
-	if !isOpenSSL3() {
+	if !tlstest.IsOpenSSL3() {
 		t.Skip("there are no providers before 3.0")
 	}
 	if !failing(t, newFailingLibrary(t), "OSSL_PROVIDER_do_all", 1) {

@@ -1,6 +1,6 @@
-//go:build cgo && linux
+//go:build cgo
 
-package openssl_test
+package tlstest
 
 import (
 	"bytes"
@@ -9,11 +9,34 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sidctx/openssl"
 )
+
+// Again runs this one test once more in a process of its own, with more in its
+// environment, and fails if that fails. Over there child is true.
+func Again(t *testing.T, env ...string) (child bool) {
+	t.Helper()
+	const mark = "OPENSSL_TEST_CHILD"
+	if os.Getenv(mark) == t.Name() {
+		return true
+	}
+	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+	cmd := exec.Command(os.Args[0], "-test.run="+pattern, "-test.count=1")
+	cmd.Env = append(append(os.Environ(), mark+"="+t.Name()), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v in a process of its own:\n%s", err, out)
+	}
+	return false
+}
+
+// IsOpenSSL3 says whether there are commands for stores.
+func IsOpenSSL3() bool { return openssl.Version().LinkedNumber >= 0x30000000 }
 
 // terminalProgram runs a command with a terminal of its own, on which nobody
 // types, and copies to descriptor 3 what appears there.
@@ -53,8 +76,8 @@ int main(int argc, char **argv) {
 }
 `
 
-// compile makes a program of C, or with more flags something else, for one test.
-func compile(t testing.TB, name, source string, flags ...string) string {
+// Compile makes a program of C, or with more flags something else, for one test.
+func Compile(t testing.TB, name, source string, flags ...string) string {
 	t.Helper()
 	cc := os.Getenv("CC")
 	if cc == "" {
@@ -72,19 +95,22 @@ func compile(t testing.TB, name, source string, flags ...string) string {
 
 const onTerminalMark = "OPENSSL_TEST_TERMINAL"
 
-// newTerminal is the program for onTerminal; it is made once, by the parent.
-func newTerminal(t *testing.T) string {
+// NewTerminal is the program for onTerminal; it is made once, by the parent.
+func NewTerminal(t *testing.T) string {
 	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("terminals are made as on Linux")
+	}
 	if os.Getenv(onTerminalMark) != "" {
 		return ""
 	}
-	return compile(t, "terminal", terminalProgram)
+	return Compile(t, "terminal", terminalProgram)
 }
 
-// onTerminal runs this one test once more in a process of its own that has a
+// OnTerminal runs this one test once more in a process of its own that has a
 // terminal, on which nobody types. It fails if the test fails there, if anything
 // appears on the terminal, or if it takes too long. Over there child is true.
-func onTerminal(t *testing.T, terminal string) (child bool) {
+func OnTerminal(t *testing.T, terminal string) (child bool) {
 	t.Helper()
 	if os.Getenv(onTerminalMark) == t.Name() {
 		return true

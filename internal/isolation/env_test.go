@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package isolation_test
 
 import (
 	"bytes"
@@ -9,10 +9,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/binary"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"sync"
@@ -20,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // What the attacks share: hosts, clients that visit them, and wires between.
@@ -31,7 +30,7 @@ type mechanism struct {
 	stateful bool
 }
 
-var attackMechanisms = []mechanism{
+var mechanisms = []mechanism{
 	{"TLS1.2/ticket", tls.VersionTLS12, false},
 	{"TLS1.2/id", tls.VersionTLS12, true},
 	{"TLS1.3/ticket", tls.VersionTLS13, false},
@@ -51,10 +50,10 @@ func (id *identity) String() string {
 	return id.name
 }
 
-// cast is who plays in the attacks. Its certificates are made once.
-var cast struct {
+// fixtures is who plays in the attacks. Its certificates are made once.
+var fixtures struct {
 	once       sync.Once
-	caA, caB   *authority
+	caA, caB   *tlstest.Authority
 	cliA, cliB *identity
 	key        crypto.Signer
 
@@ -62,53 +61,53 @@ var cast struct {
 	servers map[string]*identity
 }
 
-func players(t testing.TB) {
+func makeFixtures(t testing.TB) {
 	t.Helper()
-	ca := certs(t)
-	cast.once.Do(func() {
-		cast.key = ecKey(t)
-		cast.caA, cast.caB = newAuthority(t, "CA A", nil), newAuthority(t, "CA B", nil)
-		cast.cliA = member(t, cast.caA, "client A", nil)
-		cast.cliB = member(t, cast.caB, "client B", nil)
-		cast.servers = make(map[string]*identity)
+	ca := tlstest.Certs(t)
+	fixtures.once.Do(func() {
+		fixtures.key = tlstest.ECKey(t)
+		fixtures.caA, fixtures.caB = tlstest.NewAuthority(t, "CA A", nil), tlstest.NewAuthority(t, "CA B", nil)
+		fixtures.cliA = member(t, fixtures.caA, "client A", nil)
+		fixtures.cliB = member(t, fixtures.caB, "client B", nil)
+		fixtures.servers = make(map[string]*identity)
 		_ = ca
 	})
 }
 
-func member(t testing.TB, ca *authority, name string, change func(*x509.Certificate)) *identity {
+func member(t testing.TB, ca *tlstest.Authority, name string, change func(*x509.Certificate)) *identity {
 	t.Helper()
 	id := &identity{name: name}
-	id.cert, id.key = ca.leaf(t, name, ecKey(t), change)
+	id.cert, id.key = ca.Leaf(t, name, tlstest.ECKey(t), change)
 	return id
 }
 
 // serverIdentity is a certificate for these names.
 func serverIdentity(t testing.TB, names ...string) *identity {
 	t.Helper()
-	cast.mu.Lock()
-	defer cast.mu.Unlock()
+	fixtures.mu.Lock()
+	defer fixtures.mu.Unlock()
 	all := ""
 	for _, n := range names {
 		all += n + " "
 	}
-	id := cast.servers[all]
+	id := fixtures.servers[all]
 	if id == nil {
 		id = &identity{name: all}
-		id.cert, id.key = certs(t).leaf(t, names[0], cast.key, func(c *x509.Certificate) { c.DNSNames = names })
-		cast.servers[all] = id
+		id.cert, id.key = tlstest.Certs(t).Leaf(t, names[0], fixtures.key, func(c *x509.Certificate) { c.DNSNames = names })
+		fixtures.servers[all] = id
 	}
 	return id
 }
 
-// arena is where one attack takes place.
-type arena struct {
+// env is where one attack takes place.
+type env struct {
 	*testing.T
 	m      mechanism
 	wire   func(testing.TB) (near, far net.Conn)
 	revoke string // what has been revoked before: listener, host or both
 
 	key     openssl.TicketKey // of servers that share
-	shelf   *shelf            // theirs, too
+	store   *memStore         // theirs, too
 	sharers map[*openssl.Ctx]bool
 	clients map[clientKind]*openssl.Ctx
 }
@@ -118,33 +117,26 @@ type clientKind struct {
 	verify bool
 }
 
-func newArena(t *testing.T, m mechanism, wire func(testing.TB) (near, far net.Conn)) *arena {
-	players(t)
-	a := &arena{T: t, m: m, wire: wire, shelf: newShelf(), sharers: make(map[*openssl.Ctx]bool), clients: make(map[clientKind]*openssl.Ctx)}
-	a.key = ticketKey(1)
+func newEnv(t *testing.T, m mechanism, wire func(testing.TB) (near, far net.Conn)) *env {
+	makeFixtures(t)
+	a := &env{T: t, m: m, wire: wire, store: newMemStore(), sharers: make(map[*openssl.Ctx]bool), clients: make(map[clientKind]*openssl.Ctx)}
+	a.key = tlstest.TicketKey(1)
 	return a
-}
-
-func ticketKey(seed byte) (k openssl.TicketKey) {
-	sum := sha256.Sum256([]byte{seed, 'n'})
-	copy(k.Name[:], sum[:])
-	k.AES, k.HMAC = sha256.Sum256([]byte{seed, 'a'}), sha256.Sum256([]byte{seed, 'h'})
-	return k
 }
 
 // setting is something that a host is told.
 type setting func(t testing.TB, c *openssl.Ctx)
 
-func asks(ca *authority) setting {
+func asks(ca *tlstest.Authority) setting {
 	return func(t testing.TB, c *openssl.Ctx) {
-		must(t, c.SetClientCAs(ca.pem))
+		must(t, c.SetClientCAs(ca.PEM))
 		must(t, c.SetVerify(openssl.VerifyPeer))
 	}
 }
 
-func requires(ca *authority) setting {
+func requires(ca *tlstest.Authority) setting {
 	return func(t testing.TB, c *openssl.Ctx) {
-		must(t, c.SetClientCAs(ca.pem))
+		must(t, c.SetClientCAs(ca.PEM))
 		must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 	}
 }
@@ -158,13 +150,13 @@ func withPolicy(p openssl.SessionPolicy) setting {
 	return func(t testing.TB, c *openssl.Ctx) { must(t, c.DeriveSessionIDContext(p)) }
 }
 
-// server is a Ctx of the arena's mechanism without certificate or context.
-func (a *arena) server(settings ...setting) *openssl.Ctx {
+// server is a Ctx of the env's mechanism without certificate or context.
+func (a *env) server(settings ...setting) *openssl.Ctx {
 	a.Helper()
 	c, err := openssl.NewServerCtx()
 	must(a, err)
 	a.Cleanup(func() { c.Close() })
-	setVersion(a, c, a.m.version)
+	tlstest.SetVersion(a, c, a.m.version)
 	if a.m.stateful {
 		must(a, c.SetOptions(openssl.OptionNoTicket))
 	}
@@ -182,17 +174,17 @@ func named(names ...string) setting {
 }
 
 // host is a server for a name within a derived context; settings may say another.
-func (a *arena) host(name string, settings ...setting) *openssl.Ctx {
+func (a *env) host(name string, settings ...setting) *openssl.Ctx {
 	a.Helper()
 	return a.server(append([]setting{named(name), withPolicy(openssl.SessionPolicy{Label: "app"})}, settings...)...)
 }
 
 // sharing is a setting for servers of one fleet: keys or a store in common.
-func (a *arena) sharing() setting {
+func (a *env) sharing() setting {
 	return func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetNumTickets(1))
 		if a.m.stateful {
-			must(t, c.SetSessionStore(a.shelf))
+			must(t, c.SetSessionStore(a.store))
 			a.sharers[c] = true
 		} else {
 			must(t, c.SetTicketKeys(a.key))
@@ -201,7 +193,7 @@ func (a *arena) sharing() setting {
 }
 
 // listener routes by name; the empty name is for clients that name nobody.
-func (a *arena) listener(hosts map[string]*openssl.Ctx, settings ...setting) *openssl.Ctx {
+func (a *env) listener(hosts map[string]*openssl.Ctx, settings ...setting) *openssl.Ctx {
 	a.Helper()
 	return a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
 		if c := hosts[hello.ServerName]; c != nil {
@@ -211,7 +203,7 @@ func (a *arena) listener(hosts map[string]*openssl.Ctx, settings ...setting) *op
 	}, settings...)
 }
 
-func (a *arena) routing(route func(*openssl.ClientHello) (*openssl.Ctx, error), settings ...setting) *openssl.Ctx {
+func (a *env) routing(route func(*openssl.ClientHello) (*openssl.Ctx, error), settings ...setting) *openssl.Ctx {
 	a.Helper()
 	c := a.server(append([]setting{withPolicy(openssl.SessionPolicy{Label: "listener"})}, settings...)...)
 	must(a, c.SetNumTickets(1))
@@ -221,9 +213,9 @@ func (a *arena) routing(route func(*openssl.ClientHello) (*openssl.Ctx, error), 
 	return c
 }
 
-// ready freezes all and revokes what the arena is told to; nil is nobody. A
+// ready freezes all and revokes what the env is told to; nil is nobody. A
 // context that was not derived has nothing to revoke.
-func (a *arena) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
+func (a *env) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
 	a.Helper()
 	if a.revoke == "" {
 		return
@@ -244,7 +236,7 @@ func (a *arena) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
 }
 
 // client is a Ctx for visits. Without verify it calls nobody by name.
-func (a *arena) client(cert *identity, verify bool) *openssl.Ctx {
+func (a *env) client(cert *identity, verify bool) *openssl.Ctx {
 	a.Helper()
 	kind := clientKind{cert, verify}
 	if c := a.clients[kind]; c != nil {
@@ -253,8 +245,8 @@ func (a *arena) client(cert *identity, verify bool) *openssl.Ctx {
 	c, err := openssl.NewClientCtx()
 	must(a, err)
 	a.Cleanup(func() { c.Close() })
-	setVersion(a, c, a.m.version)
-	must(a, c.SetVerifyCAs(certs(a).pem))
+	tlstest.SetVersion(a, c, a.m.version)
+	must(a, c.SetVerifyCAs(tlstest.Certs(a).PEM))
 	if !verify {
 		must(a, c.SetVerify(openssl.VerifyNone))
 	}
@@ -265,8 +257,8 @@ func (a *arena) client(cert *identity, verify bool) *openssl.Ctx {
 	return c
 }
 
-// guest is one connection of a client.
-type guest struct {
+// client is one connection of a client.
+type client struct {
 	name    string // whom it calls and expects; empty for nobody
 	cert    *identity
 	session []byte // to offer, in DER
@@ -276,18 +268,18 @@ type guest struct {
 	prepare func(client *openssl.Conn) // before the client's
 }
 
-// encounter is what a visit came to.
-type encounter struct {
-	visit                guest
+// result is what a visit came to.
+type result struct {
+	of                   client
 	client, server       openssl.ConnectionState
 	clientErr, serverErr error
 	heard                bool   // the client has been served
 	session              []byte // the newest, in DER; nil for none
 }
 
-func (a *arena) visit(server *openssl.Ctx, v guest) (o encounter) {
+func (a *env) connect(server *openssl.Ctx, v client) (o result) {
 	a.Helper()
-	o.visit = v
+	o.of = v
 	near, far := a.wire(a)
 	if v.wrap != nil {
 		near = v.wrap(near)
@@ -314,7 +306,7 @@ func (a *arena) visit(server *openssl.Ctx, v guest) (o encounter) {
 	if v.prepare != nil {
 		v.prepare(c)
 	}
-	o.clientErr, o.serverErr = both(func() error {
+	o.clientErr, o.serverErr = tlstest.Both(func() error {
 		defer c.Close()
 		defer func() { o.client = c.ConnectionState() }()
 		if err := c.Handshake(); err != nil {
@@ -346,17 +338,17 @@ func (a *arena) visit(server *openssl.Ctx, v guest) (o encounter) {
 		return nil
 	})
 	if a.sharers[server] && a.m.stateful && o.serverErr == nil && len(o.session) > 0 {
-		a.shelf.wait(a, storeKey(o.server.SessionIDContext, a.lookup(o.session)))
+		a.store.wait(a, storeKey(o.server.SessionIDContext, a.lookup(o.session)))
 	}
 	return o
 }
 
 // lookup is the id by which a server looks a client's session up: in TLS 1.3 the
 // ticket itself.
-func (a *arena) lookup(session []byte) []byte {
+func (a *env) lookup(session []byte) []byte {
 	a.Helper()
 	if a.m.version == tls.VersionTLS13 {
-		return ticketIn(a, session)
+		return tlstest.TicketIn(a, session)
 	}
 	sess, err := openssl.ParseSession(session)
 	must(a, err)
@@ -364,12 +356,12 @@ func (a *arena) lookup(session []byte) []byte {
 	return sess.ID()
 }
 
-func (o encounter) String() string {
-	return "a visit of " + o.visit.cert.String() + " to \"" + o.visit.name + "\""
+func (o result) String() string {
+	return "a visit of " + o.of.cert.String() + " to \"" + o.of.name + "\""
 }
 
 // resumed fails the test unless the visit resumed its session.
-func (a *arena) resumed(o encounter) encounter {
+func (a *env) resumed(o result) result {
 	a.Helper()
 	if o.clientErr != nil || o.serverErr != nil || !o.client.DidResume || !o.server.DidResume || !o.heard {
 		a.Fatalf("%v was not resumed (%v): client %v, server %v", o, o.server.Resumption, o.clientErr, o.serverErr)
@@ -379,24 +371,24 @@ func (a *arena) resumed(o encounter) encounter {
 
 // full fails the test unless the visit was an ordinary full handshake, with the
 // host's own certificate and the client's, asked for again.
-func (a *arena) full(o encounter) encounter {
+func (a *env) full(o result) result {
 	a.Helper()
 	switch {
 	case o.clientErr != nil || o.serverErr != nil || !o.heard:
 		a.Fatalf("%v failed: client %v, server %v", o, o.clientErr, o.serverErr)
 	case o.client.DidResume || o.server.DidResume:
 		a.Fatalf("%v RESUMED", o)
-	case o.visit.session != nil && o.server.Resumption == openssl.ResumptionNotOffered:
+	case o.of.session != nil && o.server.Resumption == openssl.ResumptionNotOffered:
 		a.Fatalf("%v offered no session: the attack was none", o)
 	}
-	if peer := o.server.PeerCertificates; len(peer) > 0 && peer[0].Subject.CommonName != o.visit.cert.name {
+	if peer := o.server.PeerCertificates; len(peer) > 0 && peer[0].Subject.CommonName != o.of.cert.name {
 		a.Fatalf("%v is %s to the server", o, peer[0].Subject.CommonName)
 	}
 	return o
 }
 
 // refused fails the test unless the server let nobody in.
-func (a *arena) refused(o encounter) encounter {
+func (a *env) refused(o result) result {
 	a.Helper()
 	if o.serverErr == nil || o.clientErr == nil || o.heard || o.server.DidResume {
 		a.Fatalf("%v got in (resumed: %v): client %v, server %v", o, o.server.DidResume, o.clientErr, o.serverErr)
@@ -414,18 +406,18 @@ type place struct {
 // crossing makes a session at one place and offers it at another: whoever came
 // from the first does not get in by it, where a certificate is required, and
 // whoever may enter does so by a full handshake, the stale session in hand.
-func (a *arena) crossing(from, to place, required bool) {
+func (a *env) crossing(from, to place, required bool) {
 	a.Helper()
-	first := a.full(a.visit(from.server, guest{name: from.name, cert: from.cert}))
+	first := a.full(a.connect(from.server, client{name: from.name, cert: from.cert}))
 	session := first.session
-	again := a.resumed(a.visit(from.server, guest{name: from.name, cert: from.cert, session: session}))
+	again := a.resumed(a.connect(from.server, client{name: from.name, cert: from.cert, session: session}))
 	if again.session != nil {
 		session = again.session
 	}
 	if required {
-		a.refused(a.visit(to.server, guest{name: to.name, cert: from.cert, session: session}))
+		a.refused(a.connect(to.server, client{name: to.name, cert: from.cert, session: session}))
 	}
-	next := a.full(a.visit(to.server, guest{name: to.name, cert: to.cert, session: session}))
+	next := a.full(a.connect(to.server, client{name: to.name, cert: to.cert, session: session}))
 	if to.cert != nil && len(next.server.PeerCertificates) == 0 {
 		a.Fatalf("%v: the server did not ask for a certificate", next)
 	}
@@ -433,14 +425,14 @@ func (a *arena) crossing(from, to place, required bool) {
 		a.Fatalf("two places share the context %x", got)
 	}
 	// What the new handshake has made belongs to the second place alone.
-	a.resumed(a.visit(to.server, guest{name: to.name, cert: to.cert, session: next.session}))
-	a.resumed(a.visit(from.server, guest{name: from.name, cert: from.cert, session: session}))
+	a.resumed(a.connect(to.server, client{name: to.name, cert: to.cert, session: next.session}))
+	a.resumed(a.connect(from.server, client{name: from.name, cert: from.cert, session: session}))
 }
 
 // ---- a store ----
 
-// shelf is a SessionStore in memory that whoever holds it can look into.
-type shelf struct {
+// memStore is a SessionStore in memory that whoever holds it can look into.
+type memStore struct {
 	mu    sync.Mutex
 	blobs map[string][]byte
 	gets  [][]byte
@@ -449,11 +441,11 @@ type shelf struct {
 	get   func(ctx context.Context, id []byte) ([]byte, error) // instead, if not nil
 }
 
-func newShelf() *shelf {
-	return &shelf{blobs: make(map[string][]byte), put: make(map[string]bool), seen: make(chan struct{})}
+func newMemStore() *memStore {
+	return &memStore{blobs: make(map[string][]byte), put: make(map[string]bool), seen: make(chan struct{})}
 }
 
-func (s *shelf) Put(_ context.Context, id, session []byte, _ time.Time) error {
+func (s *memStore) Put(_ context.Context, id, session []byte, _ time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blobs[string(id)] = bytes.Clone(session)
@@ -463,7 +455,7 @@ func (s *shelf) Put(_ context.Context, id, session []byte, _ time.Time) error {
 	return nil
 }
 
-func (s *shelf) Get(ctx context.Context, id []byte) ([]byte, error) {
+func (s *memStore) Get(ctx context.Context, id []byte) ([]byte, error) {
 	s.mu.Lock()
 	s.gets = append(s.gets, bytes.Clone(id))
 	instead, blob := s.get, s.blobs[string(id)]
@@ -477,14 +469,14 @@ func (s *shelf) Get(ctx context.Context, id []byte) ([]byte, error) {
 	return bytes.Clone(blob), nil
 }
 
-func (s *shelf) Delete(_ context.Context, id []byte) error {
+func (s *memStore) Delete(_ context.Context, id []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.blobs, string(id))
 	return nil
 }
 
-func (s *shelf) copy() map[string][]byte {
+func (s *memStore) copy() map[string][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	blobs := make(map[string][]byte)
@@ -496,7 +488,7 @@ func (s *shelf) copy() map[string][]byte {
 
 // wait returns when a session has been put under id, which may be after the
 // handshake that made it.
-func (s *shelf) wait(t testing.TB, id []byte) {
+func (s *memStore) wait(t testing.TB, id []byte) {
 	t.Helper()
 	limit := time.After(10 * time.Second)
 	for {
@@ -523,91 +515,9 @@ func storeKey(sidCtx, id []byte) []byte {
 	return h.Sum(nil)
 }
 
-// ---- sessions in DER ----
-
-// field is one element of an SSL_SESSION, found by its tag: 1 is the time, 2
-// the timeout, 4 the context, 9 the promised lifetime, 10 the ticket.
-const (
-	fieldTime     = 1
-	fieldTimeout  = 2
-	fieldContext  = 4
-	fieldLifetime = 9
-	fieldTicket   = 10
-)
-
-// fieldsOf takes a session apart.
-func fieldsOf(t testing.TB, der []byte) (fields []asn1.RawValue) {
-	t.Helper()
-	var all asn1.RawValue
-	_, err := asn1.Unmarshal(der, &all)
-	must(t, err)
-	for rest := all.Bytes; len(rest) > 0; {
-		var f asn1.RawValue
-		rest, err = asn1.Unmarshal(rest, &f)
-		must(t, err)
-		fields = append(fields, f)
-	}
-	return fields
-}
-
-// editSession replaces one field's content, which must be there.
-func editSession(t testing.TB, der []byte, tag int, content []byte) []byte {
-	t.Helper()
-	var body []byte
-	done := false
-	for _, f := range fieldsOf(t, der) {
-		if f.Class == asn1.ClassContextSpecific && f.Tag == tag {
-			f.FullBytes, f.Bytes, done = nil, content, true
-		}
-		b, err := asn1.Marshal(f)
-		must(t, err)
-		body = append(body, b...)
-	}
-	if !done {
-		t.Fatalf("the session has no field %d", tag)
-	}
-	b, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassUniversal, Tag: asn1.TagSequence, IsCompound: true, Bytes: body})
-	must(t, err)
-	return b
-}
-
-func octets(t testing.TB, b []byte) []byte {
-	t.Helper()
-	der, err := asn1.Marshal(b)
-	must(t, err)
-	return der
-}
-
-func integer(t testing.TB, n int64) []byte {
-	t.Helper()
-	der, err := asn1.Marshal(big.NewInt(n))
-	must(t, err)
-	return der
-}
-
-// ticketIn is the ticket in a client's session.
-func ticketIn(t testing.TB, der []byte) []byte {
-	t.Helper()
-	for _, f := range fieldsOf(t, der) {
-		if f.Class == asn1.ClassContextSpecific && f.Tag == fieldTicket {
-			var ticket []byte
-			_, err := asn1.Unmarshal(f.Bytes, &ticket)
-			must(t, err)
-			return ticket
-		}
-	}
-	t.Fatal("the session has no ticket")
-	return nil
-}
-
-func withTicket(t testing.TB, der, ticket []byte) []byte {
-	t.Helper()
-	return editSession(t, der, fieldTicket, octets(t, ticket))
-}
-
 // ---- wires ----
 
-func tcpWire(t testing.TB) (near, far net.Conn) { return tcpPair(t) }
+func tcpWire(t testing.TB) (near, far net.Conn) { return tlstest.TCPPair(t) }
 
 // memoryWire is two ends of a wire with room for everything.
 func memoryWire(testing.TB) (near, far net.Conn) {
@@ -847,7 +757,7 @@ func sniList(names ...string) []byte {
 }
 
 // hello is what a client would say first, offering the session if there is one.
-func (a *arena) hello(name string, session []byte) rawHello {
+func (a *env) hello(name string, session []byte) rawHello {
 	a.Helper()
 	c, err := openssl.NewSSL(a.client(nil, name != ""))
 	must(a, err)
@@ -870,14 +780,14 @@ func (a *arena) hello(name string, session []byte) rawHello {
 
 // say sends bytes to a server and returns its verdict and the first record that
 // comes back.
-func (a *arena) say(server *openssl.Ctx, p []byte) (answer []byte, serverErr error) {
+func (a *env) say(server *openssl.Ctx, p []byte) (answer []byte, serverErr error) {
 	a.Helper()
 	near, far := a.wire(a)
 	s, err := openssl.Server(far, server)
 	must(a, err)
 	must(a, s.SetDeadline(time.Now().Add(10*time.Second)))
 	must(a, near.SetDeadline(time.Now().Add(10*time.Second)))
-	_, serverErr = both(func() error {
+	_, serverErr = tlstest.Both(func() error {
 		defer near.Close()
 		if _, err := near.Write(p); err != nil {
 			return err
@@ -906,7 +816,7 @@ func alertOf(record []byte) (alert tls.AlertError, ok bool) {
 }
 
 // until looks again and again until it sees, or fails the test.
-func (a *arena) until(within time.Duration, what string, look func() bool) {
+func (a *env) until(within time.Duration, what string, look func() bool) {
 	a.Helper()
 	limit, tick := time.After(within), time.NewTicker(100*time.Millisecond)
 	defer tick.Stop()

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package isolation_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // TestRevoke ends what is outstanding, in every mechanism and with a store, and
@@ -16,19 +17,19 @@ import (
 func TestRevoke(t *testing.T) {
 	for _, with := range []string{"its own", "the host's", "both", "a store"} {
 		t.Run(with, func(t *testing.T) {
-			eachMechanism(t, func(a *arena) {
-				host := a.host("a.test", requires(cast.caA))
+			eachMechanism(t, func(a *env) {
+				host := a.host("a.test", requires(fixtures.caA))
 				listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
 				switch with {
 				case "its own":
-					listener = a.host("a.test", requires(cast.caA))
+					listener = a.host("a.test", requires(fixtures.caA))
 					host = listener
 				case "a store":
-					listener = a.host("a.test", requires(cast.caA), a.sharing())
+					listener = a.host("a.test", requires(fixtures.caA), a.sharing())
 					host = listener
 				}
-				stale := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
-				a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: stale}))
+				stale := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
+				a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: stale}))
 				before := string(host.SessionIDContext())
 				for want := range uint64(2) {
 					generation, err := host.Revoke()
@@ -45,11 +46,11 @@ func TestRevoke(t *testing.T) {
 					a.Error("the context is the old one")
 				}
 				for range 3 {
-					a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: stale}))
+					a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: stale}))
 				}
-				a.refused(a.visit(listener, guest{name: "a.test", session: stale}))
-				fresh := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
-				a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: fresh}))
+				a.refused(a.connect(listener, client{name: "a.test", session: stale}))
+				fresh := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
+				a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: fresh}))
 			})
 		})
 	}
@@ -57,33 +58,33 @@ func TestRevoke(t *testing.T) {
 
 // TestRevokeOfTheListenerAlone does not touch a host's sessions.
 func TestRevokeOfTheListenerAlone(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		host := a.host("a.test", requires(cast.caA))
+	eachMechanism(t, func(a *env) {
+		host := a.host("a.test", requires(fixtures.caA))
 		listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
-		session := a.full(a.visit(listener, guest{name: "a.test", cert: cast.cliA})).session
+		session := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
 		_, err := listener.Revoke()
 		must(a, err)
-		a.resumed(a.visit(listener, guest{name: "a.test", cert: cast.cliA, session: session}))
+		a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: session}))
 	})
 }
 
 // TestRevokeIsCarriedOver: the generation, given to another Ctx, is the same
 // context, whether Revoke was called before or after the first connection.
 func TestRevokeIsCarriedOver(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		one := a.host("a.test", requires(cast.caA), a.sharing())
-		stale := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA})).session
+	eachMechanism(t, func(a *env) {
+		one := a.host("a.test", requires(fixtures.caA), a.sharing())
+		stale := a.full(a.connect(one, client{name: "a.test", cert: fixtures.cliA})).session
 		generation, err := one.Revoke()
 		must(a, err)
-		session := a.full(a.visit(one, guest{name: "a.test", cert: cast.cliA})).session
-		two := a.host("a.test", requires(cast.caA), a.sharing(),
+		session := a.full(a.connect(one, client{name: "a.test", cert: fixtures.cliA})).session
+		two := a.host("a.test", requires(fixtures.caA), a.sharing(),
 			withPolicy(openssl.SessionPolicy{Label: "app", Generation: generation}))
-		three := a.host("a.test", requires(cast.caA), a.sharing())
+		three := a.host("a.test", requires(fixtures.caA), a.sharing())
 		_, err = three.Revoke()
 		must(a, err)
 		for _, c := range []*openssl.Ctx{two, three} {
-			a.full(a.visit(c, guest{name: "a.test", cert: cast.cliA, session: stale}))
-			a.resumed(a.visit(c, guest{name: "a.test", cert: cast.cliA, session: session}))
+			a.full(a.connect(c, client{name: "a.test", cert: fixtures.cliA, session: stale}))
+			a.resumed(a.connect(c, client{name: "a.test", cert: fixtures.cliA, session: session}))
 		}
 	})
 }
@@ -91,13 +92,13 @@ func TestRevokeIsCarriedOver(t *testing.T) {
 // TestRevokeReachesWaitingConnections: a connection that was accepted before and
 // says hello afterwards resumes nothing.
 func TestRevokeReachesWaitingConnections(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
-		host := a.host("a.test", requires(cast.caA))
-		session := a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA})).session
+	eachMechanism(t, func(a *env) {
+		host := a.host("a.test", requires(fixtures.caA))
+		session := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA})).session
 		near, far := a.wire(a)
 		s, err := openssl.Server(far, host)
 		must(a, err)
-		c, err := openssl.Client(near, a.client(cast.cliA, true))
+		c, err := openssl.Client(near, a.client(fixtures.cliA, true))
 		must(a, err)
 		defer c.Close()
 		defer s.Close() // first, or a client that has read no ticket waits for it
@@ -109,7 +110,7 @@ func TestRevokeReachesWaitingConnections(t *testing.T) {
 		must(a, sess.Close())
 		_, err = host.Revoke()
 		must(a, err)
-		clientErr, serverErr := both(c.Handshake, s.Handshake)
+		clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
 		if clientErr != nil || serverErr != nil || s.ConnectionState().DidResume {
 			a.Fatalf("resumed %v: client %v, server %v", s.ConnectionState().DidResume, clientErr, serverErr)
 		}
@@ -121,7 +122,7 @@ func TestRevokeReachesWaitingConnections(t *testing.T) {
 
 // TestRevokeLeavesAnOwnContext: one that was set on a connection is the caller's.
 func TestRevokeLeavesAnOwnContext(t *testing.T) {
-	eachMechanism(t, func(a *arena) {
+	eachMechanism(t, func(a *env) {
 		host := a.host("a.test")
 		session := []byte(nil)
 		for range 2 {
@@ -138,7 +139,7 @@ func TestRevokeLeavesAnOwnContext(t *testing.T) {
 				must(a, c.SetSession(sess))
 				must(a, sess.Close())
 			}
-			clientErr, serverErr := both(func() error {
+			clientErr, serverErr := tlstest.Both(func() error {
 				defer c.Close()
 				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 					return err
@@ -173,11 +174,11 @@ func TestRevokeLeavesAnOwnContext(t *testing.T) {
 // TestRevokeAtAnyTime calls it while connections are made, with trust that
 // libssl looks up in a folder.
 func TestRevokeAtAnyTime(t *testing.T) {
-	a := anArena(t)
-	host := a.host("a.test", asks(cast.caA), func(t testing.TB, c *openssl.Ctx) {
+	a := anEnv(t)
+	host := a.host("a.test", asks(fixtures.caA), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.LoadVerifyLocations("", t.TempDir()))
 	})
-	a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+	a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	stop, done := make(chan struct{}), make(chan error)
 	go func() {
 		for {
@@ -194,7 +195,7 @@ func TestRevokeAtAnyTime(t *testing.T) {
 		}
 	}()
 	for range 20 {
-		a.full(a.visit(host, guest{name: "a.test", cert: cast.cliA}))
+		a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	}
 	close(stop)
 	must(t, <-done)

@@ -1,6 +1,6 @@
 //go:build cgo
 
-package openssl_test
+package interop_test
 
 import (
 	"bufio"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // peerPatience is far beyond what a client's few visits on a loopback wire take.
@@ -51,18 +52,18 @@ type visits struct {
 
 func serveVisits(t *testing.T, version uint16) *visits {
 	t.Helper()
-	ca := certs(t)
+	ca := tlstest.Certs(t)
 	hosts := openssl.NewHosts()
 	for _, name := range []string{"server.test", "other.test"} {
-		c := bareServer(t)
-		must(t, c.UseCertificate(ca.leaf(t, name, ecKey(t), nil)))
-		must(t, c.SetClientCAs(ca.pem))
+		c := tlstest.BareServer(t)
+		must(t, c.UseCertificate(ca.Leaf(t, name, tlstest.ECKey(t), nil)))
+		must(t, c.SetClientCAs(ca.PEM))
 		must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 		must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: "interop"}))
-		setVersion(t, c, version)
+		tlstest.SetVersion(t, c, version)
 		must(t, hosts.Add(name, c))
 	}
-	front := bareServer(t)
+	front := tlstest.BareServer(t)
 	must(t, front.SetClientHelloFunc(hosts.Route))
 	l, err := openssl.Listen("tcp", "127.0.0.1:0", front)
 	must(t, err)
@@ -116,14 +117,14 @@ type peerFiles struct{ dir, ca, cert, key string }
 
 func writePeerFiles(t testing.TB) (f peerFiles) {
 	t.Helper()
-	ca := certs(t)
+	ca := tlstest.Certs(t)
 	f.dir = t.TempDir()
 	write := func(name string, pem []byte) string {
 		path := filepath.Join(f.dir, name)
 		must(t, os.WriteFile(path, pem, 0o600))
 		return path
 	}
-	f.ca, f.cert, f.key = write("ca.crt", ca.pem), write("client.crt", fixtures.clientCert), write("client.key", fixtures.clientKey)
+	f.ca, f.cert, f.key = write("ca.crt", ca.PEM), write("client.crt", tlstest.Fixtures.ClientCert), write("client.key", tlstest.Fixtures.ClientKey)
 	return f
 }
 
@@ -212,14 +213,14 @@ func TestInteropClients(t *testing.T) {
 			return []string{script, v.port, version, f.ca, f.cert, f.key}
 		}, []bool{false, true, false}, true, false},
 	} {
-		for _, version := range versions {
-			t.Run(tt.name+"/"+version.name, func(t *testing.T) {
+		for _, version := range tlstest.Versions {
+			t.Run(tt.name+"/"+version.Name, func(t *testing.T) {
 				program := peer(t, tt.program)
-				v, f := serveVisits(t, version.id), writePeerFiles(t)
+				v, f := serveVisits(t, version.ID), writePeerFiles(t)
 				ctx, cancel := context.WithTimeout(t.Context(), peerPatience)
 				defer cancel()
 
-				cmd := exec.CommandContext(ctx, program, tt.args(t, v, f, strings.Replace(version.name, "TLS", "TLSv", 1))...)
+				cmd := exec.CommandContext(ctx, program, tt.args(t, v, f, strings.Replace(version.Name, "TLS", "TLSv", 1))...)
 				cmd.WaitDelay = time.Second
 				var complaints strings.Builder
 				cmd.Stderr = &complaints
@@ -235,7 +236,7 @@ func TestInteropClients(t *testing.T) {
 					switch {
 					case errs[i] != nil:
 						t.Errorf("visit %d: %v", i+1, errs[i])
-					case state.Version != version.id:
+					case state.Version != version.ID:
 						t.Errorf("visit %d: version %#x", i+1, state.Version)
 					case len(state.PeerCertificates) == 0 || state.PeerCertificates[0].Subject.CommonName != "client.test":
 						t.Errorf("visit %d: the server does not know the client", i+1)
