@@ -1,5 +1,3 @@
-//go:build cgo
-
 // Package probe asks a running TLS server whether its sessions cross from one
 // virtual host to another. It connects as an ordinary client, takes a session at
 // each host, and offers it under every other name: those of the other hosts, no

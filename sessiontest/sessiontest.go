@@ -1,5 +1,3 @@
-//go:build cgo
-
 // Package sessiontest checks, in a Go test, that a TLS server does not let
 // sessions cross from one virtual host to another. It connects as an ordinary
 // client, takes a session at each host, and offers it under every other name: those

@@ -9,13 +9,18 @@
 #ifndef OSL_ERROR_H
 #define OSL_ERROR_H
 
+#if defined(__has_include)
+#if !__has_include(<openssl/opensslv.h>)
+#error "openssl: the headers of OpenSSL are missing: install libssl-dev (Debian, Ubuntu), openssl-devel (Fedora) or openssl-dev (Alpine)"
+#endif
+#endif
 #include <openssl/opensslv.h>
 
 #if defined(LIBRESSL_VERSION_NUMBER) || defined(OPENSSL_IS_BORINGSSL)
-#error "openssl: this package binds OpenSSL's libssl; LibreSSL and BoringSSL decide resumption by other rules"
+#error "openssl: this package binds OpenSSL's libssl; these are headers of LibreSSL or BoringSSL: set PKG_CONFIG_PATH to the folder of OpenSSL's libssl.pc"
 #endif
 #if OPENSSL_VERSION_NUMBER < 0x10101000L
-#error "openssl: this package needs the headers of OpenSSL 1.1.1 or later (Debian and Ubuntu: libssl-dev)"
+#error "openssl: this package needs the headers of OpenSSL 1.1.1 or later (Debian and Ubuntu: libssl-dev), or set PKG_CONFIG_PATH to the folder of another libssl.pc"
 #endif
 
 #include <limits.h>
