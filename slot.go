@@ -4,9 +4,9 @@ package openssl
 
 import "sync/atomic"
 
-// slot is a lock that may be held across a wait, and that whoever waits for it
-// can give up on. A mutex can do neither well; a channel of one can do both, and
-// costs more than sealing a small record does.
+// slot is a lock that may be held across a wait and whose waiters can give up. It is a
+// channel of one with a fast path: an uncontended channel costs more than encrypting a
+// small record.
 type slot struct {
 	state atomic.Int32  // free, held, or held while somebody may be waiting
 	wake  chan struct{} // one token: somebody who waits should try again
@@ -46,7 +46,7 @@ func (l *slot) unlock() {
 	if l.state.Swap(slotFree) == slotWaitedFor {
 		select {
 		case l.wake <- struct{}{}:
-		default: // there is a token, and whoever takes it tries again
+		default: // there is a token already
 		}
 	}
 }

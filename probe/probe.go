@@ -74,7 +74,7 @@ type Refusal struct {
 	Why  string `json:"why"` // the reason of the last refusal
 }
 
-// String describes the refusal and says what to do about it.
+// String describes the refusal and what to do about it.
 func (r Refusal) String() string {
 	return fmt.Sprintf("host %q has refused every visit (%s): no session of it could be made; give a client certificate that it accepts", r.Host, r.Why)
 }
