@@ -553,9 +553,9 @@ func (c *Ctx) Options() (o Options) {
 // accepts, the Ctx and the session id context. It is called while the ClientHello is
 // suspended, the last moment before OpenSSL decides about resumption.
 //
-// f runs on the goroutine that performs the handshake, outside of C and without a lock
-// held. It returns another server Ctx to continue with, or nil to keep the present one. If
-// it returns an error, the connection is refused with the [crypto/tls.AlertError] that
+// f runs on the goroutine that performs the handshake, outside of C. It returns another
+// server Ctx to continue with, or nil to keep the present one. If it returns an error, the
+// connection is refused with the [crypto/tls.AlertError] that
 // [errors.As] finds in it, or with internal_error. Its context ends when the context of
 // the handshake ends and when the connection is closed. After a HelloRetryRequest f is
 // called again, and must give the same answer.

@@ -240,7 +240,7 @@ func (c *Ctx) SetResumptionChecks(on bool) error {
 
 // SetVerifyConnection registers a function that is called once for each connection,
 // resumed or not, when its handshake is complete and before data is read or written. If f
-// returns an error, the connection is closed and the handshake returns the error;
+// returns an error, the connection fails and the handshake returns the error;
 // ConnectionState remains readable. f runs on the goroutine that performs the handshake and
 // must not use the connection. With [VerifyDefer] f alone decides which certificates are
 // accepted. A nil f removes the function.

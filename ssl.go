@@ -551,8 +551,7 @@ func (s *SSL) ConnectionState() ConnectionState {
 
 // Session returns the newest resumable session of the connection, or
 // [ErrSessionNotFound] if there is none. In TLS 1.3 the server sends sessions after the
-// handshake: a client has one after its first Read that returned data. The caller must
-// close the Session.
+// handshake: a client has one after its first Read. The caller must close the Session.
 //
 // It is SSL_get1_session.
 func (s *SSL) Session() (*Session, error) {
