@@ -2,96 +2,114 @@
 MODULES := $(dir $(wildcard go.mod */go.mod */*/go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 
-# Many tests wait, for a clock of C's for one, and most processors would be idle.
-# What runs is what is there now: the benchmark builds its peers as it runs.
+# Many tests wait, for a clock of C's for instance, and most processors would be
+# idle. Results are never taken from Go's cache: tests run programs of the system.
 flags = -count=1 -parallel 12
 
-# A test that needs a program, nginx for one, fails without it: peers has seen to that.
+# With REQUIRE_PEERS=1 a test fails if it needs a program that is not there, nginx
+# for instance. "make race REQUIRE_PEERS=" skips such tests.
 export REQUIRE_PEERS = 1
 
-.PHONY: demo test queuecheck race asan asan-driver tsan libssl cgocheck lint cover deps peers sanitizers matrix matrix-here fuzz mutants fleet nettest bench
+# demo, test and deps install packages. All other targets only check, and name
+# what is missing.
+needs = @.ci/deps check $(1)
+peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
-# BREAK=1 gives both tenants one session id context: it must fail.
-demo: deps
-	@go run ./cmd/sidctx demo $(if $(BREAK),-break)
+.DEFAULT_GOAL := help
+.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench
 
-test: peers
+help: ## print this list
+	@echo "usage: make TARGET"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- these install what is missing, as root or with sudo ----
+
+demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fail
+	@.ci/deps demo
+	@go run ./cmd/sidctx demo $(if $(filter-out 0,$(BREAK)),-break)
+
+test: ## run every test of every module: 4 to 10 minutes on two processors
+	@.ci/deps peers
+	@echo "make test: the first line takes a minute or more"
 	$(call each,go test $(flags) ./...)
 	@$(MAKE) --no-print-directory queuecheck
 
-# Every act aborts if it leaves residue in OpenSSL's error queue.
-queuecheck: peers
-	go test $(flags) -tags queuecheck ./...
-
-race: peers
-	$(call each,go test $(flags) -race ./...)
-
-asan: peers asan-driver
-	go test $(flags) -asan ./...
-
-# The package's C alone, by many threads: about a minute, with UndefinedBehaviorSanitizer.
-asan-driver: deps
-	sh internal/sanitize/sanitize.sh address
-
-# The same under ThreadSanitizer, which Go's race detector is not for C.
-tsan: sanitizers
-	sh internal/sanitize/sanitize.sh thread
-
-# The libssl for that, kept outside of the repository; SAN=address for AddressSanitizer.
-libssl: sanitizers
-	@sh internal/sanitize/sanitize.sh libssl $(or $(SAN),thread)
-
-cgocheck: peers
-	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
-
-lint: deps
-	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "not gofmt's: $$unformatted" >&2; exit 1; }
-	$(call each,go vet ./... && go vet -tags queuecheck ./...)
-	set -e; staticcheck=$$(go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
-
-cover: peers
-	$(call each,go test -coverprofile=cover.prof -coverpkg=./... ./... && go tool cover -func=cover.prof | tail -n 1)
-
-# Installs what is missing, as root or through sudo, or says what is.
-deps:
-	@.ci/deps
-
-# The same, and the programs that tests talk to: clients, servers, Redis.
-peers:
+deps: ## install what the build, the demo and the tests need
 	@.ci/deps peers
 
-# The same, and what building libssl from its source needs.
-sanitizers:
-	@.ci/deps sanitizers
+# ---- these only check ----
 
-# The whole suite on OpenSSL 1.1.1, 3.0, 3.5, 3.6 and 4.0, in Debian roots; OPENSSL=3.5 for one.
-matrix:
+check:
+	$(call needs,build)
+
+check-peers:
+	$(call needs,$(peers))
+
+check-sanitizers:
+	$(call needs,sanitizers)
+
+# Every call into C aborts the process if it leaves something in OpenSSL's error queue.
+queuecheck: check-peers ## run the tests with checks of OpenSSL's error queue and of shared sessions
+	go test $(flags) -tags queuecheck ./...
+
+race: check-peers ## run the tests under Go's race detector
+	$(call each,go test $(flags) -race ./...)
+
+asan: check-peers asan-driver ## run the tests under AddressSanitizer, and the C alone
+	go test $(flags) -asan ./...
+
+asan-driver: check ## run the C alone from many threads, with UndefinedBehaviorSanitizer: a minute
+	sh internal/sanitize/sanitize.sh address
+
+# Go's race detector does not see C.
+tsan: check-sanitizers ## the same under ThreadSanitizer, with a libssl that is built for it once
+	sh internal/sanitize/sanitize.sh thread
+
+libssl: check-sanitizers ## build that libssl outside of the repository; SAN=address for AddressSanitizer
+	@sh internal/sanitize/sanitize.sh libssl $(or $(SAN),thread)
+
+cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C
+	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
+
+# C is compiled with optimisation: some warnings need it.
+lint: check ## gofmt, go vet, staticcheck, warnings of the C compiler, clang-format if it is installed
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "make lint: not formatted: $$unformatted (make format)" >&2; exit 1; }
+	$(call each,go vet ./... && go vet -tags queuecheck ./...)
+	set -e; staticcheck=$$(go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
+	set -e; for f in internal/libssl/*.c; do for tag in "" -DOSL_QUEUECHECK; do \
+		$$(go env CC) -O2 -Wall -Wextra -Wshadow -Wconversion -Werror $$tag $$($${PKG_CONFIG:-pkg-config} --cflags libssl libcrypto) -c -o /dev/null $$f; done; done
+	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror internal/libssl/*.[ch] *_cgo.h; \
+	else echo "make lint: C formatting was not checked: clang-format is not installed (apt-get install clang-format)"; fi
+
+format: ## gofmt, and clang-format if it is installed
+	gofmt -w .
+	@if command -v clang-format >/dev/null; then clang-format -i internal/libssl/*.[ch] *_cgo.h; \
+	else echo "make format: C was not formatted: clang-format is not installed (apt-get install clang-format)"; fi
+
+cover: check-peers ## report how much of each module its tests cover
+	$(call each,go test -coverprofile=cover.prof -coverpkg=./... ./... && go tool cover -func=cover.prof | tail -n 1)
+
+matrix: ## run every test on OpenSSL 1.1.1, 3.0, 3.5, 3.6 and 4.0, in Debian roots (root); OPENSSL=3.5 for one
 	sh internal/matrix/matrix.sh $(OPENSSL)
 
-# One line of it on this machine, a container: OPENSSL=3.0.
-matrix-here:
+# One line of the matrix on this machine, a container that the target makes ready.
+matrix-here: ## the same for one version in this container, which it changes: OPENSSL=3.0
 	sh internal/matrix/matrix.sh here $(OPENSSL)
 
-# FUZZTIME for each fuzzer.
-fuzz: deps
-	@set -e; go list -f '{{$$p := .ImportPath}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{$$p}}{{"\n"}}{{end}}' ./... | while read -r file package; do \
-		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' "$$file" | cut -c6-); do \
-			go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) "$$package" || exit 1; \
-		done; \
-	done
+fuzz: check ## run each fuzz target for FUZZTIME, 60s if it is not given
+	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$file | cut -c6-); do \
+			(cd $$(dirname $$file) && go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) .); done; done
 
-# The library with one fault at a time: each must turn one of its attack rows red.
-mutants: deps
+mutants: check ## build the library with one fault at a time: each must make an attack test fail
 	go run ./internal/mutants
 
-# Several servers, one Redis, and a client that keeps coming back.
-fleet: peers
+fleet: check-peers ## run several servers, one Redis and a client that keeps coming back
 	@cd examples && go run ./fleet
 
-# net.Conn to the letter, a hundred times in a row.
-nettest: deps
-	go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m .
+nettest: check ## run x/net/nettest a hundred times under the race detector
+	go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m . ./internal/...
 
-# Side by side with plain C, crypto/tls and an older binding: about 6 minutes on a quiet machine.
-bench: deps
+bench: check ## compare with plain C, crypto/tls and libp2p: 6 minutes on a quiet machine; writes bench/
 	cd bench && go run . -json bench.json -plot bench.svg -table bench.md

@@ -11,11 +11,8 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// What may be remembered: the session cache of a server, which is libssl's, and
-// that of a client, which is the program's.
-
-// SessionCacheMode says which sessions libssl keeps. The values are OpenSSL's
-// bits and may be combined.
+// SessionCacheMode tells which sessions libssl keeps. The values are OpenSSL's bits and can
+// be combined.
 type SessionCacheMode int
 
 const (
@@ -30,9 +27,9 @@ const (
 	SessionCacheUpdateTime       SessionCacheMode = libssl.SSL_SESS_CACHE_UPDATE_TIME
 )
 
-// SetSessionCacheMode says which sessions libssl keeps in memory. A server
-// keeps those that it may be asked for by id; tickets need no cache and are
-// resumed with SessionCacheOff, too.
+// SetSessionCacheMode sets which sessions libssl keeps in memory. A server keeps those that
+// clients resume by id. Tickets need no cache: they are resumed with SessionCacheOff, too.
+// On failure the previous mode remains in force.
 //
 // It is SSL_CTX_set_session_cache_mode.
 func (c *Ctx) SetSessionCacheMode(m SessionCacheMode) error {
@@ -51,7 +48,7 @@ func (c *Ctx) SetSessionCacheMode(m SessionCacheMode) error {
 	})
 }
 
-// SessionCacheMode is the mode in force, SessionCacheOff if the Ctx is closed.
+// SessionCacheMode returns the mode in force. It returns SessionCacheOff if c is closed.
 //
 // It is SSL_CTX_get_session_cache_mode.
 func (c *Ctx) SessionCacheMode() (m SessionCacheMode) {
@@ -62,9 +59,8 @@ func (c *Ctx) SessionCacheMode() (m SessionCacheMode) {
 	return m
 }
 
-// SetSessionCacheSize bounds the sessions that libssl keeps; its default is
-// 20,480. OpenSSL 3.0 and later keep one less than n, except that 1 keeps 1. 0
-// is OpenSSL's word for no bound.
+// SetSessionCacheSize limits the number of sessions that libssl keeps. The default is
+// 20,480. OpenSSL 3.0 and later keep one less than n, or 1 if n is 1. 0 means no limit.
 //
 // It is SSL_CTX_sess_set_cache_size.
 func (c *Ctx) SetSessionCacheSize(n int) error {
@@ -78,8 +74,9 @@ func (c *Ctx) SetSessionCacheSize(n int) error {
 	})
 }
 
-// SetSessionTimeout says how long a session that a server makes may be resumed,
-// in whole seconds, from 1 to 2^31-1; the default is two hours.
+// SetSessionTimeout sets how long the sessions of a server may be resumed, in whole seconds
+// from 1 to 2^31-1. The default is two hours. On failure the previous timeout remains in
+// force.
 //
 // It is SSL_CTX_set_timeout.
 func (c *Ctx) SetSessionTimeout(d time.Duration) error {
@@ -93,8 +90,8 @@ func (c *Ctx) SetSessionTimeout(d time.Duration) error {
 	})
 }
 
-// SetNumTickets says how many session tickets a TLS 1.3 server sends after a
-// full handshake, 0 to 255; the default is 2. A resumption sends one.
+// SetNumTickets sets how many session tickets a TLS 1.3 server sends after a full
+// handshake, from 0 to 255. The default is 2. After a resumption it sends one.
 //
 // It is SSL_CTX_set_num_tickets.
 func (c *Ctx) SetNumTickets(n int) error {
@@ -107,7 +104,8 @@ func (c *Ctx) SetNumTickets(n int) error {
 	})
 }
 
-// FlushSessions takes out of the cache what has expired at t.
+// FlushSessions removes from libssl's cache the sessions that have expired at t. It may be
+// called on a Ctx in use.
 //
 // It is SSL_CTX_flush_sessions.
 func (c *Ctx) FlushSessions(t time.Time) error {
@@ -122,9 +120,9 @@ func (c *Ctx) FlushSessions(t time.Time) error {
 	})
 }
 
-// SessionCounters are libssl's own, SSL_CTX_sess_number to
-// SSL_CTX_sess_cache_full. A mismatch of contexts counts neither as a hit nor as
-// a miss. After a switch to another Ctx only accepts are counted there.
+// SessionCounters holds libssl's own counters, SSL_CTX_sess_number to
+// SSL_CTX_sess_cache_full. A session of another context counts neither as a hit nor as a
+// miss. A Ctx that connections are switched to counts only accepts.
 type SessionCounters struct {
 	Number                                   int64 // in the cache now
 	Connect, ConnectGood, ConnectRenegotiate int64
@@ -133,26 +131,28 @@ type SessionCounters struct {
 	Timeouts, CacheFull                      int64
 }
 
-// Stats is what a Ctx has counted.
+// Stats holds the counters of a Ctx.
 type Stats struct {
 	SessionCounters
 
-	// Store is what the session store has done.
+	// Store holds the counters of the session store.
 	Store StoreStats
 
-	// ResumptionsRefused counts those that libssl made and this package refused.
+	// ResumptionsRefused counts the resumptions that libssl accepted and this
+	// package refused.
 	ResumptionsRefused int64
 
-	// Resumptions counts each finished handshake once, by its Resumption, at
-	// the Ctx that the connection was made from.
+	// Resumptions counts each complete handshake once, by its Resumption, on the Ctx
+	// that the connection was made from.
 	Resumptions map[Resumption]int64
 }
 
 const resumptionKinds = int(ResumptionOther) + 1
 
-// Stats is what c has counted since it was made, zero if it is closed.
+// Stats returns the counters of c since it was made. They are zero if c is closed. It may
+// be called on a Ctx in use.
 //
-// It is SSL_CTX_sess_number and its kin.
+// It is SSL_CTX_sess_number and its relatives.
 func (c *Ctx) Stats() (stats Stats) {
 	stats.Resumptions = make(map[Resumption]int64)
 	c.use(func(p libssl.CTX) error {
@@ -171,7 +171,7 @@ func (c *Ctx) Stats() (stats Stats) {
 	return stats
 }
 
-// String names the resumption's outcome.
+// String returns a description of r.
 func (r Resumption) String() string {
 	names := [resumptionKinds]string{"not offered", "resumed", "context mismatch", "not found", "expired", "undecryptable", "other"}
 	if r < 0 || int(r) >= len(names) {

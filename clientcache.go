@@ -13,20 +13,21 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// ClientSessionCache remembers a client's sessions. The key tells connections
-// apart that must not share them: host, port, whom the Ctx trusts and who it
-// says it is. Both methods are called from any goroutine.
+// ClientSessionCache keeps the sessions of clients. A key stands for the host, the port,
+// the CAs that the Ctx trusts and the certificate that it presents: connections with
+// different keys must not share sessions. The methods may be called from many goroutines at
+// once.
 type ClientSessionCache interface {
-	// Get hands a session out; the connection that asked for it closes it. To
-	// keep it as well, hand out a Clone.
+	// Get returns the session for key, which the caller then owns and closes. To
+	// keep it as well, return a Clone.
 	Get(key string) (*Session, bool)
-	// Put takes a session over, in the place of what has the same key. A nil
-	// session takes that out: it has led to a failed handshake.
+	// Put stores s, which the cache then owns, in place of the session for key. A
+	// nil s removes that session, because it has led to a failed handshake.
 	Put(key string, s *Session)
 }
 
-// SetClientSessionCache has a client offer sessions from cache and put there
-// what servers send. nil ends it.
+// SetClientSessionCache makes clients offer sessions from cache, and put there the sessions
+// that servers send. A nil cache removes it. A Ctx for servers returns an error.
 //
 // It is SSL_get1_session and SSL_set_session.
 func (c *Ctx) SetClientSessionCache(cache ClientSessionCache) error {
@@ -43,10 +44,10 @@ func (c *Ctx) SetClientSessionCache(cache ClientSessionCache) error {
 // every libssl holds a client to it.
 const maxClientLifetime = 7 * 24 * time.Hour
 
-// NewLRUClientSessionCache keeps the capacity most recently used sessions, 64
-// if capacity is not positive, each for 7 days at most. A TLS 1.3 session is
-// handed out once: offering it twice would let an observer link the
-// connections.
+// NewLRUClientSessionCache returns a cache of the capacity most recently used sessions, or
+// of 64 if capacity is not positive. Each is kept for 7 days at most. A TLS 1.3 session is
+// returned only once, because an observer could link two connections that offer the same
+// session.
 func NewLRUClientSessionCache(capacity int) ClientSessionCache {
 	if capacity <= 0 {
 		capacity = 64

@@ -15,22 +15,20 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// Conf runs one command: all that has no setter here. cmd is a name of
-// openssl.cnf's ("SignatureAlgorithms") or, with a dash, of the command line's
-// ("-sigalgs"). A refused command changes nothing: it is tried on a copy first. If
-// the memory for it runs out after that, or a file that it names changes, the Ctx
-// makes no connections any more.
+// Conf runs a configuration command, for settings that have no method here. cmd is a name
+// as in openssl.cnf ("SignatureAlgorithms") or, with a dash, as on the command line
+// ("-sigalgs"). A command that is refused changes nothing, because it is tried on a copy
+// first. If memory runs out after that, or if a file that the command names changes, the
+// Ctx makes no connections any more.
 //
-// VerifyCAFile, VerifyCAPath and VerifyCAStore have the CAs that they name
-// trusted. The first of them takes the place of what was trusted before, as in
-// OpenSSL; those that follow, and [Ctx.LoadVerifyLocations], add to it.
-// [Ctx.SetVerifyCAs] and [Ctx.SetClientCAs] take its place in turn. ClientCAFile
-// and its like take the place of the names that SetClientCAs sends.
+// VerifyCAFile, VerifyCAPath and VerifyCAStore set the trusted CAs. The first of them
+// replaces the CAs that were trusted before, as in OpenSSL; later ones, and
+// [Ctx.LoadVerifyLocations], add to them. [Ctx.SetVerifyCAs] and [Ctx.SetClientCAs] replace
+// them all. ClientCAFile and its relatives replace the names that SetClientCAs sends.
 //
-// A file that a command names is a regular one, and its certificates and
-// parameters are not encrypted, nor is a private key; nobody is asked for a
-// password. The same holds for each file that is in a folder now. VerifyMode
-// refuses what [Ctx.SetVerify] refuses.
+// A file that a command names must be a regular file. Its certificates, parameters and
+// private key must not be encrypted: no password is ever asked for. That is also required of
+// each file that is in a folder now. VerifyMode refuses what [Ctx.SetVerify] refuses.
 //
 // It is SSL_CONF_cmd.
 func (c *Ctx) Conf(cmd, value string) error {
@@ -182,7 +180,7 @@ func storePaths(uri string) []string {
 
 // decryptedFile refuses a file with an encrypted block other than a private key.
 // libssl reads certificates with callbacks of its own, which ask on the terminal
-// in some places. What is no file is not its concern: libssl says what is wrong.
+// in some places. For what is not a file libssl returns the error.
 func decryptedFile(path string) error {
 	if path == "" {
 		return nil
@@ -209,7 +207,7 @@ func decryptedDir(dir string) error {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil // libssl says what is wrong
+		return nil // libssl returns the error
 	}
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Conn is a TLS connection over any [net.Conn], which it owns from then on. All
-// methods may be called from any goroutine; Read and Write may run at once. It
-// starts no goroutine of its own.
+// Conn is a TLS connection over a [net.Conn], which it owns. All methods may be called
+// from any goroutine; Read and Write may run at the same time. A Conn starts no goroutine
+// of its own. The caller must close it.
 type Conn struct {
 	wire net.Conn
 	ssl  *SSL // its lock is held for the length of an act, never across a wait
@@ -47,7 +47,7 @@ type Conn struct {
 	cancelHello context.CancelFunc
 	driver      side          // the call that works in both directions of the wire
 	bounded     bool          // and its deadline stands for both
-	changed     chan struct{} // closed by the next change of a deadline and by Close; nil if nobody waits
+	changed     chan struct{} // closed by the next change of a deadline and by Close; nil if no goroutine waits
 }
 
 // maxHeld bounds what reading leaves unsent: answers to KeyUpdates, alerts.
@@ -79,11 +79,11 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	}, nil
 }
 
-// missing says whether c is nil, or no constructor has made it.
+// missing reports whether c is nil or was not made by a constructor.
 func (c *Conn) missing() bool { return c == nil || c.ssl == nil }
 
-// SetSessionIDContext gives this connection a session id context of its own,
-// before the handshake. See [SSL.SetSessionIDContext].
+// SetSessionIDContext sets a session id context for this connection alone. It must be
+// called before the handshake. See [SSL.SetSessionIDContext].
 //
 // It is SSL_set_session_id_context.
 func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
@@ -93,7 +93,8 @@ func (c *Conn) SetSessionIDContext(sidCtx []byte) error {
 	return c.ssl.SetSessionIDContext(sidCtx)
 }
 
-// SetSession offers a session in a client's handshake. See [SSL.SetSession].
+// SetSession makes a client offer a session in its handshake. It must be called before
+// the handshake. See [SSL.SetSession].
 //
 // It is SSL_set_session.
 func (c *Conn) SetSession(sess *Session) error {
@@ -103,7 +104,8 @@ func (c *Conn) SetSession(sess *Session) error {
 	return c.ssl.SetSession(sess)
 }
 
-// SetServerName says whom a client calls. See [SSL.SetServerName].
+// SetServerName sets the name of the server that a client connects to. It must be called
+// before the handshake. See [SSL.SetServerName].
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (c *Conn) SetServerName(name string) error {
@@ -113,8 +115,8 @@ func (c *Conn) SetServerName(name string) error {
 	return c.ssl.SetServerName(name)
 }
 
-// ConnectionState says what the connection has come to; it does not shake
-// hands. That of a closed Conn is empty.
+// ConnectionState returns the present state of the connection. It never starts a
+// handshake. The state of a closed Conn is empty.
 func (c *Conn) ConnectionState() ConnectionState {
 	if c.missing() {
 		return ConnectionState{}
@@ -122,7 +124,8 @@ func (c *Conn) ConnectionState() ConnectionState {
 	return c.ssl.ConnectionState()
 }
 
-// Session is the newest resumable session. See [SSL.Session].
+// Session returns the newest resumable session, which the caller must close. See
+// [SSL.Session].
 //
 // It is SSL_get1_session.
 func (c *Conn) Session() (*Session, error) {
@@ -132,8 +135,8 @@ func (c *Conn) Session() (*Session, error) {
 	return c.ssl.Session()
 }
 
-// ExportKeyingMaterial derives bytes that both ends agree on. See
-// [SSL.ExportKeyingMaterial].
+// ExportKeyingMaterial returns keying material that both ends derive from the connection.
+// See [SSL.ExportKeyingMaterial].
 //
 // It is SSL_export_keying_material.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
@@ -143,7 +146,8 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([
 	return c.ssl.ExportKeyingMaterial(label, context, length)
 }
 
-// NetConn is the wire. Reading from it or writing to it breaks the connection.
+// NetConn returns the underlying connection. Reading from it or writing to it breaks the
+// TLS connection.
 func (c *Conn) NetConn() net.Conn {
 	if c.missing() {
 		return nil
@@ -151,7 +155,7 @@ func (c *Conn) NetConn() net.Conn {
 	return c.wire
 }
 
-// LocalAddr is the wire's.
+// LocalAddr returns the local address of the underlying connection.
 func (c *Conn) LocalAddr() net.Addr {
 	if c.missing() {
 		return nil
@@ -159,7 +163,7 @@ func (c *Conn) LocalAddr() net.Addr {
 	return c.wire.LocalAddr()
 }
 
-// RemoteAddr is the wire's.
+// RemoteAddr returns the remote address of the underlying connection.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.missing() {
 		return nil
@@ -175,7 +179,7 @@ func (c *Conn) mapError(err error) error {
 	return err
 }
 
-// may says whether a Read or Write may begin.
+// checkOpen returns an error if a Read or Write must not begin.
 func (c *Conn) checkOpen(until *deadline) error {
 	switch {
 	case c.closing.Load():
@@ -186,14 +190,16 @@ func (c *Conn) checkOpen(until *deadline) error {
 	return nil
 }
 
-// Handshake is HandshakeContext without a context.
+// Handshake calls HandshakeContext with [context.Background].
 func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
 
-// HandshakeContext shakes hands, unless that is done; the first Read or Write
-// does so, too. A handshake that a deadline cuts can go on after a new one. If
-// ctx ends first, the wire is closed and ctx.Err is returned. Any other failure
-// is final; libssl's reason and the peer's alert are in it. It waits for a
-// handshake that another goroutine does, and for no Read or Write beyond that.
+// HandshakeContext performs the handshake unless it is complete. The first Read or Write
+// also performs it. If another goroutine is performing the handshake, HandshakeContext
+// waits for that, but not for a Read or Write beyond it.
+//
+// If ctx ends first, the underlying connection is closed and ctx.Err is returned. A
+// handshake that a deadline has interrupted can be continued after a new deadline was
+// set. Any other failure is final; the error holds libssl's reason, or the peer's alert.
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
@@ -294,7 +300,7 @@ func (c *Conn) runHandshake(ctx context.Context) error {
 		case err != nil:
 			return err // the machine's verdict outranks the wire's
 		case w == WantNothing && sent != nil && c.ssl.ticketsRemain():
-			return nil // they go out later, or nobody is there to want them
+			return nil // they are sent later, or the client has gone
 		case sent != nil:
 			return sent
 		case w == WantNothing:
@@ -466,11 +472,11 @@ func (c *Conn) awaitSent() error {
 	}
 }
 
-// Read decrypts into p. It returns [io.EOF] after the peer's close_notify,
-// [io.ErrUnexpectedEOF] after the end of the wire without one, and
-// [net.ErrClosed] after Close. A Read that a deadline cut can be repeated.
-// While more than 16 KiB of answers to the peer, to its KeyUpdates for one, could
-// not be sent, Read takes nothing more from it.
+// Read decrypts data into p. It performs the handshake first. It returns [io.EOF] after
+// the peer's close_notify, [io.ErrUnexpectedEOF] if the underlying connection ends without
+// one, and [net.ErrClosed] after Close. After a deadline was exceeded, Read may be called
+// again with a new one. While more than 16 KiB of answers to the peer, for example to its
+// KeyUpdates, could not be sent, Read takes nothing more from it.
 //
 // It is SSL_read_ex.
 func (c *Conn) Read(p []byte) (int, error) {
@@ -520,9 +526,9 @@ func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 	}
 }
 
-// Write seals p and sends it. On an error n says how much was sealed: with a
-// deadline that has passed at the start it is 0, and what was sealed goes out
-// before anything later.
+// Write encrypts p and sends it. It performs the handshake first. On an error n bytes of
+// p were encrypted; they are sent before anything that is written later. If the deadline
+// had been exceeded before Write was called, n is 0.
 //
 // It is SSL_write_ex.
 func (c *Conn) Write(p []byte) (n int, err error) {
@@ -556,8 +562,8 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// CloseWrite says close_notify: the peer reads [io.EOF], and this end can read
-// on. The handshake must be done.
+// CloseWrite sends close_notify: the peer reads [io.EOF], and this end can continue to
+// read. It returns an error if the handshake is not complete.
 //
 // It is SSL_shutdown.
 func (c *Conn) CloseWrite() error {
@@ -581,14 +587,15 @@ func (c *Conn) CloseWrite() error {
 	return c.mapError(c.flush())
 }
 
-// Close ends the connection: blocked Reads and Writes return [net.ErrClosed] at
-// once, what was sealed goes out, then close_notify, and the session stays
-// resumable. A TLS 1.3 client that has read no session ticket yet goes on
-// reading what the server has sent, up to 64 KiB, until the wire ends: closing
-// a socket with unread bytes would destroy what was sent. All that takes 5
-// seconds at most; then the wire is cut. Close is harmless twice. It does not wait
-// for the caller's functions: a handshake that is in one of them ends with
-// [net.ErrClosed] when that returns.
+// Close closes the connection. Blocked Reads and Writes return [net.ErrClosed] at once.
+// Data that was encrypted is sent, followed by close_notify, so that the session can be
+// resumed. A TLS 1.3 client that has not read a session ticket continues to read what
+// the server has sent, at most 64 KiB, until the server closes its end: to close a socket
+// with unread bytes would destroy data on its way to the server. All of that is limited
+// to 5 seconds; then the underlying connection is closed.
+//
+// Close does not wait for the caller's functions: a handshake that is in one of them
+// returns [net.ErrClosed] when the function returns. Close may be called more than once.
 //
 // It is SSL_shutdown and SSL_free.
 func (c *Conn) Close() error {
@@ -605,7 +612,7 @@ func (c *Conn) Close() error {
 		c.cancelHello()
 	}
 	until := time.Now().Add(closeTimeout)
-	c.wire.SetDeadline(time.Unix(1, 0)) // wakes whoever waits; they see closing
+	c.wire.SetDeadline(time.Unix(1, 0)) // wakes blocked calls, which see closing
 	c.wakeLocked()
 	c.mu.Unlock()
 

@@ -7,41 +7,41 @@ import (
 	"crypto/x509"
 )
 
-// ConnectionState is what a connection has come to, by crypto/tls's names where
-// the notion is the same.
+// ConnectionState describes a connection. Its fields have the names of those of
+// [crypto/tls.ConnectionState] where they have the same meaning.
 type ConnectionState struct {
 	Version            uint16 // [crypto/tls.VersionTLS13] for instance
 	HandshakeComplete  bool
-	DidResume          bool // libssl resumed a session. SSL_session_reused
+	DidResume          bool // whether a session was resumed: SSL_session_reused
 	CipherSuite        uint16
 	CipherName         string // OpenSSL's name of it
-	NegotiatedProtocol string // by ALPN
+	NegotiatedProtocol string // the protocol chosen with ALPN
 
-	// ServerName is the one that the client asked for; after a resumption in TLS
-	// 1.2 that of the first handshake, as OpenSSL has it. Decide by
-	// ClientHello.ServerName. SSL_get_servername
+	// ServerName is the name that the client requested. After a resumption in TLS 1.2
+	// it is the name from the first handshake, as in OpenSSL: use
+	// ClientHello.ServerName for decisions. It is SSL_get_servername.
 	ServerName string
 
-	// PeerCertificates is what the peer has shown, the leaf first, in both
-	// roles. After a resumption it is what the first handshake saw: a ticket
-	// remembers the leaf alone.
+	// PeerCertificates holds the certificates that the peer has presented, the leaf
+	// first, on clients and servers. After a resumption they are those of the first
+	// handshake, or only its leaf if the session was a ticket.
 	PeerCertificates []*x509.Certificate
 
-	// VerifyError is why the peer's certificate was not accepted, where the
-	// verify mode let that pass. It is nil as well for a peer that has shown none.
+	// VerifyError is the reason why the peer's certificate did not verify, if the
+	// verify mode accepts that. It is nil if the peer has presented none.
 	VerifyError error
 
-	// SessionIDContext is the context that the connection's session was made within.
+	// SessionIDContext is the context under which the connection's session was made.
 	SessionIDContext []byte
 
-	// Resumption says why a session was, or was not, resumed. A server knows; a
-	// client whose offer was declined only knows that (ResumptionOther).
+	// Resumption tells why a session was or was not resumed. A client cannot know why
+	// a server declined its session, and has ResumptionOther then.
 	Resumption Resumption
 }
 
-// TLS is the state as crypto/tls shows it, for code that is written for that,
-// http.Request.TLS for one. VerifiedChains and what libssl does not report
-// stay empty.
+// TLS returns the state as a [crypto/tls.ConnectionState], for code that needs one, for
+// example http.Request.TLS. VerifiedChains and the fields that libssl does not report are
+// empty.
 func (cs ConnectionState) TLS() tls.ConnectionState {
 	return tls.ConnectionState{
 		Version:            cs.Version,

@@ -16,21 +16,25 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// Ctx is the recipe that connections are made from: an SSL_CTX. It is open to
-// change until the first connection is made from it, or switched to it, and
-// frozen from then on: a later setter returns [ErrCtxInUse]. A setter that
-// fails leaves the old value in force; if it cannot, for want of memory in the
-// middle of a change, the Ctx makes no connections any more. All methods may be
-// called from any goroutine. Whoever makes a Ctx closes it; connections that were made from it
-// go on.
+// Ctx wraps an SSL_CTX: the configuration shared by the connections made from it.
+// [NewServerCtx] and [NewClientCtx] make one for servers and for clients.
+//
+// A Ctx must be configured before it is used. It is frozen by the first connection
+// that is made from it or switched to it, and when it is added to [Hosts]; from then
+// on setters return [ErrCtxInUse]. A setter that fails leaves the previous value in
+// force. If memory runs out in the middle of a change, the Ctx refuses to make
+// connections from then on.
+//
+// The caller must close a Ctx that it has made. Connections made from it are not
+// affected and continue to work. All methods may be called from any goroutine.
 type Ctx struct {
 	h      libssl.Handle[libssl.CTX] // its lock guards the rest, too
 	server bool
 
 	frozen    bool
 	sidCtx    sidContext
-	sidCtxSet bool // somebody said a context, be it the empty one
-	trustSet  bool // somebody said whom to trust
+	sidCtxSet bool // a context was set, possibly the empty one
+	trustSet  bool // a setter has chosen which CAs to trust
 	confTrust bool // a command of Conf did: the next one adds to it
 	confStore bool // and one of them named a store
 	crls      []byte
@@ -78,17 +82,19 @@ func newSIDContext(b []byte) (c sidContext) {
 
 func (c *sidContext) bytes() []byte { return c.b[:c.n] }
 
-// NewServerCtx makes a Ctx for servers. TLS 1.2 is its lowest version, or what
-// openssl.cnf sets if that is higher; renegotiation is off; no client
-// certificate is asked for. It trusts nobody until told whom to trust.
+// NewServerCtx returns a new Ctx for servers. Its minimum version is TLS 1.2, or the
+// minimum set in openssl.cnf if that is higher. Renegotiation is disabled. It does not
+// request client certificates and trusts no CA until configured otherwise. The caller
+// must close it.
 //
 // It is SSL_CTX_new with TLS_server_method.
 func NewServerCtx() (*Ctx, error) { return newCtx(true) }
 
-// NewClientCtx makes a Ctx for clients. It verifies the server's chain and name
-// against the system's roots, unless [Ctx.SetVerifyCAs], [Ctx.SetClientCAs],
-// [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf] say otherwise. TLS 1.2 is its
-// lowest version, or what openssl.cnf sets if that is higher.
+// NewClientCtx returns a new Ctx for clients. It verifies the server's certificate
+// chain and name against the system's roots, unless changed with [Ctx.SetVerifyCAs],
+// [Ctx.SetClientCAs], [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf]. Its
+// minimum version is TLS 1.2, or the minimum set in openssl.cnf if that is higher. The
+// caller must close it.
 //
 // It is SSL_CTX_new with TLS_client_method.
 func NewClientCtx() (*Ctx, error) { return newCtx(false) }
@@ -103,8 +109,9 @@ func newCtx(server bool) (*Ctx, error) {
 	return c, nil
 }
 
-// Close frees the Ctx at once and is harmless twice. Every later call on it is
-// an error; connections that were made from it go on.
+// Close releases the Ctx. Later calls of its methods return an error that wraps
+// [net.ErrClosed]; connections made from it continue to work. Close may be called more
+// than once.
 //
 // It is SSL_CTX_free.
 func (c *Ctx) Close() error {
@@ -117,7 +124,8 @@ func (c *Ctx) Close() error {
 	return nil
 }
 
-// lock is the door of every method; the caller unlocks c.h.Mu after a nil error.
+// lock locks c.h.Mu, or returns an error if c is nil or closed. The caller unlocks it
+// after a nil error.
 func (c *Ctx) lock() error {
 	if c == nil {
 		return errNilCtx
@@ -130,7 +138,7 @@ func (c *Ctx) lock() error {
 	return nil
 }
 
-// use runs one act on the SSL_CTX.
+// use calls act with the SSL_CTX, under the lock.
 func (c *Ctx) use(act func(p libssl.CTX) error) error {
 	if err := c.lock(); err != nil {
 		return err
@@ -139,7 +147,7 @@ func (c *Ctx) use(act func(p libssl.CTX) error) error {
 	return act(c.h.P)
 }
 
-// change runs one act that needs a Ctx which is still open to change.
+// change is use for a Ctx that must not be frozen.
 func (c *Ctx) change(act func(p libssl.CTX) error) error {
 	return c.use(func(p libssl.CTX) error {
 		if c.frozen {
@@ -149,8 +157,8 @@ func (c *Ctx) change(act func(p libssl.CTX) error) error {
 	})
 }
 
-// took notes how a setter ended that changes the SSL_CTX in more than one step.
-// One that failed in between leaves a Ctx that makes no connections.
+// took records the outcome of a setter that changes the SSL_CTX in more than one
+// step. If it failed in between, the Ctx makes no connections any more.
 func (c *Ctx) took(setter string, r libssl.Changed) error {
 	if r.Half {
 		c.broken = setter
@@ -158,13 +166,15 @@ func (c *Ctx) took(setter string, r libssl.Changed) error {
 	return asError(r.Fail)
 }
 
-// SetSessionIDContext names the context within which sessions of this server
-// are made and may be resumed: a session of another context costs a full
-// handshake. At most 32 bytes of any value, copied; none, or nil, is the
-// explicit word for "no context", which OpenSSL lets resume only where no
-// client certificate is asked for. A server that asks for client certificates
-// must say one. On failure, [ErrSessionIDContextTooLong] for instance, the old
-// context stays in force.
+// SetSessionIDContext sets the session id context of the connections made from c. A
+// server resumes a session only if the session was created under the same context; a
+// client with any other session gets a full handshake. sidCtx has at most 32 bytes of
+// any value and is copied. An empty or nil sidCtx selects the empty context explicitly;
+// OpenSSL then resumes sessions only where no client certificate is requested. A server
+// that requests client certificates and may resume sessions must have a context.
+//
+// On failure, for example [ErrSessionIDContextTooLong], the previous context remains in
+// force. After success it replaces a context set with [Ctx.DeriveSessionIDContext].
 //
 // It is SSL_CTX_set_session_id_context.
 func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
@@ -183,9 +193,9 @@ func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
 	return nil
 }
 
-// SessionIDContext is a copy of the context that new connections get: what was
-// last set, or what [Ctx.Revoke] has made of it. It is empty if nothing was set
-// or if the Ctx is closed. libssl itself has no getter.
+// SessionIDContext returns a copy of the context that new connections get: the one set
+// last, as changed by [Ctx.Revoke]. It returns nil if none was set or if c is closed.
+// libssl has no getter for it.
 func (c *Ctx) SessionIDContext() (sidCtx []byte) {
 	c.use(func(libssl.CTX) error {
 		sidCtx = append(sidCtx, c.present.bytes()...)
@@ -195,18 +205,18 @@ func (c *Ctx) SessionIDContext() (sidCtx []byte) {
 }
 
 var certificatePartText = [...]string{
-	libssl.PartPair:                 "certificate and private key",
+	libssl.PartPair:                 "certificate and private key, which must belong together",
 	libssl.PartCertificate:          "certificate",
 	libssl.PartEncryptedCertificate: "the certificate is encrypted, give it decrypted",
 	libssl.PartKey:                  "private key",
 	libssl.PartEncryptedKey:         "the private key is encrypted, give it decrypted",
 }
 
-// UseCertificate shows a certificate to the peer: the leaf, the rest of its
-// chain behind it, and the leaf's private key, all in PEM and copied. Call it
-// once for each type of key, RSA and ECDSA for instance; for a type that is
-// there already it replaces the certificate. Encrypted keys and certificates are
-// refused; nobody is asked for a password. On failure nothing has changed.
+// UseCertificate adds a certificate to present to peers. certPEM holds the leaf
+// followed by the rest of its chain, keyPEM the private key of the leaf, both in PEM;
+// they are copied. It may be called once for each type of key, for example RSA and ECDSA;
+// a second certificate for the same type replaces the first. Encrypted keys and
+// certificates are refused: no password is ever asked for. On failure nothing has changed.
 //
 // It is SSL_CTX_use_cert_and_key.
 func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
@@ -220,7 +230,8 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 	})
 }
 
-// UseCertificateFiles is [Ctx.UseCertificate] with what the files hold.
+// UseCertificateFiles is like [Ctx.UseCertificate], but reads the certificates and the
+// key from files.
 func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
 	certPEM, err := os.ReadFile(certFile)
 	if err != nil {
@@ -237,12 +248,12 @@ func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
 	return nil
 }
 
-// SetVerify says whether the peer is asked for a certificate and what happens
-// without a good one. A server that asks and may resume needs a session id
-// context, see [Ctx.SetSessionIDContext]. Modes that ask nobody for a certificate
-// although they say what happens without one are refused: VerifyFailIfNoPeerCert
-// and VerifyClientOnce without VerifyPeer, which VerifyDefer implies, and
-// VerifyPostHandshake. On failure the old mode stays in force.
+// SetVerify sets whether peers are asked for a certificate, and what happens if they
+// present none or one that does not verify. A server that requests certificates and may
+// resume sessions needs a session id context, see [Ctx.SetSessionIDContext]. Modes that
+// have no effect because no certificate is requested are refused: VerifyFailIfNoPeerCert
+// or VerifyClientOnce without VerifyPeer or VerifyDefer, and VerifyPostHandshake. On
+// failure the previous mode remains in force.
 //
 // It is SSL_CTX_set_verify.
 func (c *Ctx) SetVerify(mode VerifyMode) error {
@@ -265,18 +276,18 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 	})
 }
 
-// fault says why a mode asks nobody for a certificate although it speaks of one,
-// and is empty for other modes.
+// fault describes why a mode that speaks of certificates requests none. It is empty for
+// other modes.
 func (m VerifyMode) fault() string {
 	switch {
 	case m&VerifyPostHandshake != 0:
-		return "VerifyPostHandshake asks for no certificate in the handshake, and nothing asks after it"
+		return "VerifyPostHandshake requests no certificate during the handshake, and this package requests none after it: use VerifyPeer"
 	case m&(VerifyPeer|VerifyDefer) != 0:
 		return ""
 	case m&VerifyFailIfNoPeerCert != 0:
-		return "VerifyFailIfNoPeerCert asks nobody for a certificate without VerifyPeer"
+		return "VerifyFailIfNoPeerCert requests no certificate without VerifyPeer: give VerifyPeer|VerifyFailIfNoPeerCert"
 	case m&VerifyClientOnce != 0:
-		return "VerifyClientOnce asks nobody for a certificate without VerifyPeer"
+		return "VerifyClientOnce requests no certificate without VerifyPeer: give VerifyPeer|VerifyClientOnce"
 	}
 	return ""
 }
@@ -284,13 +295,13 @@ func (m VerifyMode) fault() string {
 // verifyFault is fault for the mode that libssl has, which does not know VerifyDefer.
 func (c *Ctx) verifyFault(mode VerifyMode) string {
 	if c.verify&VerifyDefer != 0 && mode&VerifyPeer == 0 {
-		return "VerifyDefer asks nobody for a certificate without VerifyPeer"
+		return "VerifyDefer requests no certificate without VerifyPeer"
 	}
 	return mode.fault()
 }
 
-// SetVerifyDepth bounds the number of intermediate certificates in the peer's
-// chain; OpenSSL's default is 100.
+// SetVerifyDepth limits the number of intermediate certificates in a peer's chain.
+// OpenSSL's default is 100. On failure the previous limit remains in force.
 //
 // It is SSL_CTX_set_verify_depth.
 func (c *Ctx) SetVerifyDepth(depth int) error {
@@ -306,17 +317,17 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 
 const maxVerifyDepth = 1 << 15 // far beyond any chain, and an int everywhere
 
-// SetVerifyCAs trusts the certificates in pem, and them alone, instead of the
-// system's roots or what was trusted before, by another setter or by a command
-// of [Ctx.Conf]. Encrypted blocks are refused. On failure nothing has changed.
+// SetVerifyCAs trusts the certificates in pem, and no others. They replace the system's
+// roots and whatever another setter or a command of [Ctx.Conf] has added. Encrypted
+// blocks are refused. On failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store.
 func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust("SetVerifyCAs", pem, false) }
 
-// SetClientCAs trusts the certificates in pem, and them alone, for client
-// certificates, and sends their names in the CertificateRequest. They take the
-// place of what was trusted, and sent, before. Encrypted blocks are refused. On
-// failure nothing has changed.
+// SetClientCAs trusts the certificates in pem, and no others, to issue client
+// certificates, and sends their names in the CertificateRequest. They replace the CAs
+// that were trusted, and the names that were sent, before. Encrypted blocks are refused.
+// On failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store and SSL_CTX_set_client_CA_list.
 func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust("SetClientCAs", pem, true) }
@@ -336,11 +347,12 @@ func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 	})
 }
 
-// SetCRLs adds revocation lists, in PEM, and has every certificate of a peer's
-// chain looked up in them: one whose issuer has no list here, or an expired
-// one, is not accepted. A newer list of the same issuer prevails. They stay when
-// another setter changes who is trusted. Encrypted blocks are refused. On failure
-// nothing has changed, or the Ctx makes no connections any more.
+// SetCRLs adds certificate revocation lists in PEM, and requires every certificate of a
+// peer's chain to be checked against one: a certificate is rejected if its issuer has no
+// list here, or an expired one. A newer list of an issuer replaces an older one. The
+// lists stay in force if another setter changes the trusted CAs. Encrypted blocks are
+// refused. On failure nothing has changed, unless memory ran out; then the Ctx makes no
+// connections any more.
 //
 // It is X509_STORE_add_crl with X509_V_FLAG_CRL_CHECK_ALL.
 func (c *Ctx) SetCRLs(pem []byte) error {
@@ -358,11 +370,11 @@ func (c *Ctx) SetCRLs(pem []byte) error {
 	})
 }
 
-// LoadVerifyLocations adds to what is trusted the certificates of a PEM file,
-// of a folder with names hashed by c_rehash, or both; either may be empty. On a
-// client Ctx the system's roots are then no longer trusted by themselves. Files
-// with encrypted blocks are refused; of a folder, those that are in it now. On
-// failure nothing has changed, or the Ctx makes no connections any more.
+// LoadVerifyLocations adds trusted CAs: the certificates of a PEM file, of a folder with
+// names made by c_rehash, or of both. Either name may be empty. A client Ctx no longer
+// trusts the system's roots after that. A file with encrypted blocks is refused, and so is
+// a folder that holds such a file now. On failure nothing has changed, unless memory ran
+// out; then the Ctx makes no connections any more.
 //
 // It is SSL_CTX_load_verify_locations.
 func (c *Ctx) LoadVerifyLocations(file, dir string) error {
@@ -398,14 +410,16 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 	})
 }
 
-// SetMinVersion sets the lowest version, [crypto/tls.VersionTLS12] for
-// instance. The default is the higher of TLS 1.2 and what openssl.cnf sets.
+// SetMinVersion sets the lowest protocol version, for example [crypto/tls.VersionTLS12].
+// The default is TLS 1.2, or the minimum set in openssl.cnf if that is higher. On failure
+// the previous version remains in force.
 //
 // It is SSL_CTX_set_min_proto_version.
 func (c *Ctx) SetMinVersion(v uint16) error { return c.setVersion(v, libssl.CTX.SetMinVersion) }
 
-// SetMaxVersion sets the highest version; the default is the highest that
-// libssl knows or openssl.cnf allows.
+// SetMaxVersion sets the highest protocol version. The default is the highest version
+// that libssl supports and openssl.cnf allows. On failure the previous version remains in
+// force.
 //
 // It is SSL_CTX_set_max_proto_version.
 func (c *Ctx) SetMaxVersion(v uint16) error { return c.setVersion(v, libssl.CTX.SetMaxVersion) }
@@ -422,24 +436,25 @@ func (c *Ctx) setVersion(v uint16, set func(libssl.CTX, uint16) *libssl.Failure)
 	})
 }
 
-// SetCipherList sets the cipher suites of TLS 1.2, in OpenSSL's notation.
+// SetCipherList sets the cipher suites of TLS 1.2 and earlier, in OpenSSL's notation. On
+// failure the previous list remains in force.
 //
 // It is SSL_CTX_set_cipher_list.
 func (c *Ctx) SetCipherList(list string) error {
 	return c.setList("SetCipherList", list, libssl.CTX.SetCipherList)
 }
 
-// SetCipherSuites sets the cipher suites of TLS 1.3, names separated by colons.
+// SetCipherSuites sets the cipher suites of TLS 1.3, as names separated by colons. On
+// failure the previous list remains in force.
 //
 // It is SSL_CTX_set_ciphersuites.
 func (c *Ctx) SetCipherSuites(list string) error {
 	return c.setList("SetCipherSuites", list, libssl.CTX.SetCipherSuites)
 }
 
-// SetGroups sets the groups for key exchange in order of preference, names
-// separated by colons.
-//
-// Connections that are switched to another Ctx keep the groups of the first.
+// SetGroups sets the groups for key exchange in order of preference, as names separated
+// by colons. Connections that are switched to another Ctx keep the groups of the first
+// one. On failure the previous list remains in force.
 //
 // It is SSL_CTX_set1_groups_list.
 func (c *Ctx) SetGroups(list string) error {
@@ -467,10 +482,13 @@ func (c *Ctx) setList(setter, list string, set func(libssl.CTX, string) libssl.C
 	})
 }
 
-// SetALPN sets the application protocols: those that a client offers, or those
-// that a server chooses from, in its order; a client that offers protocols and
-// shares none is refused with no_application_protocol. No protocol at all
-// switches ALPN off.
+// SetALPN sets the application protocols: those that a client offers, or those that a
+// server supports, in order of preference. A server refuses a client that offers protocols
+// and shares none with it, with the alert no_application_protocol. Without arguments
+// SetALPN disables ALPN. On failure the previous protocols remain in force.
+//
+// After a switch to another Ctx the protocols of that one are used: with [Hosts], call
+// SetALPN on each Ctx that is added.
 //
 // It is SSL_CTX_set_alpn_protos on a client, SSL_CTX_set_alpn_select_cb on a server.
 func (c *Ctx) SetALPN(protocols ...string) error {
@@ -494,7 +512,7 @@ func (c *Ctx) SetALPN(protocols ...string) error {
 	})
 }
 
-// SetOptions adds options.
+// SetOptions adds options to those in force.
 //
 // It is SSL_CTX_set_options.
 func (c *Ctx) SetOptions(o Options) error {
@@ -504,8 +522,8 @@ func (c *Ctx) SetOptions(o Options) error {
 	})
 }
 
-// ClearOptions takes options away. [OptionNoRenegotiation] stays: a machine
-// over memory does not renegotiate.
+// ClearOptions removes options. [OptionNoRenegotiation] cannot be removed: TLS over
+// memory does not renegotiate.
 //
 // It is SSL_CTX_clear_options.
 func (c *Ctx) ClearOptions(o Options) error {
@@ -520,7 +538,7 @@ func (c *Ctx) ClearOptions(o Options) error {
 
 var errRenegotiation = errors.New("openssl: renegotiation is not offered: OptionNoRenegotiation stays set")
 
-// Options are the options in force, 0 if the Ctx is closed.
+// Options returns the options in force. It returns 0 if c is closed.
 //
 // It is SSL_CTX_get_options.
 func (c *Ctx) Options() (o Options) {
@@ -531,15 +549,19 @@ func (c *Ctx) Options() (o Options) {
 	return o
 }
 
-// SetClientHelloFunc has f choose, for each connection that a server accepts,
-// the Ctx and the session id context, while the ClientHello is suspended: the
-// last moment that is in time for both. f runs on the goroutine that does the
-// handshake, outside C. It returns another server Ctx to go on with, or nil to
-// stay; an error refuses the connection, with the alert that [errors.As] finds
-// in it as a [crypto/tls.AlertError], else with internal_error. ctx ends with the
-// handshake's context and with Close. A HelloRetryRequest asks f again.
+// SetClientHelloFunc sets a function that chooses, for each connection that a server
+// accepts, the Ctx and the session id context. It is called while the ClientHello is
+// suspended, the last moment before OpenSSL decides about resumption.
 //
-// [Conn] calls f; a bare [SSL] returns WantClientHello instead.
+// f runs on the goroutine that performs the handshake, outside of C. It returns another
+// server Ctx to continue with, or nil to keep the present one. If it returns an error, the
+// connection is refused with the [crypto/tls.AlertError] that
+// [errors.As] finds in it, or with internal_error. Its context ends when the context of
+// the handshake ends and when the connection is closed. After a HelloRetryRequest f is
+// called again, and must give the same answer.
+//
+// A nil f removes the function. [Conn] calls f; a bare [SSL] returns [WantClientHello]
+// instead.
 //
 // It is SSL_CTX_set_client_hello_cb with SSL_CLIENT_HELLO_RETRY.
 func (c *Ctx) SetClientHelloFunc(f func(ctx context.Context, hello *ClientHello) (*Ctx, error)) error {
@@ -552,8 +574,8 @@ func (c *Ctx) SetClientHelloFunc(f func(ctx context.Context, hello *ClientHello)
 	})
 }
 
-// freeze ends the time for changes, or says why c cannot be used yet. It is
-// called by use.
+// freeze marks c as in use, or returns why it cannot be used yet. It is called by
+// use.
 func (c *Ctx) freeze(p libssl.CTX) error {
 	if c.frozen {
 		return nil
@@ -576,7 +598,7 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 	return nil
 }
 
-// ready says what a Ctx still lacks.
+// ready returns an error if c lacks something that a connection needs.
 func (c *Ctx) ready(facts libssl.Settings) error {
 	mayResume := Options(facts.Options)&OptionNoTicket == 0 || facts.ServerCache
 	switch {
@@ -592,10 +614,10 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 		return nil
 	case !facts.HasCertificate && c.hello == nil:
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
-			"nor a ClientHello function (SetClientHelloFunc)")
+			"nor a ClientHello function (SetClientHelloFunc): call one of them first")
 	case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
 		return explain("this server Ctx asks for client certificates and may resume sessions: "+
-			"say within which context, with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
+			"set a context with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil
 }
@@ -605,7 +627,7 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 func (c *Ctx) checkRoutable() error {
 	if len(c.listenOnly) > 0 {
 		return fmt.Errorf("openssl: %s has been called on a Ctx that connections are switched to: "+
-			"it counts on the listener's Ctx only", c.listenOnly[0])
+			"libssl uses this setting of the listener's Ctx only, call it there", c.listenOnly[0])
 	}
 	c.routed = true
 	return nil

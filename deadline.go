@@ -49,8 +49,8 @@ func (d *deadline) passed() bool {
 	return at != 0 && time.Now().UnixNano() >= at
 }
 
-// SetDeadline sets both deadlines. A connection can be used on after one has
-// passed, given a new one: nothing of the stream is lost.
+// SetDeadline sets the deadlines of Read and Write. After a deadline was exceeded the
+// connection can be used again with a new one; no data is lost.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return c.setDeadline(t, net.Conn.SetDeadline, true, true)
 }

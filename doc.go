@@ -1,87 +1,87 @@
-// Package openssl is TLS by the system's libssl, for Go programs that need
-// exact OpenSSL semantics, built around the session id context: the name that a
-// server gives to the circle within which its sessions may be resumed.
+// Package openssl binds the system's OpenSSL for TLS servers and clients, with full
+// control of the session id context: the value that OpenSSL compares before it
+// resumes a session.
 //
 // # What it is for
 //
-// Resumption skips the certificates. A server with more than one tenant, virtual
-// host or rule about client certificates must therefore say which sessions may
-// be resumed where, else a session that one of them has granted opens another
-// one. [Ctx.SetSessionIDContext] says so for all connections of a [Ctx],
-// [Conn.SetSessionIDContext] and [ClientHello.SetSessionIDContext] for a single
-// one. They are SSL_CTX_set_session_id_context and SSL_set_session_id_context,
-// called for real; what these answer becomes a Go error that holds OpenSSL's
-// whole error queue.
+// A resumed session skips the certificates. A server with more than one tenant,
+// virtual host or policy for client certificates must therefore control which sessions
+// may be resumed where; otherwise a session that one of them has granted gets a client
+// past the checks of another. [Ctx.SetSessionIDContext] sets the session id context of
+// all connections of a [Ctx], [Conn.SetSessionIDContext] and
+// [ClientHello.SetSessionIDContext] that of a single connection. They call
+// SSL_CTX_set_session_id_context and SSL_set_session_id_context. A failure is returned
+// as an error that holds OpenSSL's whole error queue.
 //
-// Around them stands what a program needs to use them. [NewServerCtx] and
-// [NewClientCtx] make a [Ctx], the recipe for connections. [Listen], [Dial] and
-// [Dialer] give a [Conn], which is a [net.Conn]. [Session] is what a client keeps
-// and offers again. [SSL] is the machine beneath, for transports that are no
-// [net.Conn]. Digests, ciphers and keys are out of scope: crypto/* serves those.
+// [NewServerCtx] and [NewClientCtx] make a [Ctx], the configuration of connections.
+// [Listen], [Dial] and [Dialer] make a [Conn], which is a [net.Conn]. [Session] is what a
+// client keeps and offers again. [SSL] is a connection over memory, for transports that
+// are not a [net.Conn]. Digests, ciphers and keys are out of scope; crypto/* has them.
 //
-// # Which tenant
+// # Virtual hosts
 //
-// A server learns from the ClientHello which virtual host is meant, and the
-// function of [Ctx.SetClientHelloFunc] chooses there. It is the only point in
-// time: when OpenSSL calls its servername callback, it may have decided about
-// resumption already, within the wrong context. So there is none here. [Hosts]
-// is a function for it that is ready and strict.
+// A server learns from the ClientHello which virtual host a client requests, and the
+// function of [Ctx.SetClientHelloFunc] chooses its Ctx there. OpenSSL's servername
+// callback is called too late: OpenSSL may have decided about resumption by then, under
+// the wrong context. This package does not offer it. [Hosts] is a ready-made router that
+// refuses unknown names.
 //
-// [Ctx.DeriveSessionIDContext] makes a context of everything that a session must
-// not cross. [Ctx.Revoke] ends the sessions of such a context.
+// [Ctx.DeriveSessionIDContext] sets the context to a hash of everything that a session
+// must not cross. [Ctx.Revoke] ends the sessions of such a context.
 //
-// # What is remembered
+// # Where sessions are kept
 //
-// A server keeps its sessions in libssl's cache or gives them to the client in
-// tickets, whose keys it makes and turns by itself. Servers that share sessions
-// are given a [SessionStore] or keys of one secret, [Ctx.SetFleetTicketKeys]. A
-// client may keep sessions in a [ClientSessionCache].
-// [ConnectionState].Resumption says what became of one.
+// A server keeps sessions in libssl's cache, or sends them to the client in tickets, whose
+// keys it makes and rotates by itself. Servers that share sessions use a [SessionStore],
+// or ticket keys derived from one secret with [Ctx.SetFleetTicketKeys]. A client can
+// keep sessions in a [ClientSessionCache]. [ConnectionState].Resumption tells whether a
+// session was resumed, and why not.
 //
-// # Safe defaults
+// # Defaults
 //
-//   - A client verifies the server's chain and name, against the system's roots
-//     unless it is told whom to trust.
-//   - TLS 1.2 is the floor, or what openssl.cnf says if that is higher.
-//   - Renegotiation is off and stays off.
-//   - A server that asks for client certificates and may resume sessions, but was
-//     given no session id context, is refused before its first connection. An empty
-//     one must be said: SetSessionIDContext(nil).
-//   - Where client certificates are asked for, a resumed session is held against
-//     what OpenSSL does not look at again: [Ctx.SetResumptionChecks],
+//   - A client verifies the server's chain and name, against the system's roots unless
+//     other CAs are set.
+//   - The minimum version is TLS 1.2, or the one in openssl.cnf if that is higher.
+//   - Renegotiation is disabled and cannot be enabled.
+//   - A server that requests client certificates and may resume sessions is refused
+//     before its first connection if it has no session id context. To run without one,
+//     call SetSessionIDContext(nil).
+//   - Where client certificates are requested, a resumed session is checked for what
+//     OpenSSL does not check again: see [Ctx.SetResumptionChecks] and
 //     [Ctx.SetMaxAuthAge].
-//   - A [Ctx] is frozen from its first connection on; a later setter is [ErrCtxInUse].
-//     A setter that fails leaves the old value in force.
-//   - A private key that is encrypted is refused rather than asked for on the terminal.
+//   - A [Ctx] is frozen by its first connection; later setters return [ErrCtxInUse].
+//     A setter that fails leaves the previous value in force.
+//   - An encrypted private key is refused; no password is asked for on the terminal.
 //
-// # Who closes what
+// # Closing
 //
-// Whoever makes or receives a [Ctx], an [SSL], a [Conn] or a [Session] closes it;
-// Close is harmless twice, and use after Close is an error. Parents may be closed
-// first: a connection goes on without its Ctx, and a Session without its
-// connection. A Conn owns its wire. [Conn.Close] says close_notify, without which
-// OpenSSL spoils the session on both ends. What nobody closes is freed with the
-// garbage, some time.
+// The caller must close every [Ctx], [SSL], [Conn] and [Session] that it creates or
+// receives. Close may be called more than once; other calls return an error after it.
+// Objects may be closed in any order: a connection continues to work without its Ctx, and a
+// Session without its connection. A Conn owns the net.Conn below it. [Conn.Close]
+// sends close_notify; without that OpenSSL marks the session as not resumable, on both
+// ends. Objects that are not closed are freed by the garbage collector eventually.
 //
 // # Goroutines
 //
-// All methods of a Ctx, a Conn and a Session may be called from any goroutine; a
-// Conn's Read and Write may run at once. An SSL is for one goroutine at a time. No
-// goroutine is started for a connection (a [SessionStore] is called on some), and
-// none is tied to a thread. C never waits, never calls Go and never sees the
-// network: a blocked connection costs a goroutine, no thread.
+// The methods of Ctx, Conn and Session may be called from any goroutine; Read and Write of
+// a Conn may run at the same time. An SSL must be used by one goroutine at a time. No
+// goroutine is started for a connection (a [SessionStore] is called on goroutines of its
+// own), and none is locked to a thread. C code never blocks, never calls Go and does no
+// input or output: a blocked connection costs a goroutine and no thread.
 //
 // # Errors
 //
-// What libssl refuses is an [*Error]. [errors.Is] compares with the sentinels by
-// reason code, as texts change between versions. A peer's alert unwraps to
-// [crypto/tls.AlertError], a refused certificate to [*VerifyError]; a goodbye is
-// [io.EOF], a wire that was cut [io.ErrUnexpectedEOF], a closed connection
+// An error of libssl is an [*Error]. [errors.Is] compares it with the sentinels by reason
+// code, because texts differ between versions. It unwraps to the peer's alert, a
+// [crypto/tls.AlertError], or to a [*VerifyError] if a certificate was not accepted. A
+// Read returns [io.EOF] after the peer's close_notify and [io.ErrUnexpectedEOF] if the
+// connection ends without one. Calls on a closed object return an error that wraps
 // [net.ErrClosed].
 //
-// # Supported
+// # Requirements
 //
-// OpenSSL 1.1.1 to 4.0 with its headers (Debian and Ubuntu: libssl-dev),
-// pkg-config and a C compiler; Go 1.26 or later; TLS 1.2 and 1.3. Not LibreSSL,
-// not BoringSSL. Not offered: renegotiation, DTLS, early data, external PSKs.
+// OpenSSL 1.1.1 to 4.0 with its headers (Debian and Ubuntu: libssl-dev), pkg-config and a C
+// compiler; Go 1.26 or later; TLS 1.2 and 1.3. LibreSSL and BoringSSL are not supported.
+// Renegotiation, DTLS, early data and external PSKs are not offered.
 package openssl

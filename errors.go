@@ -12,27 +12,27 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// Error is a refusal by libssl or libcrypto, with the whole error queue that
-// the failing call left. It unwraps to the [tls.AlertError] that the peer sent,
-// or to the [VerifyError] that its certificate earned, if one of them is why.
-// Each Error is a value of its own.
+// Error is an error of libssl or libcrypto, with the whole error queue that the failed
+// call left. It unwraps to the [tls.AlertError] that the peer has sent, or to the
+// [VerifyError] of the peer's certificate, if that was the cause. Each Error is a value of
+// its own, and the caller's.
 type Error struct {
 	Op    string       // the libssl function, "SSL_CTX_set_session_id_context"
-	Code  int          // SSL_get_error's answer, 0 for calls that have none
-	Stack []ErrorEntry // the drained queue, oldest first; may be empty
+	Code  int          // the result of SSL_get_error, 0 for calls without one
+	Stack []ErrorEntry // OpenSSL's error queue, oldest entry first; may be empty
 
 	verify int
 }
 
 // ErrorEntry is one entry of OpenSSL's error queue.
 type ErrorEntry struct {
-	Code     uint64 // packed as the linked version packs it
+	Code     uint64 // as encoded by the linked version
 	Library  string // "SSL routines"
-	Function string // empty where libssl does not say
+	Function string // may be empty
 	Reason   string // the text changes between versions; compare with [errors.Is]
-	File     string // of OpenSSL's source
+	File     string // in OpenSSL's source
 	Line     int
-	Data     string // what libssl adds, a file's name for one
+	Data     string // additional information, for example a file name
 }
 
 // asError makes an error of a failure, nil of none.
@@ -47,16 +47,15 @@ func asError(f *libssl.Failure) error {
 	return e
 }
 
-// Error is one line: the call and libssl's first reason, else the first at all;
-// libcrypto's stand before it where a cipher or a file was to blame. The rest is
-// in Stack.
+// Error returns one line: the failed call and the first reason of libssl in the queue, or
+// the first of libcrypto if there is none. Stack has the others.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("openssl: ")
 	b.WriteString(e.Op)
 	b.WriteString(": ")
 	if len(e.Stack) == 0 {
-		b.WriteString("refused without a reason")
+		b.WriteString("failed, and OpenSSL has given no reason")
 		return b.String()
 	}
 	first := e.Stack[0]
@@ -97,13 +96,14 @@ func (e *explained) Error() string {
 
 func (e *explained) Unwrap() error { return e.err }
 
-// Is compares with the package's sentinels by reason code.
+// Is reports whether the queue holds the reason code of target, if target is one of this
+// package's sentinels.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*reasonError)
 	return ok && e.has(t.reason)
 }
 
-// Unwrap is the peer's alert or the failed verification, nil for other reasons.
+// Unwrap returns the peer's alert or the failed verification, and nil for other causes.
 func (e *Error) Unwrap() error {
 	if v, ok := e.verifyError(); ok {
 		return v
@@ -133,13 +133,13 @@ func (e *Error) verifyError() (*VerifyError, bool) {
 	return newVerifyError(e.verify), true
 }
 
-// VerifyError says why a peer's certificate was not accepted.
+// VerifyError tells why a peer's certificate was not accepted.
 type VerifyError struct {
 	Code   int    // X509_V_ERR_..., as the linked version numbers it
 	Reason string // "certificate has expired"
 }
 
-// Error gives the reason.
+// Error returns the reason.
 func (e *VerifyError) Error() string { return "openssl: certificate verify failed: " + e.Reason }
 
 func newVerifyError(code int) *VerifyError {
@@ -154,28 +154,32 @@ type reasonError struct {
 
 func (e *reasonError) Error() string { return "openssl: " + e.text }
 
-// Sentinels for [errors.Is]. An [Error] is one of the first three when its
-// queue holds the reason code, whatever the text.
+// Sentinel errors, for [errors.Is]. The first three match an [Error] whose queue holds
+// the reason code of that name; the text differs between versions.
 var (
-	// ErrSessionIDContextTooLong: more than 32 bytes.
+	// ErrSessionIDContextTooLong means that a session id context has more than 32 bytes.
 	ErrSessionIDContextTooLong error = &reasonError{libssl.SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG, "session id context too long"}
-	// ErrSessionIDContextUninitialized: sessions with client certificates need a context.
+	// ErrSessionIDContextUninitialized means that a server that requests client
+	// certificates has no session id context.
 	ErrSessionIDContextUninitialized error = &reasonError{libssl.SSL_R_SESSION_ID_CONTEXT_UNINITIALIZED, "session id context uninitialized"}
-	// ErrSessionContextMismatch: the session was made within another context.
+	// ErrSessionContextMismatch means that a session was made under another session
+	// id context.
 	ErrSessionContextMismatch error = &reasonError{libssl.SSL_R_ATTEMPT_TO_REUSE_SESSION_IN_DIFFERENT_CONTEXT, "session of a different session id context"}
 
-	// ErrCtxInUse: a Ctx is frozen from its first connection on.
-	ErrCtxInUse = errors.New("openssl: the Ctx is in use: configure it before its first connection is made")
-	// ErrTooLate: what was to be set has been decided already.
-	ErrTooLate = errors.New("openssl: too late: this is settled once the ClientHello has been sent or answered")
-	// ErrResumptionRefused: libssl has resumed a session that this package does
-	// not accept. The connection is over; the client can come again without it.
+	// ErrCtxInUse means that a Ctx has been used for a connection, or added to Hosts,
+	// and cannot be changed any more.
+	ErrCtxInUse = errors.New("openssl: the Ctx is in use: configure it before its first connection, or make another Ctx")
+	// ErrTooLate means that a setting of a connection cannot be changed any more.
+	ErrTooLate = errors.New("openssl: too late: call this before the ClientHello is sent (client) or answered (server)")
+	// ErrResumptionRefused means that libssl has resumed a session that this package
+	// does not accept. The connection has failed; the client can connect again
+	// without the session.
 	ErrResumptionRefused = errors.New("openssl: resumption refused")
-	// ErrSessionNotFound: there is no resumable session (yet).
+	// ErrSessionNotFound means that there is no resumable session, or not yet.
 	ErrSessionNotFound = errors.New("openssl: no resumable session (a TLS 1.3 client has one after its first Read)")
 )
 
-// What is wrong before libssl is asked.
+// Errors that are found before libssl is called.
 var (
 	errCtxClosed     = fmt.Errorf("openssl: use of a closed Ctx: %w", net.ErrClosed)
 	errSSLClosed     = fmt.Errorf("openssl: use of a closed SSL: %w", net.ErrClosed)
@@ -185,17 +189,17 @@ var (
 	errNilSSL     = errors.New("openssl: the SSL is nil: make one with NewSSL")
 	errNilConn    = errors.New("openssl: the Conn is nil: make one with Client, Server or Dial")
 	errNilSession = errors.New("openssl: the Session is nil: take one from Conn.Session or ParseSession")
-	errNilWire    = errors.New("openssl: the wire is nil: a Conn needs a net.Conn to speak over")
+	errNilWire    = errors.New("openssl: the net.Conn is nil: a Conn needs one to send and receive")
 
-	errNameNotVerified = errors.New("openssl: SSL_get0_peername: libssl has verified the server's chain and not its name: out of memory?")
+	errNameNotVerified = errors.New("openssl: SSL_get0_peername: libssl has verified the server's chain but not its name: out of memory?")
 
 	errAnswerOtherID = errors.New("openssl: the session's id is not the one that was asked for")
 	errAnswerBadTime = errors.New("openssl: a session with a negative time or timeout, or made in the future, is not resumed")
 
-	errSealBroken  = fmt.Errorf("openssl: a stored session does not open: %w", ErrSessionNotFound)
+	errSealBroken  = fmt.Errorf("openssl: a stored session does not decrypt: %w", ErrSessionNotFound)
 	errNilContext  = errors.New("openssl: the context is nil: pass context.Background()")
-	errNilListener = errors.New("openssl: NewListener was given no listener")
-	errNoHello     = errors.New("openssl: this ClientHello came from no connection")
+	errNilListener = errors.New("openssl: NewListener: the net.Listener is nil")
+	errNoHello     = errors.New("openssl: this ClientHello belongs to no connection")
 
 	errShutdown = errors.New("openssl: write after close_notify")
 )

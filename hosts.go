@@ -15,11 +15,13 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// Hosts chooses the Ctx of a connection by the server name of its ClientHello.
-// Give its Route to [Ctx.SetClientHelloFunc] of the listener's Ctx. It is strict:
-// a name that nobody has added is refused, and so are two hosts whose sessions
-// could meet although their policies differ. Add what there is before the first
-// connection, or at any time; all methods may be called from any goroutine.
+// Hosts routes connections to a Ctx by the server name in the ClientHello. Pass its Route
+// method to [Ctx.SetClientHelloFunc] of the listener's Ctx.
+//
+// It is strict: it refuses names that were not added, and it refuses to add two hosts
+// whose sessions could be resumed at each other although their policies differ. Make one
+// with [NewHosts]. Hosts may be added at any time; all methods may be called from any
+// goroutine.
 type Hosts struct {
 	mu       sync.RWMutex
 	exact    map[string]*Ctx
@@ -27,17 +29,19 @@ type Hosts struct {
 	fallback *Ctx
 }
 
-// NewHosts is an empty router.
+// NewHosts returns a router without hosts.
 func NewHosts() *Hosts {
 	return &Hosts{exact: make(map[string]*Ctx), wildcard: make(map[string]*Ctx)}
 }
 
-// Add routes a name to c, which freezes. "*.example.com" stands for every name
-// with one more label, unless a name is added itself. It is an error to add a
-// pattern twice; to add a Ctx with a setting that counts on the listener's only,
-// SetSessionTimeout for one; or one that shares its session id context with
-// another that differs in certificates, CAs, verify mode or depth, ALPN or
-// versions.
+// Add routes connections for a host name to c, and freezes c. The pattern
+// "*.example.com" matches names with one label in its place, unless the name itself was
+// added. c remains the caller's and must not be closed while it is routed to.
+//
+// Add returns an error and changes nothing if pattern was added before; if c has a
+// setting that libssl reads from the listener's Ctx only, for example SetSessionTimeout;
+// and if c shares its session id context with another host that differs in certificates,
+// CAs, verify mode or depth, ALPN or versions.
 func (h *Hosts) Add(pattern string, c *Ctx) error {
 	name, isWildcard := strings.CutPrefix(pattern, "*.")
 	name, err := NormalizeHost(name)
@@ -60,9 +64,10 @@ func (h *Hosts) Add(pattern string, c *Ctx) error {
 	return nil
 }
 
-// SetDefault routes to c what has no server name and what nobody has added.
-// Without one such connections are refused with unrecognized_name. Choose the
-// strictest policy, or one that serves nothing.
+// SetDefault routes to c the connections without a server name and those for names that
+// were not added, and freezes c. Without a default they are refused with
+// unrecognized_name. Choose the strictest policy, or one that serves nothing. It returns
+// an error, and changes nothing, in the cases that are described at [Hosts.Add].
 func (h *Hosts) SetDefault(c *Ctx) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -73,7 +78,7 @@ func (h *Hosts) SetDefault(c *Ctx) error {
 	return nil
 }
 
-// admit freezes c and holds it against the others.
+// admit freezes c and compares it with the other hosts.
 func (h *Hosts) admit(c *Ctx) error {
 	if err := c.requireServer(); err != nil {
 		return err
@@ -99,8 +104,8 @@ func (h *Hosts) admit(c *Ctx) error {
 	return nil
 }
 
-// sharesSessions says whether sessions of one would be resumed at the other
-// although their policies differ.
+// sharesSessions reports whether sessions of one would be resumed at the other although
+// their policies differ.
 func (c *Ctx) sharesSessions(other *Ctx) bool {
 	return bytes.Equal(c.SessionIDContext(), other.SessionIDContext()) && !bytes.Equal(c.policy, other.policy)
 }
@@ -122,7 +127,9 @@ func (h *Hosts) all() []*Ctx {
 // alertUnrecognizedName refuses a name that is not served.
 const alertUnrecognizedName tls.AlertError = 112
 
-// Route is the function for [Ctx.SetClientHelloFunc].
+// Route returns the Ctx for a ClientHello. It is a function for [Ctx.SetClientHelloFunc].
+// If there is no Ctx for the name, it returns an error that wraps the alert
+// unrecognized_name.
 func (h *Hosts) Route(_ context.Context, hello *ClientHello) (*Ctx, error) {
 	if c := h.Lookup(hello.ServerName); c != nil {
 		return c, nil
@@ -130,8 +137,8 @@ func (h *Hosts) Route(_ context.Context, hello *ClientHello) (*Ctx, error) {
 	return nil, fmt.Errorf("openssl: no host serves %q: %w", hello.ServerName, alertUnrecognizedName)
 }
 
-// Lookup is the Ctx that serves a name, the default included; nil for none. The
-// name may be that of an HTTP request, with a port.
+// Lookup returns the Ctx that serves a host name, which may have a port as in an HTTP
+// request. It returns the default Ctx for other names, or nil if there is none.
 func (h *Hosts) Lookup(name string) *Ctx {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -150,10 +157,10 @@ func (h *Hosts) Lookup(name string) *Ctx {
 	return h.fallback
 }
 
-// Serves says whether requests for name may be answered over conn: whether the
-// Ctx that conn was made with is the one that serves name, or one of the same
-// policy and session id context, before its certificate was renewed for one. If
-// not, HTTP's answer is 421.
+// Serves reports whether requests for the host name may be answered over conn: whether
+// name is served by the Ctx that is in force for conn, or by one with the same policy and
+// session id context, for example with a renewed certificate. If it returns false, an
+// HTTP server should answer 421 Misdirected Request.
 func (h *Hosts) Serves(conn *Conn, name string) bool {
 	c, in := h.Lookup(name), conn.Ctx()
 	if c == nil || in == nil {
@@ -163,8 +170,8 @@ func (h *Hosts) Serves(conn *Conn, name string) bool {
 	return c == in || len(sidCtx) > 0 && bytes.Equal(sidCtx, in.SessionIDContext()) && bytes.Equal(c.policy, in.policy)
 }
 
-// Ctx is the one in force for the connection: after a ClientHello function has
-// chosen another, that one.
+// Ctx returns the Ctx in force for the connection: the one that a ClientHello function
+// has chosen, else the one that the Conn was made from. It remains its owner's.
 //
 // It is SSL_get_SSL_CTX.
 func (c *Conn) Ctx() *Ctx {
@@ -174,9 +181,9 @@ func (c *Conn) Ctx() *Ctx {
 	return c.ssl.currentCtx()
 }
 
-// NormalizeHost is the one form of a host's name: lower case, without a trailing
-// dot, without the port that an HTTP request may add. Names beyond ASCII are
-// given as A-labels ("xn--..."). What is no name of a host is an error.
+// NormalizeHost returns a host name in its canonical form: lower case, without a trailing
+// dot, and without the port that an HTTP request may have. Names outside of ASCII must be
+// given as A-labels ("xn--..."). It returns an error if name is not the name of a host.
 func NormalizeHost(name string) (string, error) {
 	if host, _, err := net.SplitHostPort(name); err == nil {
 		name = host

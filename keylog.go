@@ -11,15 +11,14 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// SetKeyLogWriter has the secrets of every connection written to w, in the
-// format that Wireshark reads, a whole number of lines at a time and never two
-// at once, also where several Ctx share w. It makes TLS worthless against
-// whoever reads w: for debugging only. nil ends it.
+// SetKeyLogWriter makes every connection write its secrets to w, in the NSS key log format
+// that Wireshark reads. Anyone who can read w can decrypt the connections: use it for
+// debugging only. A nil w ends it.
 //
-// w is called on the goroutine of one of the connections, while no lock is held.
-// If it blocks, that call into the connection blocks; the lines of other
-// connections wait for it, and those beyond 1 MiB are lost. An error or a panic of w
-// is ignored.
+// w receives whole lines, in one call at a time even if it is shared by several Ctx. It is
+// called on the goroutine of one of the connections, without a lock held. While it
+// blocks, that call blocks; lines of other connections are kept, and those beyond 1 MiB are
+// dropped. Errors and panics of w are ignored.
 //
 // It is SSL_CTX_set_keylog_callback.
 func (c *Ctx) SetKeyLogWriter(w io.Writer) error {

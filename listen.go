@@ -10,9 +10,9 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// Client makes the client's end of a TLS connection over wire, which it owns
-// from then on. Say [Conn.SetServerName] before the handshake. On an error wire
-// is the caller's still.
+// Client returns the client end of a TLS connection over wire. The Conn owns wire; if
+// Client returns an error, wire remains the caller's. Call [Conn.SetServerName] before
+// the handshake. c must come from [NewClientCtx].
 func Client(wire net.Conn, c *Ctx) (*Conn, error) {
 	if err := c.requireClient(); err != nil {
 		return nil, err
@@ -27,8 +27,8 @@ func (c *Ctx) requireClient() error {
 	return nil
 }
 
-// Server makes the server's end of a TLS connection over wire, which it owns
-// from then on. On an error wire is the caller's still.
+// Server returns the server end of a TLS connection over wire. The Conn owns wire; if
+// Server returns an error, wire remains the caller's. c must come from [NewServerCtx].
 func Server(wire net.Conn, c *Ctx) (*Conn, error) {
 	if err := c.requireServer(); err != nil {
 		return nil, err
@@ -43,8 +43,10 @@ func (c *Ctx) requireServer() error {
 	return nil
 }
 
-// NewListener accepts TLS connections from inner. Accept does not shake hands:
-// the first Handshake, Read or Write of the [*Conn] that it returns does.
+// NewListener returns a listener that accepts TLS connections from inner. Its Accept
+// returns a [*Conn] and does not perform the handshake: the first Handshake, Read or Write
+// of the Conn does. If c cannot serve, Accept returns the error. The listener owns inner;
+// c remains the caller's.
 func NewListener(inner net.Listener, c *Ctx) net.Listener { return &listener{inner, c} }
 
 type listener struct {
@@ -82,7 +84,8 @@ func (l *listener) Addr() net.Addr {
 	return l.Listener.Addr()
 }
 
-// Listen is [net.Listen] with TLS. A Ctx that cannot serve is an error here.
+// Listen is like [net.Listen], but the listener accepts TLS connections as that of
+// [NewListener] does. It returns an error if c cannot serve.
 func Listen(network, addr string, c *Ctx) (net.Listener, error) {
 	if err := c.requireServer(); err != nil {
 		return nil, err
@@ -97,16 +100,18 @@ func Listen(network, addr string, c *Ctx) (net.Listener, error) {
 	return NewListener(inner, c), nil
 }
 
-// Dialer dials TLS connections. The zero value of every field but Ctx is
-// useful. It may be used from any goroutine as long as nobody changes it.
+// Dialer dials TLS connections. Ctx must be set; the zero values of the other fields are
+// ready to use. A Dialer may be used by many goroutines at once if it is not modified.
 type Dialer struct {
-	NetDialer  *net.Dialer // nil for the zero Dialer; its Timeout and Deadline bound the handshake, too
-	Ctx        *Ctx        // from NewClientCtx
-	ServerName string      // to ask for and to verify; empty for the host of the address
-	Session    *Session    // to offer; nil for none. It stays the caller's.
+	NetDialer  *net.Dialer // nil means the zero net.Dialer; its Timeout and Deadline also limit the handshake
+	Ctx        *Ctx        // made by NewClientCtx
+	ServerName string      // the name to request and to verify; empty means the host of the address
+	Session    *Session    // the session to offer, or nil; it remains the caller's
 }
 
-// DialContext connects and shakes hands; what it returns is a [*Conn].
+// DialContext connects to addr and performs the handshake. The net.Conn that it returns
+// is a [*Conn], which the caller must close. If ctx ends before the handshake is complete,
+// DialContext returns an error and closes the connection.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := d.dial(ctx, network, addr)
 	if err != nil {
@@ -115,7 +120,8 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	return conn, nil
 }
 
-// Dial connects to addr, verifies its host and shakes hands.
+// Dial connects to addr, performs the handshake and verifies the server's certificate for
+// the host of addr, as configured by c. The caller must close the Conn.
 func Dial(network, addr string, c *Ctx) (*Conn, error) {
 	return (&Dialer{Ctx: c}).dial(context.Background(), network, addr)
 }
@@ -162,7 +168,7 @@ func (d *Dialer) dial(ctx context.Context, network, addr string) (*Conn, error) 
 	return conn, nil
 }
 
-// call says whom and what a new connection is for, and shakes hands.
+// call sets the name and the session of a new connection and performs the handshake.
 func (d *Dialer) call(ctx context.Context, conn *Conn, addr string) error {
 	name := d.ServerName
 	if name == "" {
@@ -170,7 +176,7 @@ func (d *Dialer) call(ctx context.Context, conn *Conn, addr string) error {
 			name = host
 		}
 	}
-	if name != "" { // without one the handshake says what is missing
+	if name != "" { // without one the handshake returns an error
 		if err := conn.SetServerName(name); err != nil {
 			return err
 		}

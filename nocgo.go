@@ -2,4 +2,5 @@
 
 package openssl
 
-var _ = openssl_needs_CGO_ENABLED_1_and_a_C_compiler
+// The name is the message that the compiler prints.
+var _ = openssl_needs_cgo_set_CGO_ENABLED_to_1_and_install_a_C_compiler

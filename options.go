@@ -4,8 +4,9 @@ package openssl
 
 import "github.com/sidctx/openssl/internal/libssl"
 
-// VerifyMode says whether the peer is asked for a certificate, and what happens
-// without a good one. The values are OpenSSL's bits and may be combined.
+// VerifyMode tells whether a peer is asked for a certificate, and what happens if it
+// presents none or one that does not verify. The values are OpenSSL's bits and can be
+// combined.
 type VerifyMode int
 
 const (
@@ -14,18 +15,17 @@ const (
 	VerifyFailIfNoPeerCert VerifyMode = libssl.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	VerifyClientOnce       VerifyMode = libssl.SSL_VERIFY_CLIENT_ONCE
 
-	// VerifyPostHandshake would have libssl ask after the handshake, when it is
-	// told to, and nothing here tells it: SetVerify refuses it.
+	// VerifyPostHandshake would let a server request a certificate after the
+	// handshake. This package does not offer that: SetVerify refuses the bit.
 	VerifyPostHandshake VerifyMode = libssl.SSL_VERIFY_POST_HANDSHAKE
 
-	// VerifyDefer asks for a certificate, accepts any, and leaves it to the
-	// function of SetVerifyConnection to decide: for pinned and self-signed
-	// ones. It is this package's, beyond OpenSSL's bits.
+	// VerifyDefer requests a certificate, accepts any, and leaves the decision to
+	// the function set with SetVerifyConnection. It is meant for pinned and
+	// self-signed certificates. It is not one of OpenSSL's bits.
 	VerifyDefer VerifyMode = 1 << 16
 )
 
-// Options are OpenSSL's SSL_OP bits, 64 of them. One that the linked version
-// does not know is 0.
+// Options are OpenSSL's SSL_OP bits. A bit that the linked version does not know is 0.
 type Options uint64
 
 const (

@@ -15,26 +15,26 @@ import (
 	"github.com/sidctx/openssl/internal/wire"
 )
 
-// SessionPolicy is what a derived session id context says beyond what its Ctx
-// holds.
+// SessionPolicy holds the parts of a derived session id context that are not taken from
+// the Ctx.
 type SessionPolicy struct {
-	// Label names the service: sessions of two labels never meet.
+	// Label names the service. Sessions of one label are never resumed under another.
 	Label string
-	// Generation is what [Ctx.Revoke] has returned last, 0 for the first time:
-	// it carries a revocation over restarts, and to other machines.
+	// Generation is the number that [Ctx.Revoke] returned last, or 0. It makes a
+	// revocation hold after a restart and on other machines.
 	Generation uint64
-	// Extra is anything else that must not be crossed: a tenant, the version of
-	// the rules by which SetVerifyConnection's function decides.
+	// Extra holds anything else that sessions must not cross, for example a tenant or
+	// the version of the rules that the function of SetVerifyConnection applies.
 	Extra [][]byte
 }
 
-// DeriveSessionIDContext has the session id context be a hash of everything
-// that a session must not cross: p, the names and issuer of each certificate (so
-// that a renewed one keeps its sessions), verify mode and depth, every CA and
-// revocation list, the names of CAs that are sent, ALPN, the versions, the security
-// level and what Conf was told. Of a folder of CAs it knows the name only. It is
-// 32 bytes, equal on every machine that is configured alike. What c is told
-// afterwards is hashed, too: the context is settled when c freezes.
+// DeriveSessionIDContext sets the session id context to a hash of the server's policy: p,
+// the names and issuer of each certificate (so that a renewed certificate keeps its
+// sessions), verify mode and depth, every trusted CA and revocation list, the names of CAs
+// that are sent, ALPN, the versions, the security level, and the commands passed to Conf.
+// A folder of CAs is represented by its name only. The context has 32 bytes and is equal on
+// all machines with equal configuration. Settings made later are included: the hash is
+// computed again when c freezes. On failure the previous context remains in force.
 //
 // It is SSL_CTX_set_session_id_context.
 func (c *Ctx) DeriveSessionIDContext(p SessionPolicy) error {
@@ -64,18 +64,20 @@ func (c *Ctx) derive(ptr libssl.CTX, p *SessionPolicy, parts *wire.Writer) error
 	return nil
 }
 
-// Revoke ends all outstanding sessions of a derived context at once, by id and
-// by ticket, in libssl's cache and in a store: connections from now on belong to
-// the next generation of it. It holds for this process; persist the generation
-// that it returns and give it to SessionPolicy.Generation, here after a restart
-// and on other machines. A context that a caller sets on a connection is not
-// touched. It may be called at any time.
+// Revoke ends all sessions of a derived context at once: connections made from now on
+// belong to the next generation of the context, so that no session made before is resumed,
+// whether it is a ticket, in libssl's cache or in a store. It may be called at any time,
+// also on a Ctx in use. It returns an error if the context is not derived.
+//
+// Revoke has an effect in this process only. Store the generation that it returns, and set
+// SessionPolicy.Generation to it after a restart and on other machines. Contexts that are
+// set on single connections are not affected.
 //
 // It is SSL_set_session_id_context, for every connection.
 func (c *Ctx) Revoke() (generation uint64, err error) {
 	err = c.use(func(ptr libssl.CTX) error {
 		if c.derived == nil {
-			return errors.New("openssl: Revoke needs a context that was derived, see DeriveSessionIDContext")
+			return errors.New("openssl: Revoke needs a derived context: call DeriveSessionIDContext instead of SetSessionIDContext")
 		}
 		next := *c.derived
 		next.Generation++
@@ -174,8 +176,7 @@ func serverIdentity(der []byte) []byte {
 	return d.B
 }
 
-// settlePolicy fixes, when a server Ctx freezes, what depends on everything that
-// it was told.
+// settlePolicy fixes, when a server Ctx freezes, what depends on all of its settings.
 func (c *Ctx) settlePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 	parts, err := c.policyParts(ptr, facts)
 	if err != nil {
@@ -198,7 +199,7 @@ func (c *Ctx) settlePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 
 const defaultMaxAuthAge = 24 * time.Hour
 
-// onOff is a switch that nobody may have touched.
+// onOff is a boolean setting that may be unset.
 type onOff struct{ set, on bool }
 
 func (o onOff) or(otherwise bool) bool {
@@ -208,15 +209,15 @@ func (o onOff) or(otherwise bool) bool {
 	return otherwise
 }
 
-// SetMaxAuthAge bounds, in whole seconds, how old the first authentication of a
-// resumed session may be, through any chain of renewed tickets; 0 is no bound.
-// An older one costs an honest client a full handshake. The default is 24 hours
-// for a server that asks for client certificates, no bound for others.
+// SetMaxAuthAge limits the time, in whole seconds, since the full handshake that a resumed
+// session goes back to, through any number of renewed tickets. 0 means no limit. A client
+// with an older session gets a full handshake. The default is 24 hours on a server that
+// requests client certificates, and no limit on others.
 //
 // It is SSL_CTX_set_session_ticket_cb and SSL_SESSION_set_timeout.
 func (c *Ctx) SetMaxAuthAge(d time.Duration) error {
 	if d < 0 || d%time.Second != 0 {
-		return fmt.Errorf("openssl: SetMaxAuthAge: %v is not a number of seconds", d)
+		return fmt.Errorf("openssl: SetMaxAuthAge: %v is not a whole number of seconds", d)
 	}
 	return c.change(func(libssl.CTX) error {
 		c.maxAuthAge, c.maxAuthAgeSet = d, true
@@ -224,11 +225,11 @@ func (c *Ctx) SetMaxAuthAge(d time.Duration) error {
 	})
 }
 
-// SetResumptionChecks says whether a resumed session is held against what libssl
-// does not look at again: that there is a certificate where the verify mode
-// requires one, that it has not expired since, that it was verified. Tickets
-// that fail cost a full handshake; what can only be seen afterwards is
-// [ErrResumptionRefused]. The default is true for a server that asks for client
+// SetResumptionChecks sets whether resumed sessions are checked for what libssl does not
+// check again: that there is a client certificate where the verify mode requires one, that
+// it has not expired, and that it was verified. A ticket that fails the check leads to a
+// full handshake; what can be seen only after the handshake fails it with
+// [ErrResumptionRefused]. The default is true on a server that requests client
 // certificates.
 func (c *Ctx) SetResumptionChecks(on bool) error {
 	return c.change(func(libssl.CTX) error {
@@ -237,11 +238,12 @@ func (c *Ctx) SetResumptionChecks(on bool) error {
 	})
 }
 
-// SetVerifyConnection has f look at every connection when its handshake is
-// done, resumed or not, before a byte of it is read or written. An error ends
-// the connection and is what the handshake returns; the state can still be
-// read. f runs on the goroutine that does the handshake and may not use the
-// connection. With [VerifyDefer] it is f alone who decides on certificates.
+// SetVerifyConnection registers a function that is called once for each connection,
+// resumed or not, when its handshake is complete and before data is read or written. If f
+// returns an error, the connection fails and the handshake returns the error;
+// ConnectionState remains readable. f runs on the goroutine that performs the handshake and
+// must not use the connection. With [VerifyDefer] f alone decides which certificates are
+// accepted. A nil f removes the function.
 func (c *Ctx) SetVerifyConnection(f func(ConnectionState) error) error {
 	return c.change(func(libssl.CTX) error {
 		c.verifyConnection = f

@@ -4,20 +4,21 @@ package openssl
 
 import "github.com/sidctx/openssl/internal/libssl"
 
-// Resumption says whether a connection resumed a session, and if not, why. There
-// is one blind cell: a session in libssl's cache, of the right context, that the
-// connection could not take up (a TLS 1.3 suite with another hash, TLS 1.2 with
-// the extended master secret on one side only) reads ResumptionContextMismatch.
+// Resumption tells whether a connection resumed a session and, if not, why. One case
+// cannot be told apart: a session in libssl's cache that has the right context, but that
+// the connection could not use (because of a TLS 1.3 cipher suite with another hash, or
+// of the extended master secret on one side only), is reported as
+// ResumptionContextMismatch.
 type Resumption int
 
 const (
-	ResumptionNotOffered      Resumption = libssl.NotOffered      // the client had nothing to resume
-	ResumptionResumed         Resumption = libssl.Resumed         // it was resumed
-	ResumptionContextMismatch Resumption = libssl.ContextMismatch // made within another session id context
-	ResumptionNotFound        Resumption = libssl.NotFound        // not, or no longer, in the cache
-	ResumptionExpired         Resumption = libssl.Expired         // past its timeout
-	ResumptionUndecryptable   Resumption = libssl.Undecryptable   // a ticket that no key opens
-	ResumptionOther           Resumption = libssl.Other           // declined for a reason that libssl does not tell
+	ResumptionNotOffered      Resumption = libssl.NotOffered      // the client offered no session
+	ResumptionResumed         Resumption = libssl.Resumed         // the session was resumed
+	ResumptionContextMismatch Resumption = libssl.ContextMismatch // it was made under another session id context
+	ResumptionNotFound        Resumption = libssl.NotFound        // it is not in the cache
+	ResumptionExpired         Resumption = libssl.Expired         // it has expired
+	ResumptionUndecryptable   Resumption = libssl.Undecryptable   // no key decrypts the ticket
+	ResumptionOther           Resumption = libssl.Other           // it was declined, and libssl does not tell why
 )
 
 // refusalText is why a resumption was refused.

@@ -14,15 +14,15 @@ import (
 	"github.com/sidctx/openssl/internal/wire"
 )
 
-// SealStore is inner with every session sealed by AES-256-GCM, for a store that
-// others can read or write. The first key seals, all of them open: to rotate, put
-// the new key first and keep the old ones for as long as sessions live. Keys of
-// zeros and one given twice are refused.
+// SealStore returns a store that encrypts sessions with AES-256-GCM before it puts them
+// into inner, for stores that others can read or write. The first key encrypts; all keys
+// decrypt. To rotate keys, put the new one first and keep the old ones for as long as
+// sessions live. At least one key is needed; keys that are zero or repeated are refused.
 //
-// A session opens only under the id it was put under, which stands for its session
-// id context too. Whatever else the store returns is [ErrSessionNotFound], and a
-// full handshake: a store can lose sessions, or return an older one of the same
-// id, but make none.
+// A session decrypts only under the id that it was put under, which also stands for its
+// session id context. Anything else that inner returns becomes [ErrSessionNotFound], and
+// leads to a full handshake: inner can lose sessions or return older ones of the same id,
+// but it cannot make or change any.
 func SealStore(inner SessionStore, keys ...[32]byte) (SessionStore, error) {
 	if inner == nil {
 		return nil, errors.New("openssl: SealStore: there is no store to seal")

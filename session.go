@@ -10,15 +10,15 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// Session is what a later handshake can resume: an SSL_SESSION. It holds the
-// session's secret, in clear also in its DER form. All methods may be called
-// from any goroutine. Whoever receives a Session closes it; connections that
-// use it go on.
+// Session is a TLS session that a later handshake can resume: an SSL_SESSION. It holds the
+// secret of the session, which its DER form contains unencrypted. All methods may be
+// called from any goroutine. The caller must close a Session that it receives; connections
+// that use it continue to work.
 type Session struct {
 	h libssl.Handle[libssl.Session]
 
-	// invalid is set when a connection that has offered the session, in a copy of
-	// its own, has invalid it. Clones share it.
+	// invalid is set when a connection has offered a copy of the session and failed,
+	// so that it must not be resumed any more. Clones share it.
 	invalid *atomic.Bool
 }
 
@@ -30,8 +30,9 @@ func shareSession(p libssl.Session, invalid *atomic.Bool) *Session {
 	return s
 }
 
-// ParseSession reads what [Session.MarshalBinary] or any program on OpenSSL has
-// written: one session in DER with nothing behind it.
+// ParseSession parses one session in DER, as written by [Session.MarshalBinary] or by
+// other programs that use OpenSSL. Trailing data is an error. The caller must close the
+// Session.
 //
 // It is d2i_SSL_SESSION.
 func ParseSession(der []byte) (*Session, error) {
@@ -42,9 +43,9 @@ func ParseSession(der []byte) (*Session, error) {
 	return newSession(p), nil
 }
 
-// MarshalBinary writes the session in DER, secret included. A session that has
-// been invalid (its connection failed) becomes resumable again by this way out
-// and back: OpenSSL does not write the mark down.
+// MarshalBinary returns the session in DER, including its secret. The mark of a session
+// that must not be resumed any more, because a connection that used it has failed, is not
+// part of it: the parsed session can be offered again.
 //
 // It is i2d_SSL_SESSION.
 func (s *Session) MarshalBinary() (der []byte, err error) {
@@ -56,8 +57,8 @@ func (s *Session) MarshalBinary() (der []byte, err error) {
 	return der, err
 }
 
-// ParseSessionPEM reads one session in PEM, as `openssl s_client -sess_out`
-// writes it.
+// ParseSessionPEM parses one session in PEM, as written by "openssl s_client -sess_out".
+// The caller must close the Session.
 //
 // It is PEM_read_bio_SSL_SESSION.
 func ParseSessionPEM(pem []byte) (*Session, error) {
@@ -68,7 +69,7 @@ func ParseSessionPEM(pem []byte) (*Session, error) {
 	return newSession(p), nil
 }
 
-// MarshalPEM is [Session.MarshalBinary] in PEM.
+// MarshalPEM is like [Session.MarshalBinary], but returns PEM.
 //
 // It is PEM_write_bio_SSL_SESSION.
 func (s *Session) MarshalPEM() (pem []byte, err error) {
@@ -80,8 +81,9 @@ func (s *Session) MarshalPEM() (pem []byte, err error) {
 	return pem, err
 }
 
-// Clone is the same session once more, closed by itself: for a cache that hands
-// one out and keeps it. A connection that spoils one spoils both.
+// Clone returns another Session for the same SSL_SESSION. Each is closed separately, so
+// that a cache can return one and keep the other. If a failed connection makes one of them
+// impossible to resume, that holds for both.
 //
 // It is SSL_SESSION_up_ref.
 func (s *Session) Clone() (clone *Session, err error) {
@@ -113,21 +115,21 @@ func (s *Session) info() (info libssl.SessionInfo) {
 	return info
 }
 
-// ID is a copy of the session id, empty for a closed Session.
+// ID returns a copy of the session id. It is empty for a closed Session.
 //
 // It is SSL_SESSION_get_id.
 func (s *Session) ID() []byte { return s.info().ID }
 
-// IDContext is a copy of the session id context that the session was made
-// within: on a server the server's, on a client the client's own (usually
-// none). It is never sent.
+// IDContext returns a copy of the session id context under which the session was made:
+// the server's on a server, the client's own, which is usually empty, on a client. It is
+// never sent.
 //
 // It is SSL_SESSION_get0_id_context.
 func (s *Session) IDContext() []byte { return s.info().SIDCtx }
 
-// SetIDContext moves the session into another context: at most 32 bytes,
-// copied. Only this Session changes; connections and caches that hold the same
-// session keep the old one. On failure the old context stays.
+// SetIDContext moves the session to another session id context of at most 32 bytes, which
+// are copied. Only this Session changes, not those of connections and caches that hold the
+// same SSL_SESSION. On failure the previous context remains.
 //
 // It is SSL_SESSION_set1_id_context on an SSL_SESSION_dup.
 func (s *Session) SetIDContext(sidCtx []byte) error {
@@ -145,30 +147,30 @@ func (s *Session) SetIDContext(sidCtx []byte) error {
 	})
 }
 
-// Time is when the session was made, to the second.
+// Time returns the time when the session was made, in seconds.
 //
 // It is SSL_SESSION_get_time.
 func (s *Session) Time() time.Time { return s.info().Time }
 
-// Timeout is how long after Time it may be resumed.
+// Timeout returns how long after Time the session may be resumed.
 //
 // It is SSL_SESSION_get_timeout.
 func (s *Session) Timeout() time.Duration { return s.info().Timeout }
 
-// Version is the protocol version, [crypto/tls.VersionTLS13] for instance; a
-// session is only resumed in its own. 0 for a closed Session.
+// Version returns the protocol version of the session, for example
+// [crypto/tls.VersionTLS13]. A session is resumed in this version only. It is 0 for a
+// closed Session.
 //
 // It is SSL_SESSION_get_protocol_version.
 func (s *Session) Version() uint16 { return s.info().Version }
 
-// Resumable says whether the session can be offered at all: it has an id or a
-// ticket and no failed connection has invalid it. Whether it has expired is the
-// server's business.
+// Resumable reports whether the session can be offered: whether it has an id or a ticket,
+// and no connection that used it has failed. It does not look at the time.
 //
 // It is SSL_SESSION_is_resumable.
 func (s *Session) Resumable() bool { return s.info().Resumable }
 
-// Close frees the session at once and is harmless twice.
+// Close releases the session. Close may be called more than once.
 //
 // It is SSL_SESSION_free.
 func (s *Session) Close() error {

@@ -15,13 +15,13 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// SSL is a TLS machine over memory: ciphertext is fed in and drained out, and
-// the machine says what it wants. It knows no network and never waits. Use it
-// for a transport that is no [net.Conn]; for one that is, [Conn] drives it.
+// SSL is a TLS connection over memory: ciphertext is fed in and drained out, and the
+// methods report what is needed to continue. It does no input or output and never blocks.
+// Use it for a transport that is not a [net.Conn]; [Conn] drives one over a net.Conn.
 //
-// A machine is for one goroutine at a time. Whoever makes it closes it.
+// An SSL must be used by one goroutine at a time. The caller must close it.
 //
-// It is an SSL with a memory BIO.
+// It is an SSL with memory BIOs.
 type SSL struct {
 	h libssl.Handle[libssl.SSL] // its Mu guards the rest, too
 
@@ -64,16 +64,16 @@ type SSL struct {
 	state        *ConnectionState // of a finished handshake
 }
 
-// Want is what a machine needs to go on.
+// Want tells what an [SSL] needs to continue.
 type Want int
 
 const (
-	WantNothing     Want = iota // done
-	WantInput                   // feed it ciphertext, once what it made is drained
-	WantClientHello             // look at ClientHello, answer, and call Handshake again
+	WantNothing     Want = iota // nothing: the call is complete
+	WantInput                   // drain its output, feed it more ciphertext, and call again
+	WantClientHello             // examine ClientHello, answer it, and call Handshake again
 )
 
-// String names the want.
+// String returns a description of w.
 func (w Want) String() string {
 	switch w {
 	case WantNothing:
@@ -86,8 +86,9 @@ func (w Want) String() string {
 	return fmt.Sprintf("Want(%d)", int(w))
 }
 
-// NewSSL makes a machine from a recipe, which freezes; it is a server's or a
-// client's by the Ctx.
+// NewSSL returns a new SSL, for a server or a client depending on c, and freezes c. It
+// returns an error if c is not completely configured. The caller must close the SSL; c
+// may be closed before it.
 //
 // It is SSL_new.
 func NewSSL(c *Ctx) (*SSL, error) {
@@ -113,7 +114,8 @@ func NewSSL(c *Ctx) (*SSL, error) {
 	return s, nil
 }
 
-// lock is the door of every method; the caller unlocks s.h.Mu after a nil error.
+// lock locks s.h.Mu, or returns an error if s is nil or closed. The caller calls
+// unlock after a nil error.
 func (s *SSL) lock() error {
 	if s == nil {
 		return errNilSSL
@@ -126,8 +128,8 @@ func (s *SSL) lock() error {
 	return nil
 }
 
-// unlock is the end of every method. Lines for a key log that were collected
-// under the lock are handed over behind it.
+// unlock unlocks s.h.Mu, and then writes the lines for a key log that were collected
+// under the lock.
 func (s *SSL) unlock() {
 	lines, c := s.keyLog, s.ctx
 	s.keyLog = nil
@@ -137,12 +139,11 @@ func (s *SSL) unlock() {
 	}
 }
 
-// SetSessionIDContext gives this connection a session id context of its own. At
-// most 32 bytes, copied. A server may do so until the ClientHello has been let
-// through, in WantClientHello at the latest; a client until its first
-// Handshake; later it is [ErrTooLate]. A client that already offers a session
-// of another context gets [ErrSessionContextMismatch]. On failure the old
-// context stays.
+// SetSessionIDContext sets a session id context for this connection alone. sidCtx has at
+// most 32 bytes and is copied. A server may call it until the ClientHello is answered, in
+// WantClientHello at the latest, a client until its first Handshake; after that it returns
+// [ErrTooLate]. On a client that already offers a session of another context it returns
+// [ErrSessionContextMismatch]. On failure the previous context remains in force.
 //
 // It is SSL_set_session_id_context.
 func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
@@ -163,8 +164,9 @@ func (s *SSL) SetSessionIDContext(sidCtx []byte) error {
 	return nil
 }
 
-// SessionIDContext is a copy of the context in force for this connection:
-// what was set on it, else what its Ctx had when it was made or switched to.
+// SessionIDContext returns a copy of the context in force for this connection: the one
+// set on it, else that of its Ctx at the time when the SSL was made or switched to it. It
+// returns nil if s is closed.
 func (s *SSL) SessionIDContext() []byte {
 	if s.lock() != nil {
 		return nil
@@ -173,18 +175,20 @@ func (s *SSL) SessionIDContext() []byte {
 	return append([]byte(nil), s.sidCtx.bytes()...)
 }
 
-// SetCtx goes on with another Ctx of the same role, which freezes: its
-// certificates, ciphers, trust, verify mode and depth, options, versions and what
-// a client offers by ALPN.
-// nil goes back to the Ctx that s was made from. The session id context becomes
-// c's, unless one was set on s that differs from the context of the Ctx left
-// behind. The session cache, its timeout, ticket keys and ticket count stay
-// those of the first Ctx. After the ClientHello it is [ErrTooLate].
+// SetCtx switches the connection to another Ctx of the same role, and freezes that. The
+// certificates, cipher suites, trusted CAs, verify mode and depth, options, versions and
+// ALPN protocols of c are used from then on. A nil c switches back to the Ctx that s was
+// made from. After the ClientHello was answered SetCtx returns [ErrTooLate].
 //
-// It is SSL_set_SSL_CTX, and SSL_set_verify, SSL_set_verify_depth,
+// The session id context becomes that of c, unless one was set on s that differs from the
+// context of the previous Ctx. The session cache, its timeout, the ticket keys and the
+// number of tickets remain those of the Ctx that s was made from; a Ctx on which they
+// were set is refused. If libssl runs out of memory in the middle of the switch, the
+// connection has failed.
+//
+// It is SSL_set_SSL_CTX, followed by SSL_set_verify, SSL_set_verify_depth,
 // SSL_set_options, SSL_set_min_proto_version, SSL_set_max_proto_version,
-// SSL_set_alpn_protos and SSL_set_session_id_context for what that forgets. If one
-// of these fails, for want of memory, the connection has failed.
+// SSL_set_alpn_protos and SSL_set_session_id_context for what that leaves out.
 func (s *SSL) SetCtx(c *Ctx) error {
 	if err := s.lock(); err != nil {
 		return err
@@ -223,13 +227,15 @@ func (s *SSL) SetCtx(c *Ctx) error {
 	})
 }
 
-// SetSession offers a session in a client's handshake; the server decides. The
-// session may be closed afterwards. A session that was made within another
-// session id context is [ErrSessionContextMismatch], before a byte is sent. One
-// that has expired, or that a failed connection has spoilt, is quietly not
-// offered. nil takes the offer back.
+// SetSession makes a client offer a session in its handshake; the server decides whether
+// to resume it. It must be called before the first Handshake, else it returns
+// [ErrTooLate]. If the session was made under another session id context, it returns
+// [ErrSessionContextMismatch] and nothing is sent. A session that cannot be resumed any
+// more, because a connection that used it has failed, is not offered; that is no error.
+// A nil sess withdraws the offer.
 //
-// The connection resumes a copy: many connections may offer one Session at once.
+// The connection uses a copy: sess may be closed afterwards, and many connections may
+// offer one Session at the same time.
 //
 // It is SSL_set_session with an SSL_SESSION_dup.
 func (s *SSL) SetSession(sess *Session) error {
@@ -262,11 +268,11 @@ func (s *SSL) SetSession(sess *Session) error {
 	})
 }
 
-// SetServerName says whom a client calls: the name is sent to the server, and
-// the server's certificate must hold it. An IP address is only expected, not
-// sent. It takes the place of what was said before, and must be said before the
-// first Handshake unless nothing is verified. After a failure of libssl, for want
-// of memory, the connection does not start until a name was set.
+// SetServerName sets the name of the server that a client connects to. The name is sent
+// to the server, and the server's certificate must be valid for it. An IP address is
+// verified but not sent. A client that verifies certificates must call it before its first
+// Handshake; after that it returns [ErrTooLate]. A later call replaces the name. If
+// libssl runs out of memory, the handshake is refused until a name was set.
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (s *SSL) SetServerName(name string) error {
@@ -299,12 +305,12 @@ func (s *SSL) SetServerName(name string) error {
 
 const maxServerName = 255 // TLSEXT_MAXLEN_host_name
 
-// Handshake goes on with the handshake as far as what was fed allows.
-// WantNothing: it is done. WantInput: drain what it made, feed it more, call it
-// again. WantClientHello: a server whose Ctx has a ClientHello function asks; look at
-// [SSL.ClientHello], answer with [SSL.SetCtx], [SSL.SetSessionIDContext] or
-// [SSL.Refuse], or not at all, and call it again. An error is final; an alert for
-// the peer may wait to be drained.
+// Handshake continues the handshake as far as the input allows. If it returns
+// WantNothing, the handshake is complete. If it returns WantInput, drain the output, feed
+// more input and call it again. WantClientHello is returned on a server whose Ctx has a
+// ClientHello function: examine [SSL.ClientHello], optionally call [SSL.SetCtx],
+// [SSL.SetSessionIDContext] or [SSL.Refuse], and call Handshake again. An error is final;
+// an alert for the peer may remain to be drained.
 //
 // It is SSL_do_handshake.
 func (s *SSL) Handshake() (Want, error) {
@@ -323,12 +329,11 @@ func (s *SSL) Handshake() (Want, error) {
 	return WantNothing, s.runVerifyConnection(verify)
 }
 
-// Read decrypts into p what was fed, from as many records as are at hand. It
-// does the handshake first. n counts also when w is not WantNothing. It may make
-// something for the peer, the answer to a KeyUpdate for one: drain it before you
-// feed more, or a peer that never reads makes s hold it without a bound. After the
-// peer's close_notify it returns [io.EOF], after the end of the wire without
-// one [io.ErrUnexpectedEOF].
+// Read decrypts input into p, from as many records as are available. It performs the
+// handshake first. n may be greater than 0 even if w is not WantNothing. Read may also
+// produce output, for example the answer to a KeyUpdate: drain it before feeding more,
+// or a peer that never reads makes s buffer without limit. After the peer's close_notify
+// it returns [io.EOF]; after FeedEOF without a close_notify, [io.ErrUnexpectedEOF].
 //
 // It is SSL_read_ex.
 func (s *SSL) Read(p []byte) (n int, w Want, err error) {
@@ -342,9 +347,9 @@ func (s *SSL) Read(p []byte) (n int, w Want, err error) {
 	return s.readLocked(p)
 }
 
-// Write seals all of p; the ciphertext waits to be drained. It does the
-// handshake first: while that wants something, nothing is sealed. Write never
-// wants output.
+// Write encrypts all of p; the output must be drained. It performs the handshake first:
+// while that is not complete, nothing is encrypted and w tells what is needed. On an
+// error n bytes of p were encrypted.
 //
 // It is SSL_write_ex.
 func (s *SSL) Write(p []byte) (n int, w Want, err error) {
@@ -365,9 +370,9 @@ func (s *SSL) Write(p []byte) (n int, w Want, err error) {
 	return n, WantNothing, nil
 }
 
-// Shutdown says close_notify; drain it. WantInput: the peer has not said its
-// own yet; it need not be waited for. A connection that is closed without
-// Shutdown leaves a session that cannot be resumed, on either end.
+// Shutdown produces a close_notify alert, which must be drained. WantInput means that
+// the peer's close_notify has not been received; it need not be waited for. A connection
+// that is closed without Shutdown makes its session impossible to resume, on either end.
 //
 // It is SSL_shutdown.
 func (s *SSL) Shutdown() (Want, error) {
@@ -378,15 +383,15 @@ func (s *SSL) Shutdown() (Want, error) {
 	return s.shutdownLocked()
 }
 
-// Feed takes ciphertext from the wire: all of p, copied. After [SSL.FeedEOF] it
-// is an error.
+// Feed adds ciphertext that was received from the peer. It copies all of p. After
+// [SSL.FeedEOF] it returns an error.
 func (s *SSL) Feed(p []byte) (n int, err error) {
 	if err := s.lock(); err != nil {
 		return 0, err
 	}
 	defer s.unlock()
 	if s.eof {
-		return 0, errors.New("openssl: ciphertext fed behind the end of the wire")
+		return 0, errors.New("openssl: Feed after FeedEOF")
 	}
 	if len(p) > 0 {
 		s.in.append(p)
@@ -394,7 +399,7 @@ func (s *SSL) Feed(p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-// FeedEOF says that the wire has ended.
+// FeedEOF reports that the peer will send nothing more.
 func (s *SSL) FeedEOF() error {
 	if err := s.lock(); err != nil {
 		return err
@@ -404,8 +409,8 @@ func (s *SSL) FeedEOF() error {
 	return nil
 }
 
-// Drain moves ciphertext for the wire into p and says how much; 0 when there is
-// none, or when s is closed.
+// Drain moves ciphertext that is to be sent to the peer into p and returns its length. It
+// returns 0 if there is none or if s is closed.
 func (s *SSL) Drain(p []byte) (n int) {
 	if s.lock() != nil {
 		return 0
@@ -422,7 +427,7 @@ func (s *SSL) Drain(p []byte) (n int) {
 	return n
 }
 
-// Pending is how many bytes [SSL.Drain] has waiting.
+// Pending returns the number of bytes that [SSL.Drain] can return.
 func (s *SSL) Pending() int {
 	if s.lock() != nil {
 		return 0
@@ -431,11 +436,11 @@ func (s *SSL) Pending() int {
 	return s.unsentLocked()
 }
 
-// ClientHello is what the client said. It can be asked for while the machine
-// is in WantClientHello. A server name that is malformed is an error that
-// unwraps to the alert to refuse it with.
+// ClientHello returns the client's ClientHello. It may be called after Handshake has
+// returned WantClientHello and before it is called again; at other times it returns an
+// error. A malformed server name is an error that wraps the alert to refuse it with.
 //
-// It is SSL_client_hello_get0_ext and its kin.
+// It is SSL_client_hello_get0_ext and its relatives.
 func (s *SSL) ClientHello() (*ClientHello, error) {
 	if err := s.lock(); err != nil {
 		return nil, err
@@ -453,10 +458,10 @@ func (s *SSL) ClientHello() (*ClientHello, error) {
 	return s.hello, s.helloErr
 }
 
-var errNotAsked = errors.New("openssl: there is no ClientHello to answer: the machine is not in WantClientHello")
+var errNotAsked = errors.New("openssl: there is no ClientHello to answer: the last Handshake did not return WantClientHello")
 
-// Refuse answers the ClientHello with an alert: the next Handshake fails and
-// leaves it to be drained.
+// Refuse answers the ClientHello with an alert: the next Handshake fails, and the alert
+// must be drained. It may be called while Handshake returns WantClientHello.
 //
 // It is SSL_CLIENT_HELLO_ERROR.
 func (s *SSL) Refuse(alert tls.AlertError) error {
@@ -471,9 +476,10 @@ func (s *SSL) Refuse(alert tls.AlertError) error {
 	return nil
 }
 
-// OfferedSessionIDs is what a session store is to be asked for, while the
-// machine is in WantClientHello: the session ids, four at most, that libssl
-// will look up by the versions and options in force. Tickets are not among them.
+// OfferedSessionIDs returns the ids to look up in a session store, while Handshake
+// returns WantClientHello: at most four session ids that libssl will look up, given the
+// versions and options in force. Tickets are not among them. At other times it returns
+// nil.
 //
 // It is SSL_client_hello_get0_session_id and the pre_shared_key extension.
 func (s *SSL) OfferedSessionIDs() [][]byte {
@@ -487,11 +493,11 @@ func (s *SSL) OfferedSessionIDs() [][]byte {
 	return s.h.P.OfferedIDs()
 }
 
-// AnswerSession gives the machine a session that a store has found, in DER,
-// while it is in WantClientHello. libssl resumes it if its id was offered and
-// its context is the connection's.
+// AnswerSession passes on a session, in DER, that a store has found, while Handshake
+// returns WantClientHello. libssl resumes it if its id was offered and if it was made
+// under the connection's session id context.
 //
-// It is SSL_CTX_sess_set_get_cb with the answer prepared.
+// It is SSL_CTX_sess_set_get_cb with a prepared answer.
 func (s *SSL) AnswerSession(der []byte) error {
 	if err := s.lock(); err != nil {
 		return err
@@ -500,8 +506,9 @@ func (s *SSL) AnswerSession(der []byte) error {
 	return s.answerSessionLocked(der, nil)
 }
 
-// ExportKeyingMaterial derives length bytes that both ends agree on; TLS 1.2
-// tells a nil context from an empty one. The handshake must be done.
+// ExportKeyingMaterial returns length bytes of keying material that both ends derive from
+// the connection, as described in RFC 5705. In TLS 1.2 a nil context differs from an empty
+// one. The handshake must be complete.
 //
 // It is SSL_export_keying_material.
 func (s *SSL) ExportKeyingMaterial(label string, context []byte, length int) ([]byte, error) {
@@ -525,8 +532,8 @@ func (s *SSL) ExportKeyingMaterial(label string, context []byte, length int) ([]
 	return p, nil
 }
 
-// ConnectionState says what the connection has come to. It can be asked for at
-// any time; that of a closed SSL is empty.
+// ConnectionState returns the present state of the connection. It may be called at any
+// time. The state of a closed SSL is empty.
 func (s *SSL) ConnectionState() ConnectionState {
 	if s.lock() != nil {
 		return ConnectionState{}
@@ -542,9 +549,9 @@ func (s *SSL) ConnectionState() ConnectionState {
 	return state
 }
 
-// Session is the connection's newest resumable session, [ErrSessionNotFound]
-// while there is none: TLS 1.3 sends it after the handshake, so that a client
-// has one after its first Read. The caller closes it.
+// Session returns the newest resumable session of the connection, or
+// [ErrSessionNotFound] if there is none. In TLS 1.3 the server sends sessions after the
+// handshake: a client has one after its first Read. The caller must close the Session.
 //
 // It is SSL_get1_session.
 func (s *SSL) Session() (*Session, error) {
@@ -562,8 +569,9 @@ func (s *SSL) Session() (*Session, error) {
 	return newSession(p), nil
 }
 
-// Close frees the machine at once and is harmless twice. Without
-// [SSL.Shutdown] before it the session is spoilt.
+// Close releases the SSL. Later calls return an error that wraps [net.ErrClosed]. Close
+// may be called more than once. Without a [SSL.Shutdown] before it the session cannot be
+// resumed.
 //
 // It is SSL_free.
 func (s *SSL) Close() error {

@@ -552,7 +552,7 @@ func TestMachineEnds(t *testing.T) {
 				if n, err := s.Feed(p); n != 0 {
 					t.Error("fed behind the end")
 				} else {
-					tlstest.Sentence(t, err, "behind the end of the wire")
+					tlstest.Sentence(t, err, "Feed after FeedEOF")
 				}
 			})
 			t.Run("inside a record", func(t *testing.T) {
@@ -672,9 +672,9 @@ func TestMachineAsks(t *testing.T) {
 			if _, err := s.ClientHello(); err == nil {
 				t.Error("a ClientHello before it came")
 			} else {
-				tlstest.Sentence(t, err, "not in WantClientHello")
+				tlstest.Sentence(t, err, "did not return WantClientHello")
 			}
-			tlstest.Sentence(t, s.Refuse(40), "not in WantClientHello")
+			tlstest.Sentence(t, s.Refuse(40), "did not return WantClientHello")
 			asked := 0
 			clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) {
 				asked++
@@ -900,8 +900,8 @@ func TestNilArguments(t *testing.T) {
 		{"NewSSL without a Ctx", func() error { _, err := openssl.NewSSL(nil); return err }, "the Ctx is nil"},
 		{"Client without a Ctx", func() error { _, err := openssl.Client(near, nil); return err }, "the Ctx is nil"},
 		{"Server without a Ctx", func() error { _, err := openssl.Server(far, nil); return err }, "the Ctx is nil"},
-		{"Client without a wire", func() error { _, err := openssl.Client(nil, client); return err }, "the wire is nil"},
-		{"Server without a wire", func() error { _, err := openssl.Server(nil, server); return err }, "the wire is nil"},
+		{"Client without a wire", func() error { _, err := openssl.Client(nil, client); return err }, "the net.Conn is nil"},
+		{"Server without a wire", func() error { _, err := openssl.Server(nil, server); return err }, "the net.Conn is nil"},
 		{"nothing at all", func() error { _, err := openssl.Server(nil, nil); return err }, "nil"},
 		{"Listen without a Ctx", func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", nil); return err }, "the Ctx is nil"},
 		{"NewListener without a listener", func() error { _, err := openssl.NewListener(nil, server).Accept(); return err }, "no listener"},

@@ -14,30 +14,30 @@ import (
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
-// SessionStore keeps a server's sessions outside the process. Its methods are
-// called from many goroutines. A store may forget whatever it likes whenever it
-// likes: a session that is not found costs a full handshake. What it returns is
-// taken for genuine; see [SealStore] for one that cannot be trusted.
+// SessionStore keeps the sessions of a server outside of the process. Its methods are
+// called from many goroutines at once. A store may forget any session at any time: a
+// session that is not found leads to a full handshake. What Get returns is trusted; see
+// [SealStore] for stores that cannot be.
 type SessionStore interface {
-	// Put keeps session under id until it expires. The id is a hash of the
-	// session id context and the session id, so that one context's lookup
-	// never names another's session.
+	// Put stores session under id until it expires. The id is a hash of the session
+	// id context and the session id, so that a lookup under one context never finds
+	// a session of another.
 	Put(ctx context.Context, id, session []byte, expires time.Time) error
-	// Get returns what was put under id, or ErrSessionNotFound.
+	// Get returns the session stored under id, or ErrSessionNotFound.
 	Get(ctx context.Context, id []byte) ([]byte, error)
-	// Delete forgets id; one that is not there is no error.
+	// Delete removes the session stored under id. It is no error if there is none.
 	Delete(ctx context.Context, id []byte) error
 }
 
-// SetSessionStore has a server keep its sessions in store and nowhere else:
-// libssl's own cache is off. The store is asked while the ClientHello is
-// suspended, never from C, for 250 ms at most. New sessions reach it through a
-// bounded queue that no handshake waits for. A store that fails is left alone
-// for a second. Whatever it does costs full handshakes, never an error. nil ends it:
-// the session cache mode is then what it was before.
+// SetSessionStore makes a server keep its sessions in store and nowhere else; libssl's own
+// cache is disabled. store is called while the ClientHello is suspended, outside of C, and
+// a handshake waits for it at most 250 ms. New sessions reach it through a bounded queue
+// that no handshake waits for. After a failure the store is not called for a second. A
+// failure leads to full handshakes and never to an error of a connection. A nil store
+// removes the store and restores the session cache mode.
 //
-// Sessions are deleted when a fatal alert or an unclean end has spoilt them,
-// not when they expire and not by closing the Ctx.
+// Sessions are deleted after a fatal alert or an unclean end of their connection, not when
+// they expire and not when the Ctx is closed.
 //
 // It is SSL_CTX_sess_set_new_cb and SSL_CTX_sess_set_get_cb with
 // SSL_SESS_CACHE_NO_INTERNAL.
@@ -66,8 +66,8 @@ func (c *Ctx) SetSessionStore(store SessionStore) error {
 // storeCacheMode is the least that a Ctx with a store needs.
 const storeCacheMode = SessionCacheServer | SessionCacheNoInternal
 
-// SetSessionStoreTimeout bounds how long a handshake waits for the store; the
-// default is 250 ms. The store must be set before.
+// SetSessionStoreTimeout limits how long a handshake waits for the store. The default is
+// 250 ms. It returns an error if no store is set.
 func (c *Ctx) SetSessionStoreTimeout(d time.Duration) error {
 	if d <= 0 {
 		return fmt.Errorf("openssl: SetSessionStoreTimeout: %v is no time to wait", d)
@@ -81,7 +81,7 @@ func (c *Ctx) SetSessionStoreTimeout(d time.Duration) error {
 	})
 }
 
-// StoreStats is what a Ctx has seen of its session store.
+// StoreStats counts what a session store has done for a [Ctx].
 type StoreStats struct {
 	Hits, Misses int64 // lookups that found a session, or none
 	Errors       int64 // calls that failed or panicked

@@ -14,22 +14,23 @@ import (
 	"github.com/sidctx/openssl/internal/wire"
 )
 
-// TicketKey seals session tickets: AES-256-CBC with HMAC-SHA256, found by its
-// name. The machines of a fleet share keys; what a key's owner can read is every
-// session that it sealed.
+// TicketKey is a key for session tickets, which are encrypted with AES-256-CBC and
+// authenticated with HMAC-SHA256. A ticket carries the name of its key. Machines that
+// share tickets share keys. The holder of a key can decrypt every session that was
+// encrypted with it.
 type TicketKey struct {
 	Name      [16]byte // not secret, sent with every ticket
 	AES, HMAC [32]byte
 }
 
-// SetTicketKeys sets the keys for session tickets: the first seals, all of them
-// open, and a ticket that an older one opened is renewed. Unlike every other
-// setter it is allowed at any time, for rotation: put the new key first and
-// keep the old ones for as long as sessions live. The keys are copied, and wiped
-// when the last connection of a closed Ctx is gone. Keys of zeros, and two of
-// one name, are refused; then the old ones stay.
+// SetTicketKeys sets the keys for session tickets. The first key encrypts, all keys
+// decrypt, and a ticket decrypted by another key than the first is renewed. It may be
+// called at any time, also on a Ctx in use, to rotate keys: put the new key first and keep
+// the old ones for as long as sessions live. The keys are copied; the copies are erased when
+// c is closed and its last connection is gone. Keys that are zero, and two keys with the
+// same name, are refused. On failure the previous keys remain in force.
 //
-// A server Ctx that is never given keys makes its own, a new one each day.
+// A server Ctx on which no keys are set makes its own, and a new one every day.
 //
 // It is SSL_CTX_set_tlsext_ticket_key_evp_cb.
 func (c *Ctx) SetTicketKeys(keys ...TicketKey) error {
@@ -79,14 +80,14 @@ func setTicketKeys(p libssl.CTX, keys []TicketKey) error {
 // fleetKeyInfo changes with the way keys are derived.
 const fleetKeyInfo = "github.com/sidctx/openssl ticket key 1"
 
-// FleetTicketKeys derives ticket keys from a secret that the machines of a
-// fleet share, so that they agree without talking to each other: one key for
-// each slot of time and each session id context, so that a ticket of another
-// context does not even decrypt. The first seals at the given time; the others
-// open what machines with a slow or a fast clock have sealed, and what was
-// sealed up to lifetime ago. The secret has 32 bytes or more of entropy. slot is
-// whole seconds, at least a minute; a key for each slot of lifetime must not be
-// too many.
+// FleetTicketKeys derives ticket keys from a secret that several machines share, so that
+// they use the same keys without communication. There is a key for each slot of time and
+// each session id context: a ticket of another context cannot be decrypted.
+//
+// The first key is that of the time at. The other keys decrypt tickets from machines whose
+// clock is slow or fast, and tickets up to lifetime old. secret needs at least 32 bytes of
+// entropy. slot is a whole number of seconds, at least a minute; lifetime is at most 1000
+// slots.
 func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at time.Time) ([]TicketKey, error) {
 	const op = "openssl: ticket keys of a fleet"
 	switch {
@@ -124,7 +125,7 @@ func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at tim
 	return keys, nil
 }
 
-// fleetKeys is what SetFleetTicketKeys was told.
+// fleetKeys holds the arguments of SetFleetTicketKeys and what was made from them.
 type fleetKeys struct {
 	secret []byte
 	slot   time.Duration
@@ -135,10 +136,11 @@ type fleetKeys struct {
 	until   time.Time // and the time before
 }
 
-// SetFleetTicketKeys has c use [FleetTicketKeys] of its session id context,
-// whenever that is set, and move on by itself from slot to slot, for as long as sessions
-// live ([Ctx.SetSessionTimeout]). Rotation happens when a connection is made,
-// also on a Ctx that is in use. The secret is copied.
+// SetFleetTicketKeys makes c use the keys that [FleetTicketKeys] derives for its session
+// id context, with the lifetime of its sessions ([Ctx.SetSessionTimeout]), and rotate them
+// as time passes. It follows later changes of the context. Keys are rotated when a
+// connection is made, also on a Ctx in use. secret is copied. On failure the previous keys
+// remain in force.
 //
 // It is SSL_CTX_set_tlsext_ticket_key_evp_cb.
 func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {

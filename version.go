@@ -4,17 +4,18 @@ package openssl
 
 import "github.com/sidctx/openssl/internal/libssl"
 
-// VersionInfo says which OpenSSL a program runs on.
+// VersionInfo describes the OpenSSL that a program uses.
 type VersionInfo struct {
-	Linked         string   // "OpenSSL 3.0.19 27 Jan 2026", of the library that runs
+	Linked         string   // "OpenSSL 3.0.19 27 Jan 2026", the library in use
 	LinkedNumber   uint64   // OPENSSL_VERSION_NUMBER's form
-	Compiled       string   // of the headers that the program was built with
+	Compiled       string   // the headers that the program was compiled with
 	CompiledNumber uint64   //
-	FIPS           bool     // only approved algorithms are fetched
-	Providers      []string // that are loaded; none before 3.0
+	FIPS           bool     // whether only FIPS-approved algorithms are used by default
+	Providers      []string // the loaded providers; none before OpenSSL 3.0
 }
 
-// Version says which OpenSSL is linked.
+// Version returns the versions of OpenSSL that the program was compiled for and that it is
+// linked with.
 //
 // It is OpenSSL_version.
 func Version() VersionInfo {

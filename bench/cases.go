@@ -94,7 +94,7 @@ func (c *benchCase) args(certDir string) []string {
 	return []string{c.kind, c.version, mode, strconv.Itoa(c.size), certDir + "/" + cert}
 }
 
-// verb is what the far end is told to do, empty for a case in memory.
+// verb is the command for the far end, empty for a case in memory.
 func (c *benchCase) verb() string {
 	switch c.kind {
 	case tcp:

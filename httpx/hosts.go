@@ -6,16 +6,15 @@ import (
 	"github.com/sidctx/openssl"
 )
 
-// RequireHost answers requests for hosts that the policy of their connection
-// serves, by next, and all others with 421 Misdirected Request: a client that was
-// let in under one name has shown nothing to the host of another one, whatever its
-// Host header or :authority says. That holds for resumed connections as for fresh
-// ones. Names that lead to one Ctx are one host: HTTP/2 may share a connection
-// among them.
+// RequireHost returns a handler that passes requests to next if their host is served by the
+// policy of their connection, and answers others with 421 Misdirected Request. A client that
+// was accepted for one host must not reach another one by its Host header or :authority.
+// That is checked on resumed connections, too. Names that lead to one Ctx are one host:
+// HTTP/2 clients may share a connection among them.
 //
-// hosts must be what the listener's Ctx routes by, and the server must have been
-// given to [ConfigureServer]; requests that came over no connection of this
-// library get 421, too. A nil next is [http.DefaultServeMux].
+// hosts must be the router of the listener's Ctx, and the server must have been passed to
+// [ConfigureServer]; requests over other connections get 421. If next is nil,
+// [http.DefaultServeMux] is used.
 func RequireHost(hosts *openssl.Hosts, next http.Handler) http.Handler {
 	if next == nil {
 		next = http.DefaultServeMux

@@ -1,5 +1,5 @@
-// Package httpx puts net/http on top of openssl: a server and a transport that
-// speak HTTP/2 or HTTP/1.1, as ALPN has chosen. It needs the standard library alone.
+// Package httpx connects net/http with openssl: a server and a transport that speak
+// HTTP/2 or HTTP/1.1, as ALPN chooses. It depends on the standard library alone.
 package httpx
 
 import (
@@ -18,16 +18,18 @@ import (
 	"github.com/sidctx/openssl"
 )
 
-// ConfigureServer prepares s for a listener of [openssl.Listen] or
-// [openssl.NewListener] whose Ctx has SetALPN("h2", "http/1.1"). Call it before Serve
-// and after setting s.Handler, s.ConnContext and s.Protocols: the first two go on
-// working, HTTP/2 is spoken unless the last leaves it out. Every handler then finds
-// the connection in [FromRequest] and its state in r.TLS. A request in a version of
-// HTTP that ALPN has not chosen gets 421, and its connection ends.
+// ConfigureServer prepares s to serve a listener of [openssl.Listen] or
+// [openssl.NewListener]. For HTTP/2 call SetALPN("h2", "http/1.1") on the listener's Ctx and,
+// with [openssl.Hosts], on every Ctx that is added. Call ConfigureServer once, before Serve
+// and after setting s.Handler, s.ConnContext and s.Protocols. The first two continue to work;
+// HTTP/2 is spoken unless s.Protocols excludes it. Handlers find the connection with
+// [FromRequest] and its state in r.TLS. A request in a version of HTTP that ALPN has not
+// chosen gets 421, and its connection is closed.
 //
-// s.ReadHeaderTimeout, or else s.ReadTimeout, bounds the handshake together with the
-// first request; without either a client may take for ever. What wraps connections
-// goes below openssl's listener. A listener in clear may be spoken to in HTTP/2, too.
+// s.ReadHeaderTimeout, or else s.ReadTimeout, limits the time for the handshake and the
+// first request. Without either, a slow client can hold a connection open forever. To wrap
+// connections, wrap the net.Listener that is passed to [openssl.NewListener], not the one
+// that it returns. On a listener without TLS, s also accepts HTTP/2.
 func ConfigureServer(s *http.Server) error {
 	if s == nil {
 		return errors.New("openssl: httpx: ConfigureServer was given no Server")
@@ -66,8 +68,9 @@ func stateOf(c *openssl.Conn) *tls.ConnectionState {
 	return &state
 }
 
-// FromRequest is the connection that r came over, nil if it is not openssl's or its server was
-// not given to [ConfigureServer]. Leave its bytes, its deadlines and its end to the server.
+// FromRequest returns the connection that r came over. It returns nil if that is not a
+// connection of package openssl or if its server was not passed to [ConfigureServer]. Do
+// not read from it, write to it, close it or set its deadlines.
 func FromRequest(r *http.Request) *openssl.Conn {
 	if r == nil {
 		return nil
@@ -98,13 +101,13 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.next.ServeHTTP(w, r)
 }
 
-// NewTransport makes a [http.RoundTripper] for https URLs over connections that
-// d dials. Each speaks what ALPN has chosen: have d.Ctx offer "h2" and "http/1.1"
-// by SetALPN; without it that is HTTP/1.1. Connections are kept and reused as by
-// [http.DefaultTransport], and each offers d.Session. A response's TLS describes its
-// connection; the [*openssl.Conn] itself is what [httptrace.ClientTrace] gives to
-// GotConn. A dial takes 30 seconds at most; there are no proxies; an Upgrade, to a
-// WebSocket say, needs a Ctx that offers "http/1.1" alone.
+// NewTransport returns a [http.RoundTripper] for https URLs that uses connections dialed by
+// d. It speaks what ALPN chooses: call SetALPN("h2", "http/1.1") on d.Ctx; without that it
+// speaks HTTP/1.1. Connections are kept and reused as by [http.DefaultTransport]; each offers
+// d.Session. The TLS field of a response describes its connection; GotConn of a
+// [httptrace.ClientTrace] receives the [*openssl.Conn]. A dial takes 30 seconds at most.
+// Proxies are not supported. Upgrades, for example to a WebSocket, need a Ctx that offers
+// "http/1.1" alone.
 func NewTransport(d *openssl.Dialer) http.RoundTripper {
 	t := &transport{dialer: d}
 	t.h1.Protocols, t.h2.Protocols = new(http.Protocols), new(http.Protocols)
@@ -139,7 +142,7 @@ var errOther = errors.New("openssl: httpx: the server now speaks another version
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL == nil {
-		return t.h2.RoundTrip(r) // it says what is wrong
+		return t.h2.RoundTrip(r) // returns the error
 	}
 	// The first request finds out what a host speaks; others wait, for they may share its connection.
 	asking, asked := context.WithCancel(context.Background())
@@ -184,7 +187,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// CloseIdleConnections closes what no request is using, and forgets what hosts speak.
+// CloseIdleConnections closes connections that no request uses, and forgets which
+// version of HTTP each host speaks.
 func (t *transport) CloseIdleConnections() {
 	t.hosts.Clear()
 	t.h1.CloseIdleConnections()

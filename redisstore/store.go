@@ -8,13 +8,13 @@
 //	})
 //	store, err := openssl.SealStore(redisstore.New(engine, redisstore.Options{}), key)
 //	…
-//	err = ctx.SetSessionIDContext([]byte("shop")) // what keeps it apart from other services
-//	err = ctx.SetOptions(openssl.OptionNoTicket)  // else TLS clients keep their sessions themselves
-//	err = ctx.SetSessionStore(store)
+//	err = c.SetSessionIDContext([]byte("shop")) // keeps its sessions apart from those of other services
+//	err = c.SetOptions(openssl.OptionNoTicket)  // otherwise clients get tickets
+//	err = c.SetSessionStore(store)
 //
-// What it keeps can be resumed by whoever reads it, and whoever writes it decides
-// what is resumed. Put [openssl.SealStore] around it unless the engine and the way
-// to it are trusted as the servers are.
+// Anyone who can read the engine can resume the sessions in it, and anyone who can write
+// to it decides what is resumed. Wrap the store in [openssl.SealStore] unless the engine
+// and the network to it are trusted like the servers.
 //
 // # The way of a session
 //
@@ -35,9 +35,8 @@
 //	  │                           ║ ◄────────────────── nothing │
 //	  │ ◄──── full handshake ────►│                             │
 //
-// The engine is never needed: without an answer, or with a wrong one, the
-// handshake is a full one, and an engine that has failed is left alone for a
-// second.
+// Connections do not depend on the engine: without an answer, or with a wrong one, the
+// handshake is a full one. After a failure the engine is not called for a second.
 //
 // # Sizing
 //
@@ -79,13 +78,13 @@ import (
 	"github.com/sidctx/openssl"
 )
 
-// Options say how sessions are kept. The zero value is useful.
+// Options configure a store. The zero value is ready to use.
 type Options struct {
-	// Prefix stands before every key; empty for "tls:session:".
+	// Prefix is put before every key. Empty means "tls:session:".
 	Prefix string
-	// SingleUse takes a session out when it is looked up, so that it is resumed
-	// once at most, by one server of all. A client of TLS 1.2 that comes again
-	// with the same session then pays a full handshake.
+	// SingleUse removes a session when it is looked up, so that it is resumed at most
+	// once, by one of the servers. A TLS 1.2 client that offers the same session again
+	// gets a full handshake.
 	SingleUse bool
 }
 
@@ -96,12 +95,12 @@ type store struct {
 	Options
 }
 
-// New is a store over client, which stays the caller's to close. Sessions go by
-// themselves when they expire. Every call passes its context on, whose deadline
-// go-redis obeys throughout if its ContextTimeoutEnabled is set; otherwise an
-// engine that has stopped holds a lookup, though no handshake, for as long as
-// go-redis's own timeouts and retries add up to. The methods of what New returns
-// may be called from any goroutine.
+// New returns a store that uses client, which remains the caller's to close. Sessions are
+// removed by the engine when they expire. Every call passes its context on; go-redis obeys
+// the deadline of it throughout only if its option ContextTimeoutEnabled is set. Without
+// that, an engine that does not answer keeps a lookup, but no handshake, waiting for
+// go-redis's own timeouts and retries. The methods of the store may be called from any
+// goroutine.
 func New(client redis.UniversalClient, o Options) openssl.SessionStore {
 	if o.Prefix == "" {
 		o.Prefix = defaultPrefix

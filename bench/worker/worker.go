@@ -40,7 +40,7 @@ type Maker func(wire net.Conn) (Conn, error)
 
 // Peer is a library under test.
 type Peer struct {
-	Server, Client func(Config) (Maker, error) // clients verify nobody: chains are not what is compared
+	Server, Client func(Config) (Maker, error) // clients verify nothing: chains are not what is compared
 	Cipher         func(Conn) string
 	SetSID         func() (func(sidCtx []byte) error, error) // nil: it has none
 }

@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"encoding/asn1"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -23,7 +22,7 @@ import (
 // offers the session that it was given to the same tenant or to the other one.
 // What both ends report is compared with a table that was written by hand.
 func demo(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	flags := newFlags(errOut, "demo", "[-break]", "sidctx demo         # 32 rows, exit status 0\nsidctx demo -break  # the same with one context for both: exit status 1")
 	broken := flags.Bool("break", false, "give both tenants one session id context: the demo must fail")
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err
@@ -140,7 +139,7 @@ func outcomeOf(didResume bool) outcome {
 // reported is what both ends say of a second visit.
 type reported struct{ client, server outcome }
 
-// differs says what is wrong with a row, nothing if it is as expected.
+// differs describes what is wrong with a row. It is empty if the row is as expected.
 func differs(want outcome, got reported, err error) string {
 	switch {
 	case err != nil:
@@ -326,7 +325,7 @@ type met struct {
 }
 
 // greeting is what the server says once a connection stands. In TLS 1.3 it
-// follows the tickets, so that whoever has read it has them.
+// follows the tickets, so that a client that has read it has them.
 const greeting = "welcome to "
 
 // serve starts a server. Which tenant is meant is decided in the ClientHello:
@@ -432,7 +431,7 @@ func (t *tenants) meet(ctx context.Context, client visitor, tenant string) (mine
 	select {
 	case theirs = <-t.met:
 	case <-t.done:
-		theirs.err = errors.New("it has met nobody")
+		theirs.err = errors.New("it has accepted no connection")
 	case <-ctx.Done():
 		theirs.err = ctx.Err()
 	}

@@ -105,9 +105,9 @@ func TestDemoBreak(t *testing.T) {
 	}
 }
 
-func TestDemoREADME(t *testing.T) {
+func TestDemoDocument(t *testing.T) {
 	needOpenssl(t)
-	readme, err := os.ReadFile("../../README.md")
+	document, err := os.ReadFile("../../docs/DEMO.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +116,8 @@ func TestDemoREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, table, _ := strings.Cut(out, "\n\n")
-	if !strings.Contains(string(readme), table) {
-		t.Fatalf("README.md does not hold what the demo prints:\n%s", table)
+	if !strings.Contains(string(document), table) {
+		t.Fatalf("docs/DEMO.md does not hold what the demo prints:\n%s", table)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sidctx/openssl/sessiontest"
+	engine "github.com/sidctx/openssl/probe"
 )
 
 // peer is a program that was not written here. Debian keeps servers in sbin,
@@ -226,7 +226,7 @@ func TestProbePeers(t *testing.T) {
 				"-cert", "b.test=" + certs.certFile("client") + "," + certs.keyFile("client")}
 			out, errOut, err := sidctx(t, append(args, "-json")...)
 
-			var report sessiontest.Report
+			var report engine.Report
 			if err := json.Unmarshal([]byte(out), &report); err != nil || !report.Resumes || errOut != "" {
 				t.Fatalf("%v\n%s%s", err, out, errOut)
 			}

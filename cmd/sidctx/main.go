@@ -1,12 +1,17 @@
-// Command sidctx shows what a session id context does, with real connections:
+// Command sidctx shows what a session id context does, with real connections.
 //
-//	sidctx demo [-break]
-//	sidctx matrix [-json] [-spec]
-//	sidctx probe host:port -host a.example -host b.example [-cert b.example=cert.pem,key.pem] [-json]
-//	sidctx serve [-host a.test] [-host b.test:cert] [-addr address] [-dir folder] [-same-context]
+//	sidctx demo     resume sessions within and across two tenants, and check the outcome
+//	sidctx probe    check whether the virtual hosts of a running server share sessions
+//	sidctx serve    run a server with two virtual hosts to try the above on
+//	sidctx matrix   compare the linked libssl with the specification
+//	sidctx version  print the linked and the compiled version of OpenSSL
 //
-// The exit status is 0 where all is as it should be; 1 where it is not, when a
-// session has crossed for one; 2 for a command line that cannot be meant.
+// "sidctx COMMAND -h" prints the flags of a command and an example. Install it with
+//
+//	go install github.com/sidctx/openssl/cmd/sidctx@latest
+//
+// The exit status is 0 on success, 1 if a check has failed (a session has crossed
+// from one host to another, for example), and 2 on a usage error.
 //
 // Every subcommand has a file of its own.
 package main
@@ -19,23 +24,27 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 )
 
-// command is a subcommand. run reports to out, and its flags' help to errOut.
+// command is a subcommand. run writes its results to out, and help and notes to
+// errOut.
 type command struct {
 	name, does string
 	run        func(ctx context.Context, out, errOut io.Writer, args []string) error
 }
 
 var commands = []command{
-	{"demo", "try to resume sessions within and across two tenants, and compare with what must happen", demo},
-	{"matrix", "compare what the linked libssl decides with the specification", matrix},
-	{"probe", "offer sessions of each virtual host of a server at its others", probe},
-	{"serve", "serve two virtual hosts, to point probe, curl or openssl s_client at", serve},
+	{"demo", "resume sessions within and across two tenants, and check the outcome", demo},
+	{"probe", "check whether the virtual hosts of a running server share sessions", probe},
+	{"serve", "run a server with two virtual hosts to try probe, curl or openssl s_client on", serve},
+	{"matrix", "compare the linked libssl with the specification", matrix},
+	{"version", "print the linked and the compiled version of OpenSSL", version},
 }
 
-// errUsage is for a command line that cannot be understood; help has been printed.
+// errUsage reports a usage error. The message and the help have been printed.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -53,7 +62,8 @@ func main() {
 }
 
 func run(ctx context.Context, out, errOut io.Writer, args []string) error {
-	if len(args) > 0 {
+	help := len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0])
+	if len(args) > 0 && !help {
 		for _, c := range commands {
 			if c.name != args[0] {
 				continue
@@ -65,17 +75,32 @@ func run(ctx context.Context, out, errOut io.Writer, args []string) error {
 		}
 		fmt.Fprintf(errOut, "sidctx: there is no command %q\n", args[0])
 	}
-	fmt.Fprintln(errOut, "usage: sidctx COMMAND [-h]")
+	fmt.Fprint(errOut, "usage: sidctx COMMAND [flags]\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(errOut, "  %-8s %s\n", c.name, c.does)
+	}
+	fmt.Fprint(errOut, "\n\"sidctx COMMAND -h\" prints the flags of a command and an example.\n")
+	if help {
+		return nil
 	}
 	return errUsage
 }
 
-// parse reads the flags of a command that takes nothing else. done is whether
-// help was asked for, and given.
-func parse(flags *flag.FlagSet, errOut io.Writer, args []string) (done bool, err error) {
+// newFlags makes the flags of a command. Its help ends with an example.
+func newFlags(errOut io.Writer, name, args, example string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(errOut)
+	flags.Usage = func() {
+		fmt.Fprintln(errOut, strings.TrimSpace("usage: sidctx "+name+" "+args))
+		flags.PrintDefaults()
+		fmt.Fprintf(errOut, "example:\n  %s\n", strings.ReplaceAll(example, "\n", "\n  "))
+	}
+	return flags
+}
+
+// parse reads the flags of a command that takes no other arguments. done reports
+// that help was asked for, and has been printed.
+func parse(flags *flag.FlagSet, errOut io.Writer, args []string) (done bool, err error) {
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return true, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -16,9 +15,9 @@ import (
 // matrix runs the decision tables of the specification against the libssl that
 // is linked. It fails, and names the rows, where that does something else.
 func matrix(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := flag.NewFlagSet("matrix", flag.ContinueOnError)
+	flags := newFlags(errOut, "matrix", "[-json | -spec]", "sidctx matrix -json > matrix.json")
 	asJSON := flags.Bool("json", false, "print one JSON object")
-	asSpec := flags.Bool("spec", false, "print SPEC.md, if libssl does what it says")
+	asSpec := flags.Bool("spec", false, "print SPEC.md, if the linked libssl agrees with it")
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err
 	}

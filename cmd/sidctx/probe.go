@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -13,7 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/sidctx/openssl/sessiontest"
+	engine "github.com/sidctx/openssl/probe"
 )
 
 // repeated is a flag that may be given more than once.
@@ -23,19 +22,15 @@ func (r *repeated) String() string     { return strings.Join(*r, ", ") }
 func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
 
 // probe offers sessions of each virtual host of a server at the others. It fails
-// if one is resumed away from home.
+// if one of them is resumed there.
 func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := flag.NewFlagSet("probe", flag.ContinueOnError)
-	flags.SetOutput(errOut)
+	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-json] [-timeout 10s]",
+		"sidctx probe www.example.com:443 -host www.example.com -host admin.example.com \\\n  -cert admin.example.com=client.crt,client.key")
 	var hosts, certs repeated
-	flags.Var(&hosts, "host", "a virtual host's `name`; give it for each host that must be kept apart")
+	flags.Var(&hosts, "host", "the `name` of a virtual host; give two or more, all that must be kept apart")
 	flags.Var(&certs, "cert", "a client certificate that a host accepts: `name=cert.pem,key.pem`")
 	asJSON := flags.Bool("json", false, "print one JSON object")
-	timeout := flags.Duration("timeout", 10*time.Second, "for each connection")
-	flags.Usage = func() {
-		fmt.Fprintln(errOut, "usage: sidctx probe host:port -host a.example -host b.example [-cert b.example=cert.pem,key.pem]")
-		flags.PrintDefaults()
-	}
+	timeout := flags.Duration("timeout", 10*time.Second, "the limit for each connection")
 	// The address stands first, where flag would stop reading.
 	var addr string
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -50,7 +45,7 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 		flags.Usage()
 		return errUsage
 	}
-	report, err := sessiontest.Probe(ctx, target)
+	report, err := engine.Run(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -76,7 +71,7 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	return nil
 }
 
-func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (target sessiontest.Target, err error) {
+func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (target engine.Target, err error) {
 	if addr == "" {
 		return target, errors.New("sidctx probe: no address: give host:port first")
 	}
@@ -87,11 +82,11 @@ func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (tar
 		return target, errors.New("sidctx probe: give -host for two names or more")
 	}
 	if timeout <= 0 {
-		return target, fmt.Errorf("sidctx probe: -timeout %v is no time", timeout)
+		return target, fmt.Errorf("sidctx probe: -timeout %v is no time: give more than 0", timeout)
 	}
 	target.Addr, target.Timeout = addr, timeout
 	for _, name := range hosts {
-		target.Hosts = append(target.Hosts, sessiontest.Host{Name: name})
+		target.Hosts = append(target.Hosts, engine.Host{Name: name})
 	}
 	for _, c := range certs {
 		name, files, ok := strings.Cut(c, "=")
@@ -120,7 +115,7 @@ func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (tar
 	return target, target.Check()
 }
 
-func printProbe(out io.Writer, report *sessiontest.Report) error {
+func printProbe(out io.Writer, report *engine.Report) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "protocol\tmechanism\tsession of\toffered under\tname\toutcome\tverdict")
 	for _, r := range report.Rows {

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sidctx/openssl/sessiontest"
+	engine "github.com/sidctx/openssl/probe"
 )
 
 // serving is "sidctx serve" at work in this process.
@@ -160,7 +160,7 @@ func TestProbeJSON(t *testing.T) {
 			if (err != nil) != (tt.crossings > 0) {
 				t.Error(err)
 			}
-			var report sessiontest.Report
+			var report engine.Report
 			decoder := json.NewDecoder(strings.NewReader(out))
 			decoder.DisallowUnknownFields()
 			if err := decoder.Decode(&report); err != nil {
@@ -172,7 +172,7 @@ func TestProbeJSON(t *testing.T) {
 			if len(report.Rows) != 30 || !report.Resumes || len(report.Crossings()) != tt.crossings {
 				t.Errorf("%s", out)
 			}
-			want := sessiontest.Row{
+			want := engine.Row{
 				Version: "TLS 1.2", Mechanism: "ticket", From: "a.test", To: "b.test", Kind: "other",
 				Outcome: "refused: handshake failure",
 			}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -19,12 +18,13 @@ import (
 
 // serve is a multi-tenant demo server to point probe, curl or s_client at.
 func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	flags := newFlags(errOut, "serve", "[-addr address] [-dir folder] [-host name[:cert]]... [-same-context] [-no-ticket]",
+		"sidctx serve -addr 127.0.0.1:8443 -dir certs\nsidctx serve -host a.test -host b.test:cert -same-context  # for probe to find fault with")
 	var hosts repeated
-	flags.Var(&hosts, "host", "a virtual host's `name`; with \":cert\" behind it the host requires a client certificate")
+	flags.Var(&hosts, "host", "the `name` of a virtual host; followed by \":cert\", the host requires a client certificate (default a.test and b.test:cert)")
 	addr := flags.String("addr", "127.0.0.1:0", "the `address` to listen on")
-	dir := flags.String("dir", "", "the `folder` to write certificates to: ca.crt, and NAME.crt and NAME.key for each host and for \"client\"; empty for a new one")
-	same := flags.Bool("same-context", false, "give all hosts one session id context, as a server must not")
+	dir := flags.String("dir", "", "the `folder` to write certificates to: ca.crt, and NAME.crt and NAME.key for each host and for \"client\" (default a new one that is removed at the end)")
+	same := flags.Bool("same-context", false, "give all hosts the same session id context, a mistake that probe finds")
 	noTicket := flags.Bool("no-ticket", false, "resume from the server's cache instead of tickets")
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err
@@ -137,7 +137,7 @@ func (s *site) listen(addr string, specs []hostSpec) (net.Listener, error) {
 			if c := byName[hello.ServerName]; c != nil {
 				return c, nil
 			}
-			return nil, fmt.Errorf("nobody serves %q", hello.ServerName)
+			return nil, fmt.Errorf("no host is called %q", hello.ServerName)
 		}
 	}
 	if err := front.SetClientHelloFunc(route); err != nil {

@@ -28,7 +28,7 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
-// attack is a row of SECURITY.md's list. Every refusal in it is an ordinary full
+// attack is a row of docs/ATTACKS.md. Every refusal in it is an ordinary full
 // handshake for whoever may enter.
 type attack struct {
 	id   string
@@ -197,10 +197,10 @@ func TestAttacksAfterRevoke(t *testing.T) {
 	}
 }
 
-// TestAttacksAreAllThere counts the rows: implemented, or listed in SECURITY.md
-// as about something that is not offered.
+// TestAttacksAreAllThere counts the rows: implemented, or listed in
+// docs/ATTACKS.md as about something that is not offered.
 func TestAttacksAreAllThere(t *testing.T) {
-	text, err := os.ReadFile("../../SECURITY.md")
+	text, err := os.ReadFile("../../docs/ATTACKS.md")
 	must(t, err)
 	seen := make(map[string]bool)
 	for _, row := range attacks {
@@ -221,7 +221,7 @@ func TestAttacksAreAllThere(t *testing.T) {
 			t.Errorf("%s is neither implemented nor listed", id)
 		}
 		if !regexp.MustCompile(`(?m)^\| ` + id + ` \|`).Match(text) {
-			t.Errorf("SECURITY.md has no row %s", id)
+			t.Errorf("docs/ATTACKS.md has no row %s", id)
 		}
 	}
 	if len(seen) != 65 {

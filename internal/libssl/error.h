@@ -9,13 +9,18 @@
 #ifndef OSL_ERROR_H
 #define OSL_ERROR_H
 
+#if defined(__has_include)
+#if !__has_include(<openssl/opensslv.h>)
+#error "openssl: OpenSSL's headers are missing: install libssl-dev (Fedora: openssl-devel, Alpine: openssl-dev)"
+#endif
+#endif
 #include <openssl/opensslv.h>
 
 #if defined(LIBRESSL_VERSION_NUMBER) || defined(OPENSSL_IS_BORINGSSL)
-#error "openssl: this package binds OpenSSL's libssl; LibreSSL and BoringSSL decide resumption by other rules"
+#error "openssl: these are headers of LibreSSL or BoringSSL: point PKG_CONFIG_PATH at OpenSSL's libssl.pc"
 #endif
 #if OPENSSL_VERSION_NUMBER < 0x10101000L
-#error "openssl: this package needs the headers of OpenSSL 1.1.1 or later (Debian and Ubuntu: libssl-dev)"
+#error "openssl: OpenSSL 1.1.1 or later is needed: install its libssl-dev, or point PKG_CONFIG_PATH at its libssl.pc"
 #endif
 
 #include <limits.h>

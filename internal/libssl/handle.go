@@ -19,7 +19,7 @@ type Handle[P interface {
 
 var (
 	live   atomic.Int64 // made and not yet freed
-	caught atomic.Int64 // freed by a cleanup: nobody has called Close
+	caught atomic.Int64 // freed by a cleanup, because Close was not called
 )
 
 // LiveHandles is how many C objects are held, CaughtHandles how many were freed by

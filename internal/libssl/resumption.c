@@ -126,7 +126,7 @@ static void osl_session_limit_by_id(SSL_SESSION *s, int64_t ends) {
 
 /* osl_session_limit_new bounds the life of a TLS 1.2 session that is looked up by its
  * id, and notes when its owner was authenticated: libssl moves a session's own
- * time when it is told to. In TLS 1.3 osl_ticket_generate_cb has done both. */
+ * time when the mode asks for it. In TLS 1.3 osl_ticket_generate_cb has done both. */
 int osl_session_limit_new(SSL *ssl, SSL_SESSION *s) {
 	osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 	osl_ticket_data m;
@@ -270,7 +270,7 @@ SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned
 	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
-/* osl_ctx_set_checks says what is checked on a resumption. */
+/* osl_ctx_set_checks sets what is checked on a resumption. */
 void osl_ctx_set_checks(SSL_CTX *c, int checks, int64_t max_age) {
 	osl_ctx_data *r = SSL_CTX_get_app_data(c);
 

@@ -247,7 +247,7 @@ void osl_session_set_time(SSL_SESSION *s, int64_t at) {
 #endif
 }
 
-/* osl_ssl_invalidate_session has the connection's session forgotten: nobody resumes it any
+/* osl_ssl_invalidate_session makes libssl forget the session of the connection: it is not resumed any
  * more. SSL_CTX_remove_session. */
 void osl_ssl_invalidate_session(osl_ssl *t) {
 	SSL_SESSION *s = SSL_get_session(t->ssl);

@@ -160,7 +160,7 @@ static void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int
 	t->out_cap = out_cap;
 }
 
-/* osl_ssl_end frees the SSL before the rest of t, and says what that has done to
+/* osl_ssl_end frees the SSL before the rest of t, and reports what that has done to
  * the session that a client offers. SSL_free. */
 int osl_ssl_end(osl_ssl *t) {
 	osl_enter();
@@ -170,7 +170,7 @@ int osl_ssl_end(osl_ssl *t) {
 	return osl_ssl_offer_invalid(t);
 }
 
-/* osl_call_end gives back what was lent and says what ret, of the libssl call just made, means. */
+/* osl_call_end gives back what was lent and reports what ret, of the libssl call just made, means. */
 static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	osl_call_result r = {0};
 	int code = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);

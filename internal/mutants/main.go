@@ -180,7 +180,7 @@ var faults = []fault{
 		tests: "isolation.TestMaxAuthAgeOfSessionsByID openssl.TestCachedSessionFromManyConnections",
 		tags:  "queuecheck",
 		edits: []edit{
-			{"internal/libssl/store.c", "\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n\tosl_session_publish(s);\n", "\tosl_session_publish(s);\n\tif (!osl_session_cap(ssl, s))\n\t\treturn 0;\n"},
+			{"internal/libssl/store.c", "\tif (!osl_session_limit_new(ssl, s))\n\t\treturn 0;\n\tosl_session_publish(s);\n", "\tosl_session_publish(s);\n\tif (!osl_session_limit_new(ssl, s))\n\t\treturn 0;\n"},
 		},
 	},
 	{

@@ -85,7 +85,7 @@ static void must_succeed(const char *what, osl_fail *f) {
 }
 
 static SSL_CTX *new_ctx(int server, const identity *ca, const identity *id) {
-	osl_ctx_made made = osl_ctx_new(server);
+	osl_ctx_result made = osl_ctx_new(server);
 
 	must_succeed("osl_ctx_new", made.fail);
 	must_succeed("osl_ctx_set_trust", osl_ctx_set_trust(made.ctx, ca->cert, ca->cert_n, server, NULL, 0).fail);
@@ -124,7 +124,7 @@ static void free_ctx(SSL_CTX *c) { osl_ctx_free(c); }
 
 /* new_endpoint makes an endpoint. A server that suspends stops at every ClientHello. */
 static void new_endpoint(endpoint *e, SSL_CTX *c, int server, int suspends) {
-	osl_ssl_made made = osl_ssl_new(c, server, suspends, sidctx, server ? sizeof sidctx : 0);
+	osl_ssl_result made = osl_ssl_new(c, server, suspends, sidctx, server ? sizeof sidctx : 0);
 
 	must_succeed("osl_ssl_new", made.fail);
 	e->t = made.t;
@@ -140,14 +140,14 @@ static void offer_session(endpoint *client, SSL_SESSION *s) {
 
 /* update accounts for a call: what it read of the peer's ciphertext, what it wrote,
  * and whether it failed. */
-static void update(endpoint *e, endpoint *peer, osl_turn r, const char *what) {
+static void update(endpoint *e, endpoint *peer, osl_call_result r, const char *what) {
 	peer->out_n -= r.used;
 	memmove(peer->out, peer->out + r.used, peer->out_n);
 	e->out_n += r.out;
 	e->refused = r.refused;
 	if (r.spilled)
 		fatal("a flight is longer than the buffer for it");
-	if (r.want == OSL_FAILED || r.want == OSL_CUT || r.want == OSL_GOODBYE) {
+	if (r.want == OSL_FAILED || r.want == OSL_EOF || r.want == OSL_CLOSE_NOTIFY) {
 		e->failed = 1;
 		if (r.fail)
 			print_fail(what, r.fail);
@@ -158,7 +158,7 @@ static void update(endpoint *e, endpoint *peer, osl_turn r, const char *what) {
 
 /* do_handshake continues a handshake. A suspended ClientHello is answered with host. */
 static void do_handshake(endpoint *e, endpoint *peer, SSL_CTX *host) {
-	osl_turn r = osl_handshake(e->t, peer->out, peer->out_n, 0, e->out + e->out_n, sizeof e->out - e->out_n);
+	osl_call_result r = osl_handshake(e->t, peer->out, peer->out_n, 0, e->out + e->out_n, sizeof e->out - e->out_n);
 
 	update(e, peer, r, "osl_handshake");
 	if (r.want == OSL_HELLO) {
@@ -176,7 +176,7 @@ static void do_handshake(endpoint *e, endpoint *peer, SSL_CTX *host) {
  * TLS 1.3 client its tickets. */
 static void send_byte(endpoint *from, endpoint *to) {
 	unsigned char byte = 42, got = 0;
-	osl_turn r;
+	osl_call_result r;
 
 	r = osl_write(from->t, &byte, 1, from->out + from->out_n, sizeof from->out - from->out_n);
 	update(from, to, r, "osl_write");
@@ -194,7 +194,7 @@ static void close_notify(endpoint *e, endpoint *peer) {
 static void mark_closed(endpoint *e) { osl_keep_session(e->t); }
 
 /* invalidate_session removes the connection's session from the cache. */
-static void invalidate_session(endpoint *e) { osl_ssl_spoil(e->t); }
+static void invalidate_session(endpoint *e) { osl_ssl_invalidate_session(e->t); }
 
 static void free_endpoint(endpoint *e) { osl_ssl_free(e->t); }
 
@@ -206,7 +206,7 @@ static int was_resumed(endpoint *server) {
 
 	osl_bytes_free(certs.p, certs.n);
 	osl_ssl_state(server->t, &s);
-	if (server->refused != OSL_FINE) {
+	if (server->refused != OSL_ACCEPTED) {
 		fprintf(stderr, "driver: a resumption is refused, reason %d\n", server->refused);
 		server->failed = 1;
 	}
@@ -222,7 +222,7 @@ static void free_session(SSL_SESSION *s) { osl_session_free(s); }
 /* copy_session makes a copy that shares nothing with the original. */
 static SSL_SESSION *copy_session(SSL_SESSION *s) {
 	osl_bytes der = osl_session_der(s);
-	osl_session_made made;
+	osl_session_result made;
 
 	must_succeed("osl_session_der", der.fail);
 	made = osl_session_parse(der.p, der.n);
@@ -233,12 +233,12 @@ static SSL_SESSION *copy_session(SSL_SESSION *s) {
 
 /* read_session makes the calls that a program may make on a session it shares. */
 static void read_session(SSL_SESSION *s) {
-	osl_session_made renamed = osl_session_set_sidctx(s, sidctx, sizeof sidctx);
+	osl_session_result renamed = osl_session_set_sidctx(s, sidctx, sizeof sidctx);
 	osl_session_info info;
 
 	must_succeed("osl_session_set_sidctx", renamed.fail);
 	osl_session_free(renamed.session);
-	osl_session_read(s, &info);
+	osl_session_get_info(s, &info);
 }
 
 static void flush(SSL_CTX *server, int64_t at) { osl_ctx_flush(server, at); }

@@ -61,7 +61,7 @@ func (s *Site) Join(c *openssl.Ctx) error {
 }
 
 // Store is a SessionStore in memory. What is put there comes when it comes: no
-// handshake waits for it. So whoever looks for a session has some patience.
+// handshake waits for it. So the function that looks for a session waits for a while.
 type Store struct {
 	mu       sync.Mutex
 	ids      [][]byte
@@ -127,7 +127,7 @@ func (s *Store) find(wait time.Duration, matches func(id, session []byte) bool) 
 	}
 }
 
-// Delete forgets nothing: nobody here asks for that.
+// Delete does nothing: no test needs it.
 func (s *Store) Delete(context.Context, []byte) error { return nil }
 
 // Sessions is every session that was put, in DER.
@@ -151,11 +151,11 @@ type Offer struct {
 	Server  func(*openssl.SSL) error // before the handshake
 	Hello   func(*openssl.SSL) error // while the ClientHello is suspended
 	SIDCtx  func(*openssl.Conn) error
-	Name    string // to call; server.test if it is empty, nobody if it is "-"
+	Name    string // to call; server.test if it is empty, no name if it is "-"
 	Kill    bool   // both ends close without close_notify
 }
 
-// Meeting is what one connection came to. Whoever holds it closes it.
+// Meeting is what one connection came to. The caller closes it.
 type Meeting struct {
 	Client, Server       openssl.ConnectionState
 	ClientErr, ServerErr error

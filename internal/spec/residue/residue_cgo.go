@@ -1,5 +1,5 @@
 // Package residue leaves entries in OpenSSL's error queue, as other C code in a
-// process does, for tests that nobody mistakes them for their own.
+// process does. Tests use it to show that no call mistakes such entries for its own.
 package residue
 
 /*

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"bytes"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sidctx/openssl"
+)
+
+func TestVersion(t *testing.T) {
+	out, errOut, err := sidctx(t, "version")
+	if err != nil || errOut != "" {
+		t.Fatalf("version: %v, %s", err, errOut)
+	}
+	v := openssl.Version()
+	for _, line := range []string{"linked     " + v.Linked + "\n", "compiled   " + v.Compiled + "\n"} {
+		if !strings.Contains(out, line) {
+			t.Errorf("version prints no line %q:\n%s", line, out)
+		}
+	}
+}
+
+// Help is on standard error, exits with 0, and ends with an example.
+func TestHelp(t *testing.T) {
+	for _, c := range commands {
+		out, errOut, err := sidctx(t, c.name, "-h")
+		_, example, found := strings.Cut(errOut, "\nexample:\n")
+		if err != nil || out != "" || !strings.HasPrefix(errOut, "usage: sidctx "+c.name) || !found || !strings.HasPrefix(example, "  sidctx "+c.name) {
+			t.Errorf("%s -h: %v\n%s%s", c.name, err, out, errOut)
+		}
+	}
+	for _, arg := range []string{"-h", "--help", "help"} {
+		_, errOut, err := sidctx(t, arg)
+		if err != nil || !strings.HasPrefix(errOut, "usage: sidctx COMMAND") {
+			t.Errorf("%s: %v\n%s", arg, err, errOut)
+		}
+	}
+}
+
+// The command is no test: it must not link package testing, nor take its flags.
+func TestLinksNoTesting(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatalf("go list -deps: %v", err)
+	}
+	deps := strings.Fields(string(bytes.TrimSpace(out)))
+	if slices.Contains(deps, "testing") || !slices.Contains(deps, "github.com/sidctx/openssl/probe") {
+		t.Errorf("the command links %v", deps)
+	}
+}
