@@ -37,6 +37,7 @@ test: ## run every test of every module: 4 to 10 minutes on two processors
 
 deps: ## install what the build, the demo and the tests need
 	@.ci/deps peers
+	@.ci/deps sanitizers
 
 # ---- these only check ----
 

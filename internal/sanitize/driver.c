@@ -22,11 +22,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+
 /* ---- what the driver uses of the package ----
  *
  * No name of the package's C occurs outside of this part of the file.
  */
-#include "libssl_cgo.h"
+#include "resumption.h"
+#include "session.h"
+#include "sidctx_cgo.h"
+#include "store.h"
+#include "tickets.h"
 
 static const unsigned char sidctx[] = {'d', 'r', 'i', 'v', 'e', 'r'};
 
@@ -60,20 +67,12 @@ static void fatal(const char *what) {
 	exit(2);
 }
 
-/* release_fail returns a failure to its owner, as Go does. */
-static void release_fail(osl_fail *f) {
-	osl_fail *none = NULL;
-
-	if (f && (!f->home || !__atomic_compare_exchange_n(f->home, &none, f, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
-		osl_fail_free(f);
-}
-
 /* print_fail prints a failure and releases it. */
 static void print_fail(const char *what, osl_fail *f) {
 	const char *text = f->n ? osl_code_text((unsigned long)f->codes[0]) : NULL;
 
 	fprintf(stderr, "driver: %s: %s\n", what, text ? text : "failed");
-	release_fail(f);
+	osl_fail_free(f);
 }
 
 /* must_succeed ends the process if there is a failure. */
@@ -273,7 +272,7 @@ static void refused_setter(SSL_CTX *c) {
 
 	if (!f)
 		fatal("a session id context of 33 bytes was accepted");
-	release_fail(f);
+	osl_fail_free(f);
 }
 
 /* ---- certificates ---- */

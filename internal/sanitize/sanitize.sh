@@ -29,11 +29,11 @@ have() {
 cc=${CC:-cc}
 
 # compile makes the driver; the arguments are what to compile and link it with.
-# The package's headers are C of static functions, of which it uses a part.
+# The package's C is a part of it, compiled with the same flags.
 compile() {
 	$cc -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread \
 		-Wall -Wextra -Werror -Wno-unused-function -Wno-error=deprecated-declarations \
-		-I"$repo" "$here/driver.c" -o "$driver" "$@"
+		-I"$repo" -I"$repo/internal/libssl" "$here/driver.c" "$repo"/internal/libssl/*.c -o "$driver" "$@"
 }
 
 # ---- libssl ----
