@@ -689,7 +689,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 
 		// The wire's half is closed behind close_notify: to a peer that knows no
 		// close_notify the connection has ended, too, and it may end it.
-		c, s, near, far := tlstest.WireConns(t, client, server, 200_000)
+		c, s, _, far := tlstest.WireConns(t, client, server, 200_000)
 		tlstest.MustHandshake(t, c, s)
 		done := start(func() (int, error) { return 0, c.Close() })
 		if _, err := io.ReadAll(far); err != nil {
@@ -701,7 +701,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		}
 
 		// One that goes on sending is heard for 64 KiB.
-		c, s, near, far = tlstest.WireConns(t, client, server, 200_000)
+		c, s, near, _ := tlstest.WireConns(t, client, server, 200_000)
 		tlstest.MustHandshake(t, c, s)
 		if _, err := s.Write(make([]byte, 150_000)); err != nil {
 			t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -519,100 +518,8 @@ func storeKey(sidCtx, id []byte) []byte {
 
 func tcpWire(t testing.TB) (near, far net.Conn) { return tlstest.TCPPair(t) }
 
-// memoryWire is two ends of a wire with room for everything.
-func memoryWire(testing.TB) (near, far net.Conn) {
-	up, down := newFlow(), newFlow()
-	return &memoryEnd{in: down, out: up}, &memoryEnd{in: up, out: down}
-}
-
-// flow is bytes one way.
-type flow struct {
-	mu    sync.Mutex
-	b     []byte
-	ended bool
-	until time.Time     // of reads
-	turn  chan struct{} // closed when anything changes
-}
-
-func newFlow() *flow { return &flow{turn: make(chan struct{})} }
-
-func (s *flow) change(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f()
-	close(s.turn)
-	s.turn = make(chan struct{})
-}
-
-func (s *flow) read(p []byte) (int, error) {
-	for {
-		s.mu.Lock()
-		n := copy(p, s.b)
-		s.b = s.b[n:]
-		ended, until, turn := s.ended, s.until, s.turn
-		s.mu.Unlock()
-		switch {
-		case n > 0:
-			return n, nil
-		case ended:
-			return 0, io.EOF
-		case until.IsZero():
-			<-turn
-			continue
-		case !time.Now().Before(until):
-			return 0, os.ErrDeadlineExceeded
-		}
-		timer := time.NewTimer(time.Until(until))
-		select {
-		case <-turn:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
-
-// memoryEnd is a net.Conn.
-type memoryEnd struct{ in, out *flow }
-
-func (m *memoryEnd) Read(p []byte) (int, error) { return m.in.read(p) }
-
-func (m *memoryEnd) Write(p []byte) (n int, err error) {
-	m.out.change(func() {
-		if m.out.ended {
-			err = net.ErrClosed
-			return
-		}
-		m.out.b = append(m.out.b, p...)
-		n = len(p)
-	})
-	return n, err
-}
-
-func (m *memoryEnd) CloseWrite() error {
-	m.out.change(func() { m.out.ended = true })
-	return nil
-}
-
-func (m *memoryEnd) Close() error {
-	m.CloseWrite()
-	m.in.change(func() { m.in.ended = true })
-	return nil
-}
-
-func (m *memoryEnd) SetReadDeadline(t time.Time) error {
-	m.in.change(func() { m.in.until = t })
-	return nil
-}
-
-func (m *memoryEnd) SetDeadline(t time.Time) error    { return m.SetReadDeadline(t) }
-func (m *memoryEnd) SetWriteDeadline(time.Time) error { return nil }
-func (m *memoryEnd) LocalAddr() net.Addr              { return memoryAddr{} }
-func (m *memoryEnd) RemoteAddr() net.Addr             { return memoryAddr{} }
-
-type memoryAddr struct{}
-
-func (memoryAddr) Network() string { return "memory" }
-func (memoryAddr) String() string  { return "memory:1" }
+// memoryWire is two ends of a wire with room for all that one end says.
+func memoryWire(testing.TB) (near, far net.Conn) { return tlstest.WirePair(128 << 10) }
 
 // placeWire says where it leads: every TCP server here has a port of its own.
 type placeWire struct {

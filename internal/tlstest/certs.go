@@ -34,6 +34,7 @@ var serials struct {
 	n int64
 }
 
+// NextSerial is a serial number that no other certificate has.
 func NextSerial() *big.Int {
 	serials.Lock()
 	defer serials.Unlock()
@@ -41,6 +42,7 @@ func NextSerial() *big.Int {
 	return big.NewInt(serials.n)
 }
 
+// ECKey is a new key on P-256.
 func ECKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -59,6 +61,7 @@ var RSAKey = sync.OnceValue(func() crypto.Signer {
 	return key
 })
 
+// KeyPEM is a private key as PKCS #8 in PEM.
 func KeyPEM(t testing.TB, key crypto.Signer) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -68,6 +71,7 @@ func KeyPEM(t testing.TB, key crypto.Signer) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
+// CertPEM is a certificate in PEM.
 func CertPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
@@ -123,7 +127,8 @@ func (a *Authority) Leaf(t testing.TB, name string, key crypto.Signer, change fu
 	return CertPEM(der), KeyPEM(t, key)
 }
 
-// ca signs what most tests use; server.test and client.test are its leaves.
+// Fixtures are what most tests use, once Certs has made them: a CA, and server.test
+// and client.test, its leaves.
 var Fixtures struct {
 	once                  sync.Once
 	ca                    *Authority
@@ -131,6 +136,7 @@ var Fixtures struct {
 	ClientCert, ClientKey []byte
 }
 
+// Certs is the CA of Fixtures, which it makes first if need be.
 func Certs(t testing.TB) *Authority {
 	t.Helper()
 	f := &Fixtures
@@ -142,6 +148,7 @@ func Certs(t testing.TB) *Authority {
 	return f.ca
 }
 
+// TicketKey is the key that belongs to a seed.
 func TicketKey(seed byte) (k openssl.TicketKey) {
 	sum := sha256.Sum256([]byte{seed, 'n'})
 	copy(k.Name[:], sum[:])
@@ -149,6 +156,7 @@ func TicketKey(seed byte) (k openssl.TicketKey) {
 	return k
 }
 
+// ParseCert is the first certificate in PEM.
 func ParseCert(t testing.TB, p []byte) *x509.Certificate {
 	t.Helper()
 	block, _ := pem.Decode(p)

@@ -28,7 +28,7 @@ type Pair struct {
 // SidSetter is an SSL or a Conn.
 type SidSetter interface{ SetSessionIDContext([]byte) error }
 
-// Transports do one call from end to end; the session lives on.
+// Transports make one connection from end to end; the session lives on.
 var Transports = []struct {
 	Name    string
 	Connect func(t testing.TB, x Pair) Result
@@ -37,6 +37,7 @@ var Transports = []struct {
 	{"TCP", ConnectTCP},
 }
 
+// ConnectMachines connects two machines.
 func ConnectMachines(t testing.TB, x Pair) (e Result) {
 	t.Helper()
 	c, s := Machines(t, x.Client, x.Server)
@@ -61,6 +62,7 @@ func ConnectMachines(t testing.TB, x Pair) (e Result) {
 	return e
 }
 
+// ConnectTCP connects two Conns over loopback, with a message there and back.
 func ConnectTCP(t testing.TB, x Pair) (e Result) {
 	t.Helper()
 	c, s := Conns(t, x.Client, x.Server)
@@ -111,7 +113,8 @@ func SessionOf(t testing.TB, from interface {
 	return sess
 }
 
-// Connect is a call over memory that must succeed.
+// Connect connects two machines, which must succeed, and says what became of the
+// session.
 func Connect(t testing.TB, x Pair) Result {
 	t.Helper()
 	e := ConnectMachines(t, x)
@@ -128,32 +131,23 @@ func Reparse(t testing.TB, sess *openssl.Session) *openssl.Session {
 	return ParseSession(t, SessionDER(t, sess))
 }
 
-// Offer is one connection between two machines that ends well. It offers a copy
-// of sess, unless that is nil, and returns what the client can resume next, nil
-// for nothing, and what the server made of the offer.
+// Offer is a Connect that offers a copy of sess, unless that is nil. It returns what
+// the client can resume next, nil for nothing, and what the server made of the offer.
 func Offer(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session) (*openssl.Session, openssl.Resumption) {
 	t.Helper()
-	c, s := Machines(t, client, server)
+	x := Pair{Client: client, Server: server}
 	if sess != nil {
-		must(t, c.SetSession(Reparse(t, sess)))
+		x.Offer = Reparse(t, sess)
 	}
-	MustShake(t, c, s)
-	state := s.ConnectionState()
-	if resumed := state.Resumption == openssl.ResumptionResumed; resumed != state.DidResume || resumed != c.ConnectionState().DidResume {
+	e := Connect(t, x)
+	if resumed := e.Server.Resumption == openssl.ResumptionResumed; resumed != e.Server.DidResume || resumed != e.Client.DidResume {
 		t.Fatalf("resumption is %v, DidResume %v on the server and %v on the client",
-			state.Resumption, state.DidResume, c.ConnectionState().DidResume)
+			e.Server.Resumption, e.Server.DidResume, e.Client.DidResume)
 	}
-	next, err := c.Session()
-	if errors.Is(err, openssl.ErrSessionNotFound) {
-		next = nil
-	} else {
-		must(t, err)
-		t.Cleanup(func() { next.Close() })
-	}
-	Goodbye(t, c, s)
-	return next, state.Resumption
+	return e.Session, e.Server.Resumption
 }
 
+// MustOffer is an Offer of which the server makes what the test wants.
 func MustOffer(t testing.TB, client, server *openssl.Ctx, sess *openssl.Session, want openssl.Resumption) *openssl.Session {
 	t.Helper()
 	next, got := Offer(t, client, server, sess)

@@ -39,3 +39,10 @@ func Says(t testing.TB, err error, parts ...string) {
 		}
 	}
 }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

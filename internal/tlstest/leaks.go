@@ -32,6 +32,7 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+// Forgets, in the environment, is for a test that leaves objects to the cleanup.
 const Forgets = "OPENSSL_TEST_FORGETS"
 
 // accounts is which tests hold C objects at the moment.

@@ -64,6 +64,7 @@ func NewClient(t testing.TB) *openssl.Ctx {
 	return c
 }
 
+// SetVersion has a Ctx speak one version and no other.
 func SetVersion(t testing.TB, c *openssl.Ctx, v uint16) {
 	t.Helper()
 	must(t, c.SetMinVersion(v))

@@ -61,6 +61,7 @@ func EditSession(t testing.TB, der []byte, tag int, content []byte) []byte {
 	return b
 }
 
+// Octets is b as an OCTET STRING in DER.
 func Octets(t testing.TB, b []byte) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(b)
@@ -68,6 +69,7 @@ func Octets(t testing.TB, b []byte) []byte {
 	return der
 }
 
+// Integer is n as an INTEGER in DER.
 func Integer(t testing.TB, n int64) []byte {
 	t.Helper()
 	der, err := asn1.Marshal(big.NewInt(n))
@@ -116,6 +118,7 @@ func WithField(t testing.TB, sess *openssl.Session, tag int, value int64) *opens
 	return ParseSession(t, EditSession(t, SessionDER(t, sess), tag, Integer(t, value)))
 }
 
+// WithTicket is a client's session, in DER, with another ticket in it.
 func WithTicket(t testing.TB, der, ticket []byte) []byte {
 	t.Helper()
 	return EditSession(t, der, FieldTicket, Octets(t, ticket))

@@ -1,0 +1,9 @@
+package httpx_test
+
+import (
+	"testing"
+
+	"github.com/sidctx/openssl/internal/tlstest"
+)
+
+func TestMain(m *testing.M) { tlstest.Main(m) }

@@ -1,0 +1,11 @@
+//go:build cgo
+
+package sessiontest_test
+
+import (
+	"testing"
+
+	"github.com/sidctx/openssl/internal/tlstest"
+)
+
+func TestMain(m *testing.M) { tlstest.Main(m) }
