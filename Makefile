@@ -1,5 +1,5 @@
 # Every module of the repository is tested; a new one needs no line here.
-MODULES := $(dir $(wildcard go.mod */go.mod))
+MODULES := $(dir $(wildcard go.mod */go.mod */*/go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 
 # Many tests wait, for a clock of C's for instance, and most processors would be
@@ -48,7 +48,7 @@ check-peers:
 
 # Every call into C aborts the process if it leaves something in OpenSSL's error queue.
 queuecheck: check-peers ## run the tests with checks of OpenSSL's error queue and of shared sessions
-	go test $(flags) -tags queuecheck . ./internal/...
+	go test $(flags) -tags queuecheck ./...
 
 race: check-peers ## run the tests under Go's race detector
 	$(call each,go test $(flags) -race ./...)
@@ -96,7 +96,7 @@ fleet: check-peers ## run several servers, one Redis and a client that keeps com
 	@cd examples && go run ./fleet
 
 nettest: check ## run x/net/nettest a hundred times under the race detector
-	go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m . ./internal/...
+	go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m ./...
 
 bench: check ## compare with plain C, crypto/tls and libp2p: 6 minutes on a quiet machine; writes bench/
 	cd bench && go run . -json bench.json -plot bench.svg -table bench.md
