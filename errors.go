@@ -198,7 +198,7 @@ var (
 
 	errSealBroken  = fmt.Errorf("openssl: a stored session does not decrypt: %w", ErrSessionNotFound)
 	errNilContext  = errors.New("openssl: the context is nil: pass context.Background()")
-	errNilListener = errors.New("openssl: NewListener: the net.Listener is nil")
+	errNilListener = errors.New("openssl: NewListener was given no listener: pass one of net.Listen")
 	errNoHello     = errors.New("openssl: this ClientHello belongs to no connection")
 
 	errShutdown = errors.New("openssl: write after close_notify")

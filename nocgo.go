@@ -3,4 +3,4 @@
 package openssl
 
 // The name is the message that the compiler prints.
-var _ = openssl_needs_cgo_set_CGO_ENABLED_to_1_and_install_a_C_compiler
+var _ = openssl_needs_cgo_set_CGO_ENABLED_1_and_install_a_C_compiler
