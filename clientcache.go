@@ -148,7 +148,7 @@ func (c *Conn) offerCachedSession() {
 	}
 	defer sess.Close()
 	if offerable(sess.info(), time.Now()) {
-		c.ssl.SetSession(sess) // one that cannot be offered costs a full handshake
+		c.ssl.offerCached(c.wire.RemoteAddr(), key, sess) // one that cannot be offered costs a full handshake
 	}
 }
 

@@ -224,20 +224,20 @@ func (c *Conn) handshake(ctx context.Context, by side) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	done, err := c.handshakeOnce(ctx, by)
+	ended, err := c.handshakeOnce(ctx, by)
 	switch {
-	case !done:
+	case !ended:
 	case err == nil:
 		c.cacheNewSession()
-	case !isTimeout(err):
+	default:
 		c.dropCachedSession()
 	}
 	return c.mapError(err)
 }
 
-// handshakeOnce does what is left of the handshake, or waits for who does; done
-// says that it was this call which went on with it.
-func (c *Conn) handshakeOnce(ctx context.Context, by side) (done bool, err error) {
+// handshakeOnce does what is left of the handshake, or waits for the call that does;
+// ended reports whether it was this call that has brought it to its end, good or bad.
+func (c *Conn) handshakeOnce(ctx context.Context, by side) (ended bool, err error) {
 	if err := c.lockHandshake(ctx, by); err != nil {
 		return false, err
 	}
@@ -249,13 +249,29 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (done bool, err error
 		return false, net.ErrClosed
 	case c.handshakeErr != nil:
 		return false, c.handshakeErr
+	case ctx.Err() != nil: // while it waited: the wire is not its to close
+		return false, ctx.Err()
 	}
+	err = c.boundHandshake(ctx, by)
+	switch {
+	case err == nil && c.closing.Load(): // what was left to send has not been sent
+		return false, net.ErrClosed
+	case err == nil:
+		c.handshakeDone.Store(true)
+	case !isTimeout(err):
+		c.handshakeErr = err
+	}
+	return err == nil || c.handshakeErr != nil, err
+}
+
+// boundHandshake is runHandshake within the bounds of the call that does it. When it
+// returns neither the call's deadline nor its context has an effect on the wire any more.
+func (c *Conn) boundHandshake(ctx context.Context, by side) (err error) {
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { c.wire.Close() })
 		defer func() {
 			if !stop() {
-				c.handshakeDone.Store(false)
-				c.handshakeErr = ctx.Err()
+				c.handshakeErr = ctx.Err() // also when it is a timeout
 				err = c.handshakeErr
 			}
 		}()
@@ -265,27 +281,7 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (done bool, err error
 		defer c.drive(neither)
 	}
 	c.offerCachedSession()
-	err = c.runHandshake(ctx)
-	switch {
-	case err == nil:
-		c.handshakeDone.Store(true)
-	case !isTimeout(err):
-		c.handshakeErr = err
-	}
-	return true, err
-}
-
-// lockHandshake takes handshaking, unless there is a reason not to wait for it.
-func (c *Conn) lockHandshake(ctx context.Context, by side) error {
-	if c.handshaking.tryLock() {
-		return nil
-	}
-	for !c.handshaking.tryWait() {
-		if err := c.wait(ctx, c.handshaking.wake, by); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.runHandshake(ctx)
 }
 
 // runHandshake drives the machine's handshake over the wire, with handshaking held.
@@ -325,6 +321,7 @@ func (c *Conn) lockAndFlush() error {
 
 // answerHello asks the ClientHello function and does what it says.
 func (c *Conn) answerHello(ctx context.Context) error {
+	c.handshakeErr = errNoAnswer // if the function never returns: libssl would go on without it
 	hello, err := c.ssl.ClientHello()
 	if err == nil {
 		hello.Conn = c.wire
@@ -336,11 +333,11 @@ func (c *Conn) answerHello(ctx context.Context) error {
 	if err == nil {
 		err = c.ssl.sameHelloAnswer()
 	}
+	c.handshakeErr = err // also when it is a timeout of the function's own
 	if err == nil {
 		c.askStore(ctx)
 		return nil
 	}
-	c.handshakeErr = err // also when it is a timeout of the function's own
 	alert := alertInternalError
 	errors.As(err, &alert)
 	if c.ssl.Refuse(alert) == nil {
@@ -623,16 +620,6 @@ func (c *Conn) Close() error {
 	err := c.wire.Close()
 	c.ssl.closeForConn()
 	return err
-}
-
-// lockUntil takes a lock, or gives up at a time.
-func lockUntil(l *tryMutex, until time.Time) bool {
-	if l.tryLock() {
-		return true
-	}
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	return lockUnless(l, timer.C)
 }
 
 // sendClose sends what is left and close_notify, with writing held.

@@ -5,14 +5,15 @@ package openssl
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 )
 
 // ConnectionState describes a connection. Its fields have the names of those of
 // [crypto/tls.ConnectionState] where they have the same meaning.
 type ConnectionState struct {
 	Version            uint16 // [crypto/tls.VersionTLS13] for instance
-	HandshakeComplete  bool
-	DidResume          bool // whether a session was resumed: SSL_session_reused
+	HandshakeComplete  bool   // and accepted by the function of SetVerifyConnection, if there is one
+	DidResume          bool   // whether a session was resumed: SSL_session_reused
 	CipherSuite        uint16
 	CipherName         string // OpenSSL's name of it
 	NegotiatedProtocol string // the protocol chosen with ALPN
@@ -54,4 +55,36 @@ func (cs ConnectionState) TLS() tls.ConnectionState {
 		ServerName:                 cs.ServerName,
 		PeerCertificates:           cs.PeerCertificates,
 	}
+}
+
+// readStateLocked reads the state; with an error, which is in it, too, it is not
+// complete, for want of memory for one.
+func (s *SSL) readStateLocked() (ConnectionState, error) {
+	st := s.h.P.State()
+	cs := ConnectionState{
+		Version:            st.Version,
+		HandshakeComplete:  s.phase == phaseDone && s.verified,
+		DidResume:          s.phase >= phaseDone && st.Reused,
+		CipherSuite:        st.Cipher,
+		CipherName:         st.CipherName,
+		NegotiatedProtocol: st.ALPN,
+		ServerName:         st.ServerName,
+		SessionIDContext:   st.SIDCtx,
+		Resumption:         s.resumption,
+	}
+	ders, fail := s.h.P.PeerCertificates()
+	err := asError(fail)
+	for _, der := range ders {
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(der); err != nil {
+			err = fmt.Errorf("openssl: libssl has taken a certificate that crypto/x509 cannot read: %w", err)
+			break
+		}
+		cs.PeerCertificates = append(cs.PeerCertificates, cert)
+	}
+	cs.VerifyError = err
+	if st.VerifyResult != 0 {
+		cs.VerifyError = newVerifyError(st.VerifyResult)
+	}
+	return cs, asError(fail)
 }

@@ -181,3 +181,16 @@ func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }
+
+// lockHandshake takes handshaking, unless there is a reason not to wait for it.
+func (c *Conn) lockHandshake(ctx context.Context, by side) error {
+	if c.handshaking.tryLock() {
+		return nil
+	}
+	for !c.handshaking.tryWait() {
+		if err := c.wait(ctx, c.handshaking.wake, by); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -201,5 +201,6 @@ var (
 	errNilListener = errors.New("openssl: NewListener was given no listener: pass one of net.Listen")
 	errNoHello     = errors.New("openssl: this ClientHello belongs to no connection")
 
+	errNoAnswer = errors.New("openssl: the ClientHello function has not returned")
 	errShutdown = errors.New("openssl: write after close_notify")
 )

@@ -2,7 +2,10 @@
 
 package openssl
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // tryMutex is a mutex that may be held across a wait, and whose lock can be given
 // up on. Uncontended it is much cheaper than a channel with one element.
@@ -48,4 +51,14 @@ func (l *tryMutex) unlock() {
 		default: // there is a token already
 		}
 	}
+}
+
+// lockUntil takes a lock, or gives up at a time.
+func lockUntil(l *tryMutex, until time.Time) bool {
+	if l.tryLock() {
+		return true
+	}
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	return lockUnless(l, timer.C)
 }

@@ -5,7 +5,6 @@ package openssl
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -202,8 +201,8 @@ func (s *SSL) checkServerNameLocked() error {
 
 // runVerifyConnection calls f, with no lock held, and refuses the connection if it
 // returns an error.
-func (s *SSL) runVerifyConnection(f func(ConnectionState) error) error {
-	err := recoverToError("SetVerifyConnection", func() error { return f(s.ConnectionState()) })
+func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state ConnectionState) error {
+	err := recoverToError("SetVerifyConnection", func() error { return f(state) })
 	if lockErr := s.lock(); lockErr != nil {
 		return lockErr
 	}
@@ -484,7 +483,7 @@ func (s *SSL) closeForConn() {
 	if s.h.ClosedLocked() {
 		return
 	}
-	if s.phase == phaseDone && s.fatal == nil && !s.closeNotifySent {
+	if s.phase == phaseDone && s.verified && s.fatal == nil && !s.closeNotifySent {
 		s.h.P.KeepSession()
 	}
 	s.forgetStoredLocked()
@@ -505,8 +504,7 @@ func (s *SSL) closeLocked() {
 // ---- a client's session cache ----
 
 // sessionCache is where a client's connection looks for a session and keeps one:
-// the cache, nil without one, and a key that tells its connections apart from
-// those to another server, or with another configuration.
+// the cache, nil without one, and the key.
 func (s *SSL) sessionCache(peer net.Addr) (cache ClientSessionCache, key string) {
 	if s.lock() != nil {
 		return nil, ""
@@ -515,6 +513,12 @@ func (s *SSL) sessionCache(peer net.Addr) (cache ClientSessionCache, key string)
 	if s.ctx.sessions == nil {
 		return nil, ""
 	}
+	return s.ctx.sessions, s.cacheKeyLocked(peer)
+}
+
+// cacheKeyLocked tells a client's connections apart from those to another server, or
+// with another configuration.
+func (s *SSL) cacheKeyLocked(peer net.Addr) string {
 	host, port, err := net.SplitHostPort(peer.String())
 	if err != nil {
 		host = peer.String()
@@ -524,7 +528,19 @@ func (s *SSL) sessionCache(peer net.Addr) (cache ClientSessionCache, key string)
 	}
 	who := s.ctx.fingerprint
 	who.add("session id context", string(s.sidCtx.bytes()))
-	return s.ctx.sessions, net.JoinHostPort(host, port) + " " + hex.EncodeToString(who[:])
+	return net.JoinHostPort(host, port) + " " + hex.EncodeToString(who[:])
+}
+
+// offerCached offers a session of the cache, unless the connection is to another
+// server since it was looked up.
+func (s *SSL) offerCached(peer net.Addr, key string, sess *Session) {
+	if s.lock() != nil {
+		return
+	}
+	defer s.unlock()
+	if s.offered == nil && s.cacheKeyLocked(peer) == key && s.setSessionLocked(sess) == nil {
+		s.offeredCached = true
+	}
 }
 
 // mayOffer reports whether a client has a cache and can still offer a session of it.
@@ -606,38 +622,4 @@ func (s *SSL) forgetStoredLocked() {
 	if id := s.h.P.InvalidatedID(); len(id) > 0 {
 		s.first.store.later(storeCall{id: storeID(s.sidCtx.bytes(), id)})
 	}
-}
-
-// ---- what a connection has come to ----
-
-// readStateLocked reads the state; with an error, which is in it, too, it is not
-// complete, for want of memory for one.
-func (s *SSL) readStateLocked() (ConnectionState, error) {
-	st := s.h.P.State()
-	cs := ConnectionState{
-		Version:            st.Version,
-		HandshakeComplete:  s.phase == phaseDone,
-		DidResume:          s.phase >= phaseDone && st.Reused,
-		CipherSuite:        st.Cipher,
-		CipherName:         st.CipherName,
-		NegotiatedProtocol: st.ALPN,
-		ServerName:         st.ServerName,
-		SessionIDContext:   st.SIDCtx,
-		Resumption:         s.resumption,
-	}
-	ders, fail := s.h.P.PeerCertificates()
-	err := asError(fail)
-	for _, der := range ders {
-		var cert *x509.Certificate
-		if cert, err = x509.ParseCertificate(der); err != nil {
-			err = fmt.Errorf("openssl: libssl has taken a certificate that crypto/x509 cannot read: %w", err)
-			break
-		}
-		cs.PeerCertificates = append(cs.PeerCertificates, cert)
-	}
-	cs.VerifyError = err
-	if st.VerifyResult != 0 {
-		cs.VerifyError = newVerifyError(st.VerifyResult)
-	}
-	return cs, asError(fail)
 }

@@ -56,12 +56,13 @@ type SSL struct {
 	name      string      // that a client expects, or ""
 	nameErr   error       // what the last SetServerName failed with: no name is in force
 
-	offerInvalid *atomic.Bool // of the Session that a client offers a copy of
-	hello        *ClientHello
-	helloErr     error
-	helloAnswer  *helloAnswer     // to the first ClientHello
-	resumption   Resumption       // of a finished handshake
-	state        *ConnectionState // of a finished handshake
+	offerInvalid  *atomic.Bool // of the Session that a client offers a copy of
+	offeredCached bool         // it is the cache's, for this name
+	hello         *ClientHello
+	helloErr      error
+	helloAnswer   *helloAnswer     // to the first ClientHello
+	resumption    Resumption       // of a finished handshake
+	state         *ConnectionState // of a finished handshake
 }
 
 // Want tells what an [SSL] needs to continue.
@@ -243,13 +244,17 @@ func (s *SSL) SetSession(sess *Session) error {
 		return err
 	}
 	defer s.unlock()
+	return s.setSessionLocked(sess)
+}
+
+func (s *SSL) setSessionLocked(sess *Session) error {
 	switch {
 	case !s.client:
 		return errors.New("openssl: SSL_set_session: a server does not offer sessions, its clients do")
 	case s.phase != phaseNew:
 		return ErrTooLate
 	case sess == nil:
-		s.offered, s.offerInvalid = nil, nil
+		s.offered, s.offerInvalid, s.offeredCached = nil, nil, false
 		return asError(s.h.P.SetSession(libssl.Session{}))
 	}
 	return sess.use(func(p libssl.Session) error {
@@ -263,7 +268,7 @@ func (s *SSL) SetSession(sess *Session) error {
 		if err := asError(s.h.P.SetSession(p)); err != nil {
 			return err
 		}
-		s.offered, s.offerInvalid = &made, sess.invalid
+		s.offered, s.offerInvalid, s.offeredCached = &made, sess.invalid, false
 		return nil
 	})
 }
@@ -295,6 +300,11 @@ func (s *SSL) SetServerName(name string) error {
 	if isIP {
 		name = ip.WithZone("").Unmap().String() // as certificates have it
 	}
+	if s.offeredCached && name != s.name { // it is of another server
+		if err := s.setSessionLocked(nil); err != nil {
+			return err
+		}
+	}
 	if s.nameErr = asError(s.h.P.SetServerName(name, isIP)); s.nameErr != nil {
 		s.name = ""
 		return s.nameErr
@@ -318,15 +328,20 @@ func (s *SSL) Handshake() (Want, error) {
 		return WantNothing, err
 	}
 	w, err := s.handshakeLocked()
-	verify := s.ctx.verifyConnection
 	if w != WantNothing || err != nil || s.verified {
-		verify = nil
-	}
-	s.unlock()
-	if verify == nil {
+		s.unlock()
 		return w, err
 	}
-	return WantNothing, s.runVerifyConnection(verify)
+	verify := s.ctx.verifyConnection
+	if verify == nil {
+		s.verified = true
+		s.unlock()
+		return WantNothing, nil
+	}
+	state, _ := s.readStateLocked() // here: Close may come before the lock is taken again
+	state.HandshakeComplete = true
+	s.unlock()
+	return WantNothing, s.runVerifyConnection(verify, state)
 }
 
 // Read decrypts input into p, from as many records as are available. It performs the
