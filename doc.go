@@ -51,8 +51,12 @@
 //     what OpenSSL does not look at again: [Ctx.SetResumptionChecks],
 //     [Ctx.SetMaxAuthAge].
 //   - A [Ctx] is frozen from its first connection on; a later setter is [ErrCtxInUse].
-//     A setter that fails leaves the old value in force.
-//   - A private key that is encrypted is refused rather than asked for on the terminal.
+//     A setter that fails leaves the old value in force, or a Ctx that makes no
+//     connections.
+//   - A private key, a certificate or anything else in PEM that is encrypted is
+//     refused; nobody is asked for a password on the terminal.
+//   - A verify mode that asks for no certificate, although it says what happens
+//     without one, is refused: [Ctx.SetVerify].
 //
 // # Who closes what
 //
