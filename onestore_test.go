@@ -360,3 +360,14 @@ func TestDerivedContextKnowsConfTrust(t *testing.T) {
 		})
 	}
 }
+
+// A command that this libssl does not know stays unknown.
+func TestStoresBefore3(t *testing.T) {
+	if isOpenSSL3() {
+		t.Skip("there are stores from 3.0 on")
+	}
+	server := requiring(t)
+	for _, cmd := range []string{"VerifyCAStore", "-verifyCAstore", "ChainCAStore", "ClientCAStore", "RequestCAStore"} {
+		sentence(t, server.Conf(cmd, file(t, "ca.pem", certs(t).pem)), "SSL_CONF_cmd", cmd, "unknown")
+	}
+}
