@@ -1628,3 +1628,14 @@ func TestDerivedContextKnowsConfTrust(t *testing.T) {
 		})
 	}
 }
+
+// A command that this libssl does not know stays unknown.
+func TestStoresBefore3(t *testing.T) {
+	if tlstest.IsOpenSSL3() {
+		t.Skip("there are stores from 3.0 on")
+	}
+	server := requiring(t)
+	for _, cmd := range []string{"VerifyCAStore", "-verifyCAstore", "ChainCAStore", "ClientCAStore", "RequestCAStore"} {
+		tlstest.Sentence(t, server.Conf(cmd, tlstest.File(t, "ca.pem", tlstest.Certs(t).PEM)), "SSL_CONF_cmd", cmd, "unknown")
+	}
+}

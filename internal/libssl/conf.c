@@ -17,6 +17,24 @@ void osl_use_store(SSL_CTX *c, X509_STORE *store) {
 	SSL_CTX_set_cert_store(c, store);
 }
 
+/* osl_store_objects is the certificates and revocation lists of a store, until
+ * osl_store_objects_free. X509_STORE_get0_objects. */
+STACK_OF(X509_OBJECT) *osl_store_objects(X509_STORE *store) {
+#if OPENSSL_VERSION_NUMBER >= 0x40000000L
+	return X509_STORE_get1_objects(store); /* get0 is deprecated there */
+#else
+	return X509_STORE_get0_objects(store);
+#endif
+}
+
+void osl_store_objects_free(STACK_OF(X509_OBJECT) *objects) {
+#if OPENSSL_VERSION_NUMBER >= 0x40000000L
+	sk_X509_OBJECT_pop_free(objects, X509_OBJECT_free);
+#else
+	(void)objects; /* the store's */
+#endif
+}
+
 /* osl_trial_ctx is an SSL_CTX like c on which a command or a list can be tried:
  * of its method and security level, with neither certificates nor trust. */
 SSL_CTX *osl_trial_ctx(SSL_CTX *c) {
@@ -94,6 +112,18 @@ static int osl_load_store(X509_STORE *store, const char *uri) {
 #endif
 }
 
+/* osl_store_empty says whether nothing is in a store: of a folder nothing is
+ * loaded, which is a failure in some versions only. */
+static int osl_store_empty(X509_STORE *store) {
+	STACK_OF(X509_OBJECT) *objects = osl_store_objects(store);
+	int empty = sk_X509_OBJECT_num(objects) <= 0;
+
+	osl_store_objects_free(objects);
+	return empty;
+}
+
+/* osl_conf_type is what the value of a command names, SSL_CONF_TYPE_...; 0 for an
+ * unknown command. SSL_CONF_cmd_value_type. */
 osl_conf_type_result osl_conf_type(int server, const char *cmd) {
 	osl_conf_type_result r = {SSL_CONF_TYPE_UNKNOWN, NULL};
 	SSL_CONF_CTX *conf;
@@ -135,7 +165,7 @@ osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const c
 			r.answer = osl_conf_run(server, fresh, NULL, cmd, value);
 		}
 		if (r.answer > 0 && another)
-			r.loads = osl_load_store(verify, value);
+			r.loads = osl_load_store(verify, value) && !osl_store_empty(verify);
 	}
 	r.asked = data->asked;
 	if (r.answer <= 0 || !r.loads)

@@ -4,6 +4,8 @@
 
 #include "error.h"
 
+#include <openssl/x509_vfy.h>
+
 /* osl_change_result is how a call ended that changes an SSL_CTX in more than one step. */
 typedef struct {
 	int half;  /* it failed with a part of the change in place */
@@ -35,5 +37,7 @@ osl_change_result osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const ch
 osl_change_result osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace,
                                      int another, const unsigned char *crls, size_t crls_n);
 size_t osl_serverinfo(const char *path, uint16_t *ext, size_t max);
+STACK_OF(X509_OBJECT) *osl_store_objects(X509_STORE *store);
+void osl_store_objects_free(STACK_OF(X509_OBJECT) *objects);
 
 #endif

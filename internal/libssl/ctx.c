@@ -392,7 +392,7 @@ static int osl_put_der(osl_bytes *b, int kind, unsigned char *der, int n) {
  * leaves, the certificates and revocation lists of its store, and the names
  * that it sends. SSL_get_certificate, X509_STORE_get0_objects. */
 osl_bytes osl_ctx_identity(SSL_CTX *c) {
-	STACK_OF(X509_OBJECT) *objects = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c));
+	STACK_OF(X509_OBJECT) *objects;
 	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(c);
 	osl_bytes b = {NULL, 0, NULL};
 	unsigned char *der;
@@ -404,8 +404,9 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	if (sk_X509_NAME_num(names) <= 0) /* as libssl decides which of its lists to send */
 		names = SSL_CTX_get0_CA_list(c);
 	/* An SSL has the same leaves; on c it would change which one is the current. */
-	if (!(ssl = SSL_new(c))) {
+	if (!(ssl = SSL_new(c)) || !(objects = osl_store_objects(SSL_CTX_get_cert_store(c)))) {
 		b.fail = osl_take(0);
+		SSL_free(ssl);
 		return b;
 	}
 	for (more = SSL_set_current_cert(ssl, SSL_CERT_SET_FIRST); ok && more == 1;
@@ -431,6 +432,7 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 		n = i2d_X509_NAME(sk_X509_NAME_value(names, i), &der);
 		ok = osl_put_der(&b, OSL_DER_CA_NAME, der, n);
 	}
+	osl_store_objects_free(objects);
 	if (!ok) {
 		OPENSSL_free(b.p);
 		b = (osl_bytes){NULL, 0, osl_take(0)};

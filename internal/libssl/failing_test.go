@@ -26,6 +26,12 @@ const failingLibrary = `
 #include <openssl/provider.h>
 #endif
 
+#if OPENSSL_VERSION_NUMBER >= 0x40000000L
+typedef const X509 CERT;
+#else
+typedef X509 CERT;
+#endif
+
 /* Only calls of the test's own program count, not those among the libraries. */
 static int fails(const char *name, int what, void *caller) {
 	const char *which = getenv("FAIL"), *at = getenv("FAIL_AT");
@@ -57,7 +63,7 @@ FAILS(SSL_CONF_CTX *, SSL_CONF_CTX_new, -1, (void), ())
 FAILS(SSL *, SSL_new, -1, (SSL_CTX *c), (c))
 FAILS(X509_STORE *, X509_STORE_new, -1, (void), ())
 FAILS(int, X509_STORE_add_crl, -1, (X509_STORE *s, X509_CRL *x), (s, x))
-FAILS(int, X509_STORE_add_cert, -1, (X509_STORE *s, X509 *x), (s, x))
+FAILS(int, X509_STORE_add_cert, -1, (X509_STORE *s, CERT *x), (s, x))
 FAILS(int, X509_VERIFY_PARAM_set_flags, -1, (X509_VERIFY_PARAM *p, unsigned long flags), (p, flags))
 
 /* -1 is its failure. */
@@ -89,7 +95,7 @@ int OSSL_PROVIDER_do_all(OSSL_LIB_CTX *c, int (*each)(OSSL_PROVIDER *, void *), 
 // one function of libssl or libcrypto fails. Over there child is true.
 func failing(t *testing.T, library, function string, at int) (child bool) {
 	t.Helper()
-	return tlstest.Again(t, "LD_PRELOAD="+library, "FAIL="+function, "FAIL_AT="+strconv.Itoa(at))
+	return tlstest.Again(t, "OPENSSL_CONF=/dev/null", "LD_PRELOAD="+library, "FAIL="+function, "FAIL_AT="+strconv.Itoa(at))
 }
 
 // newFailingLibrary is made once, by the parent.
