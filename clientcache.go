@@ -175,13 +175,17 @@ func (c *Conn) dropCachedSession() {
 	}
 }
 
-// putSession calls Put, whose panic costs the session.
+// putSession calls Put. If that does not return, the session is lost.
 func putSession(cache ClientSessionCache, key string, sess *Session) {
-	err := recoverToError("ClientSessionCache.Put", func() error {
+	taken := false
+	defer func() {
+		if !taken && sess != nil {
+			sess.Close()
+		}
+	}()
+	recoverToError("ClientSessionCache.Put", func() error {
 		cache.Put(key, sess)
+		taken = true
 		return nil
 	})
-	if err != nil && sess != nil {
-		sess.Close()
-	}
 }

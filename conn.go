@@ -238,7 +238,7 @@ func (c *Conn) handshake(ctx context.Context, by side) error {
 // handshakeOnce does what is left of the handshake, or waits for the call that does;
 // ended reports whether it was this call that has brought it to its end, good or bad.
 func (c *Conn) handshakeOnce(ctx context.Context, by side) (ended bool, err error) {
-	if err := c.lockHandshake(ctx, by); err != nil {
+	if err := c.lock(ctx, &c.handshaking, by); err != nil {
 		return false, err
 	}
 	defer c.handshaking.unlock()
@@ -427,11 +427,11 @@ func (c *Conn) wakeReader() {
 // Read, whose deadline holds, or by a writer.
 func (c *Conn) sendAnswers(by side) (err error) {
 	for err == nil && c.ssl.hasOutput.Load() && c.writing.tryLock() {
-		if by == reads {
-			c.drive(reads)
+		if by == answers {
+			c.drive(answers)
 		}
 		err = c.flush()
-		if by == reads {
+		if by == answers {
 			c.drive(neither)
 		}
 		c.writing.unlock()
@@ -456,7 +456,7 @@ func (c *Conn) awaitSent() error {
 	c.sentWanted.Store(true)
 	defer c.sentWanted.Store(false)
 	for {
-		err := c.sendAnswers(reads)
+		err := c.sendAnswers(answers)
 		if c.held = c.ssl.unsent(); c.held <= maxHeld {
 			return nil
 		}
@@ -493,7 +493,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // read says in fresh whether a session has come for the session cache.
 func (c *Conn) read(p []byte, fresh *bool) (int, error) {
-	c.reading.lock()
+	if err := c.lock(context.Background(), &c.reading, reads); err != nil {
+		return 0, err
+	}
 	defer c.reading.unlock()
 	for {
 		if err := c.checkOpen(&c.readUntil); err != nil {
@@ -516,7 +518,7 @@ func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 		}
 		r := c.ssl.readForConn(p, got, eof)
 		c.needsRead, c.held, *fresh = r.needsRead, r.unsent, *fresh || r.newSession
-		c.sendAnswers(reads)
+		c.sendAnswers(answers)
 		if r.n > 0 || r.want == WantNothing {
 			return r.n, r.err
 		}
@@ -535,7 +537,9 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	if err := c.handshake(context.Background(), writes); err != nil {
 		return 0, err
 	}
-	c.writing.lock()
+	if err := c.lock(context.Background(), &c.writing, writes); err != nil {
+		return 0, err
+	}
 	defer c.unlockWriting()
 	for n < len(p) {
 		if err := c.checkOpen(&c.writeUntil); err != nil {
@@ -573,7 +577,9 @@ func (c *Conn) CloseWrite() error {
 	if !c.handshakeDone.Load() {
 		return errors.New("openssl: SSL_shutdown: CloseWrite before the handshake is done")
 	}
-	c.writing.lock()
+	if err := c.lock(context.Background(), &c.writing, writes); err != nil {
+		return err
+	}
 	defer c.unlockWriting()
 	if err := c.checkOpen(&c.writeUntil); err != nil {
 		return err

@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// side is a Read or a Write, by the deadline that it has.
+// side is a Read or a Write, by the deadline that it has, and what it does with it.
 type side int
 
 const (
 	neither side = iota
 	reads
 	writes
+	answers // a Read that sends what it has made
 )
 
 // deadline is a moment in Unix nanoseconds, 0 for none.
@@ -95,16 +96,18 @@ func (c *Conn) wakeLocked() {
 	}
 }
 
-// boundLocked has the wire's deadlines be what was set, and for both directions
-// that of the call which works in both.
+// boundLocked sets the deadlines of the net.Conn to those that were set; in a handshake
+// to that of the call which does it, in both directions: others wait for it with their own.
 func (c *Conn) boundLocked() error {
 	read, write := c.readUntil.time(), c.writeUntil.time()
 	c.bounded = c.driver != neither
 	switch c.driver {
 	case reads:
-		write = earlier(write, read)
+		write = read
 	case writes:
-		read = earlier(read, write)
+		read = write
+	case answers: // a Write may wait for it
+		write = earlier(write, read)
 	}
 	if err := c.wire.SetReadDeadline(read); err != nil {
 		return err
@@ -129,7 +132,7 @@ func (c *Conn) drive(by side) {
 	if c.closing.Load() {
 		return // Close has set the wire's deadlines
 	}
-	if c.bounded || by == reads && c.readUntil.isSet() || by == writes && c.writeUntil.isSet() {
+	if c.bounded || by != neither && (c.readUntil.isSet() || c.writeUntil.isSet()) {
 		c.boundLocked()
 	}
 }
@@ -182,13 +185,14 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// lockHandshake takes handshaking, unless there is a reason not to wait for it.
-func (c *Conn) lockHandshake(ctx context.Context, by side) error {
-	if c.handshaking.tryLock() {
+// lock takes one of c's locks for a call of that side, unless there is a reason not to
+// wait for it.
+func (c *Conn) lock(ctx context.Context, l *tryMutex, by side) error {
+	if l.tryLock() {
 		return nil
 	}
-	for !c.handshaking.tryWait() {
-		if err := c.wait(ctx, c.handshaking.wake, by); err != nil {
+	for !l.tryWait() {
+		if err := c.wait(ctx, l.wake, by); err != nil {
 			return err
 		}
 	}

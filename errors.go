@@ -196,6 +196,7 @@ var (
 	errAnswerOtherID = errors.New("openssl: the session's id is not the one that was asked for")
 	errAnswerBadTime = errors.New("openssl: a session with a negative time or timeout, or made in the future, is not resumed")
 
+	errStoreGone   = errors.New("openssl: the session store has ended the goroutine that it was called on")
 	errSealBroken  = fmt.Errorf("openssl: a stored session does not decrypt: %w", ErrSessionNotFound)
 	errNilContext  = errors.New("openssl: the context is nil: pass context.Background()")
 	errNilListener = errors.New("openssl: NewListener was given no listener: pass one of net.Listen")

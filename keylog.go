@@ -31,16 +31,22 @@ func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
 	})
 }
 
-// maxKeyLogWaiting is how many bytes wait for writers that are busy.
+// maxKeyLogWaiting is how many bytes wait for a writer that is busy.
 const maxKeyLogWaiting = 1 << 20
 
 // keyLogs is what is to be written to key logs. One for all: a server's and a
 // client's Ctx often share the file.
 var keyLogs struct {
-	mu      sync.Mutex // not held while a writer is called
+	mu   sync.Mutex // not held while a writer is called
+	busy []*keyLogQueue
+}
+
+// keyLogQueue is what waits for a writer that is being called, or for others that
+// must not be called at once with it.
+type keyLogQueue struct {
+	w       io.Writer
 	waiting []keyLogLines
-	bytes   int         // of waiting
-	busy    []io.Writer // being called
+	bytes   int // of waiting
 }
 
 type keyLogLines struct {
@@ -55,27 +61,40 @@ func (c *Ctx) writeKeyLog(lines []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := c.keyLog
-	if w == nil || l.bytes+len(lines) > maxKeyLogWaiting {
+	if w == nil {
 		return
 	}
-	l.waiting = append(l.waiting, keyLogLines{w, lines})
-	l.bytes += len(lines)
-	if slices.ContainsFunc(l.busy, func(b io.Writer) bool { return sameWriter(b, w) }) {
+	i := slices.IndexFunc(l.busy, func(q *keyLogQueue) bool { return sameWriter(q.w, w) })
+	if i >= 0 {
+		l.busy[i].add(keyLogLines{w, lines})
 		return
 	}
-	l.busy = append(l.busy, w)
+	q := &keyLogQueue{w: w}
+	q.add(keyLogLines{w, lines})
+	l.busy = append(l.busy, q)
+	q.write()
+}
+
+func (q *keyLogQueue) add(k keyLogLines) {
+	if q.bytes+len(k.lines) <= maxKeyLogWaiting {
+		q.waiting = append(q.waiting, k)
+		q.bytes += len(k.lines)
+	}
+}
+
+// write calls the writer until nothing waits.
+func (q *keyLogQueue) write() {
 	defer func() {
-		i := slices.IndexFunc(l.busy, func(b io.Writer) bool { return sameWriter(b, w) })
-		l.busy = slices.Delete(l.busy, i, i+1)
-	}()
-	for {
-		i := slices.IndexFunc(l.waiting, func(k keyLogLines) bool { return sameWriter(k.w, w) })
-		if i < 0 {
+		if len(q.waiting) > 0 { // the writer ends this goroutine, which others have left their lines to
+			q.write()
 			return
 		}
-		next := l.waiting[i]
-		l.waiting = slices.Delete(l.waiting, i, i+1)
-		l.bytes -= len(next.lines)
+		keyLogs.busy = slices.DeleteFunc(keyLogs.busy, func(b *keyLogQueue) bool { return b == q })
+	}()
+	for len(q.waiting) > 0 {
+		next := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		q.bytes -= len(next.lines)
 		callKeyLogWriter(next)
 	}
 }
@@ -94,7 +113,10 @@ func callKeyLogWriter(k keyLogLines) {
 // sameWriter says whether two writers must not be called at once. Those that
 // cannot be compared are taken for the same if their types are.
 func sameWriter(a, b io.Writer) bool {
-	if va, vb := reflect.ValueOf(a), reflect.ValueOf(b); va.Comparable() && vb.Comparable() {
+	switch va, vb := reflect.ValueOf(a), reflect.ValueOf(b); {
+	case va.Comparable() != vb.Comparable(): // a type of which some values can be compared
+		return false
+	case va.Comparable():
 		return a == b
 	}
 	return reflect.TypeOf(a) == reflect.TypeOf(b)

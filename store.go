@@ -168,15 +168,17 @@ func (s *storeClient) get(ctx, limited context.Context, id []byte) (session []by
 	answers := make(chan answer, 1)
 	var parted atomic.Bool // one of the two is done with the other
 	go func() {
-		var a answer
+		a := answer{err: errStoreGone} // if Get ends this goroutine
+		defer func() {
+			answers <- a
+			if parted.Swap(true) {
+				s.abandoned.Add(-1)
+			}
+		}()
 		a.err = recoverToError("SessionStore.Get", func() (err error) {
 			a.session, err = s.store.Get(limited, id)
 			return err
 		})
-		answers <- a
-		if parted.Swap(true) {
-			s.abandoned.Add(-1)
-		}
 	}()
 	var a answer
 	select {
@@ -219,10 +221,18 @@ func (s *storeClient) later(call storeCall) {
 
 // work makes the calls that wait and ends.
 func (s *storeClient) work(shard *storeShard) {
+	idle := false
+	defer func() {
+		if !idle { // the store has ended this goroutine
+			s.failed(errStoreGone)
+			go s.work(shard)
+		}
+	}()
 	for {
 		shard.mu.Lock()
 		if len(shard.waiting) == 0 {
 			shard.waiting, shard.working = nil, false
+			idle = true
 			shard.mu.Unlock()
 			return
 		}
