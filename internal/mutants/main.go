@@ -125,7 +125,7 @@ var faults = []fault{
 	{
 		name:  "truncated to 16 bytes",
 		rows:  "A13",
-		edits: []edit{{"ctx.go", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n\tif len(sidCtx) <= maxSIDCtx {\n\t\tsidCtx = sidCtx[:min(16, len(sidCtx))]\n\t}\n"}},
+		edits: []edit{{"ctx.go", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n", "func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {\n\tif len(sidCtx) <= libssl.MaxSIDCtx {\n\t\tsidCtx = sidCtx[:min(16, len(sidCtx))]\n\t}\n"}},
 	},
 	{
 		name:  "nothing bound to the seal",
