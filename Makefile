@@ -72,7 +72,7 @@ libssl: check-sanitizers ## build that libssl outside of the repository; SAN=add
 
 # Once for each call stack that allocates; with ALL=1 once for each single
 # allocation, which takes an hour.
-malloc: check ## run out of memory in every scenario, 40000 times: a minute on a quiet machine
+malloc: check ## run out of memory in every scenario, 30000 times: a minute on a quiet machine
 	MALLOC_ALL=$(ALL) go test -count=1 -timeout $(if $(ALL),6h,10m) -tags malloc ./internal/malloc
 
 cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C

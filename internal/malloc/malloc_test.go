@@ -155,7 +155,7 @@ func supervise(t *testing.T, s mallocScenario, total *atomic.Int64) {
 	}
 	t.Logf("%d injections in %v", made, used)
 	if closed > 0 {
-		t.Logf("%d fail closed: success is reported, and an honest peer is refused", closed)
+		t.Logf("%d fail closed: an honest peer is refused afterwards", closed)
 	}
 	total.Add(int64(made))
 }
