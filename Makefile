@@ -16,7 +16,7 @@ needs = @.ci/deps check $(1)
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench
+.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -70,15 +70,20 @@ tsan: check-sanitizers ## the same under ThreadSanitizer, with a libssl that is 
 libssl: check-sanitizers ## build that libssl outside of the repository; SAN=address for AddressSanitizer
 	@sh internal/sanitize/sanitize.sh libssl $(or $(SAN),thread)
 
+# Once for each call stack that allocates; with ALL=1 once for each single
+# allocation, which takes an hour.
+malloc: check ## run out of memory in every scenario, 30000 times: a minute on a quiet machine
+	MALLOC_ALL=$(ALL) go test -count=1 -timeout $(if $(ALL),6h,10m) -tags malloc ./internal/malloc
+
 cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C
 	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
 
 # C is compiled with optimisation: some warnings need it.
 lint: check ## gofmt, go vet, staticcheck, warnings of the C compiler, clang-format if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "make lint: not formatted: $$unformatted (make format)" >&2; exit 1; }
-	$(call each,go vet ./... && go vet -tags queuecheck ./...)
+	$(call each,go vet ./... && go vet -tags queuecheck ./... && go vet -tags malloc ./...)
 	set -e; staticcheck=$$(go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
-	set -e; for f in internal/libssl/*.c; do for tag in "" -DOSL_QUEUECHECK; do \
+	set -e; for f in internal/libssl/*.c; do for tag in "" -DOSL_QUEUECHECK -DOSL_MALLOC; do \
 		$$(go env CC) -O2 -Wall -Wextra -Wshadow -Wconversion -Werror $$tag $$($${PKG_CONFIG:-pkg-config} --cflags libssl libcrypto) -c -o /dev/null $$f; done; done
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror internal/libssl/*.[ch] *_cgo.h; \
 	else echo "make lint: C formatting was not checked: clang-format is not installed (apt-get install clang-format)"; fi

@@ -93,8 +93,17 @@ func Machines(t testing.TB, client, server *openssl.Ctx) (c, s *openssl.SSL) {
 	return c, s
 }
 
+// Machine is an SSL, or what a test has put around one.
+type Machine interface {
+	Handshake() (openssl.Want, error)
+	Read(p []byte) (int, openssl.Want, error)
+	Feed(p []byte) (int, error)
+	Drain(p []byte) int
+	Pending() int
+}
+
 // Carry moves what from has made to to, and says whether there was anything.
-func Carry(t testing.TB, from, to *openssl.SSL) bool {
+func Carry(t testing.TB, from, to Machine) bool {
 	t.Helper()
 	var moved bool
 	for p := make([]byte, 32<<10); from.Pending() > 0; {
@@ -115,7 +124,7 @@ func Shake(t testing.TB, c, s *openssl.SSL) (clientErr, serverErr error) {
 }
 
 // ShakeAnswering is a shake whose server is asked about the ClientHello.
-func ShakeAnswering(t testing.TB, c, s *openssl.SSL, answer func(s *openssl.SSL)) (clientErr, serverErr error) {
+func ShakeAnswering[S Machine](t testing.TB, c Machine, s S, answer func(s S)) (clientErr, serverErr error) {
 	t.Helper()
 	var cw, sw openssl.Want = openssl.WantInput, openssl.WantInput
 	for range 20 {

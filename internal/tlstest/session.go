@@ -16,6 +16,7 @@ import (
 const (
 	FieldTime     = 1
 	FieldTimeout  = 2
+	FieldPeer     = 3 // the peer's certificate
 	FieldContext  = 4
 	FieldLifetime = 9 // the server's promise, which a TLS 1.3 client holds to
 	FieldTicket   = 10
