@@ -15,6 +15,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sidctx/openssl"
@@ -891,12 +892,157 @@ func TestClientSessionCacheFlood(t *testing.T) {
 	}
 }
 
+// A session is offered to nobody but the partner whose key it was kept under, also
+// where the partner becomes another one in the moment between.
+func TestClientSessionCacheRenamed(t *testing.T) {
+	const before, after = "server.test", "other.test"
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := tlstest.NewServer(t) // it is server.test and nobody else
+			sess := sessionOf(t, v.ID, server)
+			var c *openssl.Conn
+			cache := &funcCache{get: func(string) (*openssl.Session, bool) {
+				must(t, c.SetServerName(after))
+				dup, err := sess.Clone()
+				return dup, err == nil
+			}}
+			var s *openssl.Conn
+			c, s = tlstest.Conns(t, newCachingClient(t, v.ID, cache, nil), server)
+			clientErr, _ := tlstest.Both(c.Handshake, s.Handshake)
+			if _, refused := errors.AsType[*openssl.VerifyError](clientErr); !refused || c.ConnectionState().DidResume {
+				t.Errorf("a session of %s, offered to %s: %v, resumed %v, want that the server's certificate is refused",
+					before, after, clientErr, c.ConnectionState().DidResume)
+			}
+		})
+	}
+}
+
+// Other goroutines may say whom a connection calls, and within which context, while
+// it looks for a session: for the race detector.
+func TestClientSessionCacheBesideSetters(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			cache := newWatchedCache(t, 64)
+			server := newHostServer(t, "server.test", "a.test", "b.test")
+			client := newCachingClient(t, v.ID, cache, nil)
+			for i := range 50 {
+				c, s := tlstest.Conns(t, client, server)
+				stop := make(chan struct{})
+				var settles sync.WaitGroup
+				settles.Go(func() {
+					for k := 0; ; k++ {
+						select {
+						case <-stop:
+							return
+						default:
+							c.SetServerName([]string{"a.test", "b.test"}[k%2])
+							c.SetSessionIDContext([]byte{byte(k % 2)})
+						}
+					}
+				})
+				clientErr, serverErr := tlstest.Both(func() error {
+					err := c.Handshake()
+					if err == nil {
+						err = tlstest.RoundTrip(c, []byte("ping"))
+					}
+					close(stop)
+					return errors.Join(err, c.Close())
+				}, func() error { return errors.Join(tlstest.Echo(s), s.Close()) })
+				settles.Wait()
+				if clientErr != nil || serverErr != nil {
+					t.Fatalf("connection %d: client %v, server %v", i, clientErr, serverErr)
+				}
+			}
+		})
+	}
+}
+
+// What a cache does wrong costs a full handshake, or the session, and no more.
+func TestClientSessionCachePanics(t *testing.T) {
+	for name, cache := range map[string]*funcCache{
+		"Get": {get: func(string) (*openssl.Session, bool) { panic("at the disco") }},
+		"Put": {put: func(string, *openssl.Session) { panic(nilMap()) }},
+		"both": {
+			get: func(string) (*openssl.Session, bool) { return nil, nilMap() == nil },
+			put: func(string, *openssl.Session) { nilMap() },
+		},
+	} {
+		for _, v := range tlstest.Versions {
+			t.Run(name+"/"+v.Name, func(t *testing.T) {
+				addr := listenAndEcho(t, tlstest.NewServer(t))
+				client := newCachingClient(t, v.ID, cache, nil)
+				for i := range 2 {
+					if reach(t, client, addr, "server.test", false) {
+						t.Errorf("call %d was resumed", i)
+					}
+				}
+			})
+		}
+	}
+}
+
+// A cache that is stuck with one connection holds up no other one.
+func TestClientSessionCacheBlocks(t *testing.T) {
+	for _, stuck := range []string{"Get", "Put"} {
+		t.Run(stuck, func(t *testing.T) {
+			eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+				release := make(chan struct{})
+				calls := 0
+				block := func(method string) {
+					if method == stuck {
+						if calls++; calls == 1 {
+							<-release
+						}
+					}
+				}
+				must(t, client.SetClientSessionCache(&funcCache{
+					get: func(string) (*openssl.Session, bool) {
+						block("Get")
+						return nil, false
+					},
+					put: func(_ string, sess *openssl.Session) {
+						block("Put")
+						sess.Close()
+					},
+				}))
+				c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+				first := start(func() (int, error) { return 1, tlstest.RoundTrip(c, []byte("ping")) })
+				serve := start(func() (int, error) { return 0, tlstest.Echo(s) })
+				synctest.Wait()
+				if calls != 1 {
+					t.Fatalf("%s was called %d times, want once", stuck, calls)
+				}
+				for i := range 3 {
+					began := time.Now()
+					other, far, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+					if err := roundTripOver(other, far, []byte("ping")); err != nil || time.Since(began) != 0 {
+						t.Errorf("connection %d beside: %v after %v", i, err, time.Since(began))
+					}
+					closeBoth(other, far)
+				}
+				close(release)
+				if got := <-first; got.err != nil {
+					t.Errorf("the one that was stuck: %v", got.err)
+				}
+				closeBoth(c, s)
+				<-serve
+			})
+		})
+	}
+}
+
 // ---- the LRU by itself ----
 
 // cachedSession is what a client can resume.
 func cachedSession(t testing.TB, version uint16) *openssl.Session {
 	t.Helper()
-	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	return sessionOf(t, version, tlstest.NewServer(t))
+}
+
+// sessionOf is what a client can resume at a server.
+func sessionOf(t testing.TB, version uint16, server *openssl.Ctx) *openssl.Session {
+	t.Helper()
+	client := tlstest.NewClient(t)
 	tlstest.SetVersion(t, client, version)
 	return tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 }

@@ -265,6 +265,132 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 	})
 }
 
+// knock is a wire that says when it is read from for the first time: whoever
+// shakes hands over it waits for the peer.
+type knock struct {
+	net.Conn
+	once sync.Once
+	read chan struct{}
+}
+
+func newKnock(wire net.Conn) *knock { return &knock{Conn: wire, read: make(chan struct{})} }
+
+func (k *knock) Read(p []byte) (int, error) {
+	k.once.Do(func() { close(k.read) })
+	return k.Conn.Read(p)
+}
+
+// Whoever speaks first, and whichever of Read and Write comes first on a fresh
+// connection and so shakes hands: neither waits for the other. A Read that kept
+// the handshake's lock until it had data would wait for a peer that waits for us.
+func TestConnSpeaksFirst(t *testing.T) {
+	const each, atOnce = 16, 4 // of 16 kinds: 1,024 connections
+	until := time.Now().Add(time.Minute)
+	for _, v := range tlstest.Versions {
+		for _, w := range wires {
+			if w.name == "unix" {
+				continue
+			}
+			for _, speaker := range []string{"server", "client"} {
+				for _, first := range []string{"Read", "Write"} {
+					t.Run(v.Name+"/"+w.name+"/"+speaker+" speaks/"+first+" first", func(t *testing.T) {
+						tlstest.CheckLeaks(t)
+						client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+						tlstest.SetVersion(t, client, v.ID)
+						tlstest.SetVersion(t, server, v.ID)
+						var wg sync.WaitGroup
+						for range atOnce {
+							wg.Go(func() {
+								for i := range each {
+									near, far := w.pair(t)
+									if err := speakFirst(client, server, near, far, speaker, first == "Read", until); err != nil {
+										t.Errorf("connection %d: %v", i, err)
+										return
+									}
+								}
+							})
+						}
+						wg.Wait()
+					})
+					if t.Failed() {
+						return // the time is up for the others, too
+					}
+				}
+			}
+		}
+	}
+}
+
+// speakFirst is one connection on which one end greets and the other one answers
+// what it has read. Each end has a goroutine that reads and one that writes; the
+// speaker's second one begins when the first one shakes hands.
+func speakFirst(client, server *openssl.Ctx, near, far net.Conn, speaker string, readFirst bool, until time.Time) error {
+	greeting, answer := []byte("220 at your service"), []byte("EHLO")
+	knocks := newKnock(near)
+	if speaker == "server" {
+		knocks = newKnock(far)
+		far = knocks
+	} else {
+		near = knocks
+	}
+	c, err := openssl.Client(near, client)
+	if err != nil {
+		return err
+	}
+	s, err := openssl.Server(far, server)
+	if err != nil {
+		return err
+	}
+	defer closeBoth(c, s)
+	for _, err := range []error{c.SetServerName("server.test"), c.SetDeadline(until), s.SetDeadline(until)} {
+		if err != nil {
+			return err
+		}
+	}
+	speaks, listens := c, s
+	if speaker == "server" {
+		speaks, listens = s, c
+	}
+
+	var errs [4]error
+	expect := func(err *error, c *openssl.Conn, what string, want []byte, then func()) func() {
+		return func() {
+			if then != nil {
+				defer then()
+			}
+			got := make([]byte, len(want))
+			if _, *err = io.ReadFull(c, got); *err != nil {
+				*err = fmt.Errorf("reading the %s: %w", what, *err)
+			} else if !bytes.Equal(got, want) {
+				*err = fmt.Errorf("reading the %s: %q, want %q", what, got, want)
+			}
+		}
+	}
+	say := func(err *error, c *openssl.Conn, what string, p []byte, when <-chan struct{}) func() {
+		return func() {
+			if when != nil {
+				<-when
+			}
+			if _, *err = c.Write(p); *err != nil {
+				*err = fmt.Errorf("writing the %s: %w", what, *err)
+			}
+		}
+	}
+	greeted := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(expect(&errs[0], listens, "greeting", greeting, func() { close(greeted) }))
+	wg.Go(say(&errs[1], listens, "answer", answer, greeted))
+	one, two := expect(&errs[2], speaks, "answer", answer, nil), say(&errs[3], speaks, "greeting", greeting, nil)
+	if !readFirst {
+		one, two = two, one
+	}
+	wg.Go(one)
+	<-knocks.read
+	wg.Go(two)
+	wg.Wait()
+	return errors.Join(errs[:]...)
+}
+
 // ---- deadlines ----
 
 func wantTimeout(t testing.TB, what string, err error) {
@@ -484,6 +610,94 @@ func TestConnQueuedWritesKeepTheirDeadline(t *testing.T) {
 			if got.took != time.Hour {
 				t.Errorf("it ended after %v", got.took)
 			}
+		}
+	})
+}
+
+// A Write that waits for the handshake of a Read goes on with it when that one's
+// deadline has passed, which is not its own; and so does a Read for a Write.
+func TestConnHandshakeIsTakenOver(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for _, role := range []string{"client", "server"} {
+			for _, first := range []string{"Read", "Write"} {
+				end, peer, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+				if role == "server" {
+					end, peer = peer, end
+				}
+				one, two := reading(end), writing(end, []byte{1})
+				limit := end.SetReadDeadline
+				if first == "Write" {
+					one, two, limit = two, one, end.SetWriteDeadline
+				}
+				must(t, limit(time.Now().Add(time.Minute)))
+				drives := start(one)
+				synctest.Wait()
+				takes := start(two)
+				got := <-drives
+				wantTimeout(t, role+"'s "+first, got.err)
+				if got.took != time.Minute {
+					t.Errorf("%s's %s has ended after %v", role, first, got.took)
+				}
+				<-time.After(time.Hour)
+				select {
+				case got := <-takes:
+					t.Fatalf("%s's call behind a %s that drove the handshake: %d, %v", role, first, got.n, got.err)
+				default:
+				}
+
+				answer := start(writing(peer, []byte{2}))
+				if got := <-takes; got.n != 1 || got.err != nil {
+					t.Errorf("%s's call behind a %s that drove the handshake: %d, %v", role, first, got.n, got.err)
+				}
+				if got := <-answer; got.err != nil {
+					t.Errorf("the peer's Write: %v", got.err)
+				}
+			}
+		}
+	})
+}
+
+// The deadline of the call that shakes hands is the wire's in both directions for
+// as long as the handshake takes, and no longer.
+func TestConnHandshakesDeadlineEndsWithIt(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		for _, role := range []string{"client", "server"} {
+			stays := func(what string, call <-chan outcome) {
+				t.Helper()
+				<-time.After(time.Hour)
+				select {
+				case got := <-call:
+					t.Errorf("%s's %s: %d, %v after %v, want that it waits", role, what, got.n, got.err, got.took)
+				default:
+				}
+			}
+			end, peer, _, _ := tlstest.WireConns(t, client, server, 10_000)
+			if role == "server" {
+				end, peer = peer, end
+			}
+			must(t, end.SetWriteDeadline(time.Now().Add(time.Minute)))
+			answer := start(reading(peer))
+			if n, err := end.Write([]byte{1}); n != 1 || err != nil {
+				t.Fatalf("%s's Write: %d, %v", role, n, err)
+			}
+			if got := <-answer; got.err != nil {
+				t.Fatalf("the peer's Read: %v", got.err)
+			}
+			stays("Read after a Write that shook hands", start(reading(end)))
+
+			end, peer, _, _ = tlstest.WireConns(t, client, server, 10_000)
+			if role == "server" {
+				end, peer = peer, end
+			}
+			must(t, end.SetReadDeadline(time.Now().Add(time.Minute)))
+			answer = start(writing(peer, []byte{1}))
+			if n, err := end.Read(make([]byte, 1)); n != 1 || err != nil {
+				t.Fatalf("%s's Read: %d, %v", role, n, err)
+			}
+			if got := <-answer; got.err != nil {
+				t.Fatalf("the peer's Write: %v", got.err)
+			}
+			stays("Write to a stalled peer after a Read that shook hands", start(writing(end, make([]byte, 1<<20))))
 		}
 	})
 }
@@ -1907,7 +2121,8 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 				peer := newHandmade(t, "server", kind.version, far, conn.Handshake)
 				var wg sync.WaitGroup
 				defer wg.Wait()
-				defer far.Close()
+				defer conn.Close()
+				defer far.Close() // at first: nothing is left for Close to wait for
 				wg.Go(func() { conn.Write(make([]byte, 10*capacity)) })
 				for far.Waiting() < capacity { // until the Write is stuck
 					runtime.Gosched()
@@ -2008,6 +2223,22 @@ func TestConnFloodedReadHearsOfClose(t *testing.T) {
 		if got := <-f.floods; got.err == nil {
 			t.Error("the flood has ended well")
 		}
+	})
+}
+
+// So it is where the Read waits for another deadline for writing.
+func TestConnFloodedReadPastTheWriteDeadlineHearsOfClose(t *testing.T) {
+	eachFlood(t, func(t *testing.T, f *flooded) {
+		must(t, f.conn.SetWriteDeadline(time.Now()))
+		read := start(reading(f.conn))
+		waits(t, "the Read", read)
+		done := start(func() (int, error) { return 0, f.conn.Close() })
+		if got := <-read; !errors.Is(got.err, net.ErrClosed) || got.took != 0 {
+			t.Errorf("Read: %v after %v", got.err, got.took)
+		}
+		<-done
+		f.peer.wire.Close()
+		<-f.floods
 	})
 }
 

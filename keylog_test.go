@@ -10,11 +10,14 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/tlstest"
@@ -151,14 +154,20 @@ func TestKeyLogManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	mustBeTwice(t, log, tls.VersionTLS13, connections)
+}
+
+// mustBeTwice holds a log against what both ends of so many connections have to
+// say: each line twice.
+func mustBeTwice(t testing.TB, log *keyLog, version uint16, connections int) {
+	t.Helper()
 	lines := log.lines()
 	labels(t, lines)
-	if want := 2 * connections * len(keyLogLabels[tls.VersionTLS13]); len(lines) != want {
+	if want := 2 * connections * len(keyLogLabels[version]); len(lines) != want {
 		t.Errorf("%d lines, want %d", len(lines), want)
 	}
-	// Each is there twice, by either end.
 	if got := len(slices.Compact(lines)); got*2 != len(lines) {
-		t.Errorf("%d of %d lines are distinct", got, len(lines))
+		t.Errorf("%d of %d lines are distinct, want each twice", got, len(lines))
 	}
 }
 
@@ -183,6 +192,242 @@ func TestKeyLogBroken(t *testing.T) {
 	must(t, r.Close())
 	must(t, server.SetKeyLogWriter(w))
 	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+}
+
+// pausingLog is a keyLog that waits in its first Write.
+type pausingLog struct {
+	keyLog
+	first   sync.Once
+	inside  chan struct{} // closed: it is called
+	release chan struct{}
+	free    sync.Once
+}
+
+// newPausingLog waits no longer than the test.
+func newPausingLog(t testing.TB) *pausingLog {
+	p := &pausingLog{keyLog: keyLog{t: t}, inside: make(chan struct{}), release: make(chan struct{})}
+	t.Cleanup(p.letGo)
+	return p
+}
+
+func (p *pausingLog) letGo() { p.free.Do(func() { close(p.release) }) }
+
+func (p *pausingLog) Write(b []byte) (int, error) {
+	p.first.Do(func() {
+		close(p.inside)
+		<-p.release
+	})
+	return p.keyLog.Write(b)
+}
+
+// A writer that is stuck with one connection, and that a client's Ctx and a
+// server's share, holds up no other one. Nothing of them is lost.
+func TestKeyLogBlocks(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		version := uint16(tls.VersionTLS12)
+		if strings.HasSuffix(t.Name(), "TLS1.3") {
+			version = tls.VersionTLS13
+		}
+		log := newPausingLog(t)
+		must(t, client.SetKeyLogWriter(log))
+		must(t, server.SetKeyLogWriter(log))
+		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+		shake, serve := start(shaking(c)), start(shaking(s))
+		synctest.Wait()
+		<-log.inside
+
+		const others = 5
+		for i := range others {
+			began := time.Now()
+			c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+			if err := roundTripOver(c, s, []byte("ping")); err != nil || time.Since(began) != 0 {
+				t.Errorf("connection %d beside: %v after %v", i, err, time.Since(began))
+			}
+			closeBoth(c, s)
+		}
+		ours := &keyLog{t: t}
+		elsewhere := tlstest.NewServer(t)
+		must(t, elsewhere.SetKeyLogWriter(ours))
+		plain := tlstest.NewClient(t)
+		tlstest.SetVersion(t, plain, version)
+		tlstest.MustOffer(t, plain, elsewhere, nil, openssl.ResumptionNotOffered)
+		if got := labels(t, ours.lines()); !slices.Equal(got, keyLogLabels[version]) {
+			t.Errorf("another writer beside has got %v, want %v", got, keyLogLabels[version])
+		}
+
+		log.letGo()
+		for _, call := range []<-chan outcome{shake, serve} {
+			if got := <-call; got.err != nil {
+				t.Errorf("the connection that was stuck: %v", got.err)
+			}
+		}
+		mustBeTwice(t, &log.keyLog, version, 1+others)
+	})
+}
+
+// Close does not wait for a writer.
+func TestKeyLogBlocksBesideClose(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		log := newPausingLog(t)
+		must(t, client.SetKeyLogWriter(log))
+		must(t, server.SetKeyLogWriter(log))
+		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+		calls := []<-chan outcome{start(shaking(c)), start(shaking(s))}
+		synctest.Wait()
+		<-log.inside
+		for _, end := range []*openssl.Conn{c, s} {
+			if got := <-start(func() (int, error) { return 0, end.Close() }); got.err != nil || got.took != 0 {
+				t.Errorf("Close beside a writer that blocks: %v after %v", got.err, got.took)
+			}
+		}
+		log.letGo()
+		for _, call := range calls {
+			if got := <-call; got.err == nil {
+				t.Error("a handshake has succeeded on a connection that was closed before")
+			}
+		}
+	})
+}
+
+// A writer that is stuck costs those of other writers no line, however many lines
+// wait for it.
+func TestKeyLogBlocksAlone(t *testing.T) {
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	stuck, ours := newPausingLog(t), &keyLog{t: t}
+	must(t, client.SetKeyLogWriter(stuck))
+	must(t, server.SetKeyLogWriter(stuck))
+	elsewhere := tlstest.NewServer(t)
+	must(t, elsewhere.SetKeyLogWriter(ours))
+	done := make(chan error, 1)
+	go func() {
+		_, err := resumeOnce(client, server, nil)
+		done <- err
+	}()
+	<-stuck.inside
+
+	const bound, line = 1 << 20, len("EXPORTER_SECRET ") + 64 + 1 + 64 + 1 // and longer ones
+	var der []byte
+	for range bound/(2*len(keyLogLabels[tls.VersionTLS13])*line) + 1 {
+		next, err := resumeOnce(client, server, der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if der == nil {
+			der = next
+		}
+	}
+	tlstest.MustOffer(t, tlstest.NewClient(t), elsewhere, nil, openssl.ResumptionNotOffered)
+	if got := labels(t, ours.lines()); !slices.Equal(got, keyLogLabels[tls.VersionTLS13]) {
+		t.Errorf("another writer has got %v, want %v", got, keyLogLabels[tls.VersionTLS13])
+	}
+
+	stuck.letGo()
+	must(t, <-done)
+	stuck.mu.Lock()
+	defer stuck.mu.Unlock()
+	if got := stuck.b.Len(); got < bound/2 || got > bound+4<<10 {
+		t.Errorf("%d bytes have waited for the writer that was stuck, want 1 MiB and what it was stuck with", got)
+	}
+}
+
+// A writer that panics, or ends the goroutine that it is called on, costs what it
+// was given and nothing else.
+func TestKeyLogPanics(t *testing.T) {
+	for name, trouble := range map[string]func(){
+		"panic":  func() { panic("the disk is full") },
+		"Goexit": runtime.Goexit,
+	} {
+		for _, v := range tlstest.Versions {
+			t.Run(name+"/"+v.Name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
+				log := &keyLog{t: t}
+				inside, release, first := make(chan struct{}), make(chan struct{}), true
+				writer := &funcWriter{func(p []byte) (int, error) {
+					if first {
+						first = false
+						close(inside)
+						<-release
+						trouble()
+					}
+					return log.Write(p)
+				}}
+				must(t, client.SetKeyLogWriter(writer))
+				must(t, server.SetKeyLogWriter(writer))
+				over := make(chan struct{})
+				go func() {
+					defer close(over)
+					resumeOnce(client, server, nil)
+				}()
+				<-inside
+				if _, err := resumeOnce(client, server, nil); err != nil { // its lines wait
+					t.Error(err)
+				}
+				close(release)
+				<-over
+				if _, err := resumeOnce(client, server, nil); err != nil {
+					t.Error(err)
+				}
+				seen := map[string]int{}
+				for _, line := range log.lines() {
+					seen[line]++
+				}
+				twice := 0
+				for _, n := range seen {
+					if n == 2 {
+						twice++
+					}
+				}
+				if want := 2 * len(keyLogLabels[v.ID]); twice < want {
+					t.Errorf("%d lines came from both ends, want the %d of the connections that went well", twice, want)
+				}
+			})
+		}
+	}
+}
+
+// bareLog is a writer that cannot be compared.
+type bareLog struct {
+	log *keyLog
+	_   []byte
+}
+
+func (b bareLog) Write(p []byte) (int, error) { return b.log.Write(p) }
+
+// Writers that cannot be compared are writers, too, and never called two at once.
+func TestKeyLogUncomparable(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			shared, own := &keyLog{t: t}, &keyLog{t: t}
+			must(t, client.SetKeyLogWriter(bareLog{log: shared}))
+			must(t, server.SetKeyLogWriter(bareLog{log: shared}))
+			elsewhere := tlstest.NewServer(t)
+			must(t, elsewhere.SetKeyLogWriter(bareLog{log: own}))
+			plain := tlstest.NewClient(t)
+			tlstest.SetVersion(t, plain, v.ID)
+			const connections = 8
+			var wg sync.WaitGroup
+			for range connections {
+				wg.Go(func() {
+					if _, err := resumeOnce(client, server, nil); err != nil {
+						t.Error(err)
+					}
+				})
+				wg.Go(func() {
+					if _, err := resumeOnce(plain, elsewhere, nil); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			mustBeTwice(t, shared, v.ID, connections)
+			if got, want := len(own.lines()), connections*len(keyLogLabels[v.ID]); got != want {
+				t.Errorf("%d lines of the other writer, want %d", got, want)
+			}
+		})
+	}
 }
 
 // ---- keying material ----

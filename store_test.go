@@ -736,6 +736,47 @@ func TestStoreLosesNoGoroutine(t *testing.T) {
 	})
 }
 
+// A store that ends the goroutines that it is called on is asked again, and gets
+// what is made later.
+func TestStoreGoexit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := new(memStore)
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+		first := mustPass(t, tlstest.Pair{Client: client, Server: server})
+		store.does(func(context.Context, []byte) ([]byte, error) {
+			runtime.Goexit()
+			return nil, nil
+		})
+		const lookups = 300 // more than may be under way
+		for range lookups {
+			mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, first.Session)})
+			<-time.After(1100 * time.Millisecond) // it rests after a failure
+		}
+		if got := len(store.asked()); got != lookups {
+			t.Errorf("it was asked %d times, want %d", got, lookups)
+		}
+
+		store.does(nil)
+		store.put = func(context.Context) error {
+			runtime.Goexit()
+			return nil
+		}
+		const more = 150 // sessions, two for each: every queue gets one
+		for range more {
+			mustPass(t, tlstest.Pair{Client: client, Server: server})
+			<-time.After(1100 * time.Millisecond)
+		}
+		store.put = nil
+		puts := store.puts
+		for range more {
+			mustPass(t, tlstest.Pair{Client: client, Server: server})
+		}
+		if got := store.puts - puts; got != 2*more {
+			t.Errorf("%d sessions were put, want %d", got, 2*more)
+		}
+	})
+}
+
 // TestStoreQueue makes far more sessions than a store that has stopped taking
 // them is kept waiting with.
 func TestStoreQueue(t *testing.T) {

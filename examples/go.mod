@@ -3,6 +3,7 @@ module github.com/sidctx/openssl/examples
 go 1.26.0
 
 require (
+	github.com/hashicorp/yamux v0.1.2
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/sidctx/openssl v0.0.0
 	github.com/sidctx/openssl/redisstore v0.0.0
