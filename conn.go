@@ -397,7 +397,7 @@ func (c *Conn) flush() error {
 	if c.writeErr != nil {
 		return c.writeErr
 	}
-	for !c.unsent.empty() || c.ssl.takeOutput(&c.unsent) {
+	for !c.unsent.empty() || c.takeOutput() {
 		n, err := c.wire.Write(c.unsent.bytes())
 		c.unsent.take(n)
 		if err != nil {
@@ -407,12 +407,21 @@ func (c *Conn) flush() error {
 			}
 			return err
 		}
-		c.wakeReader()
 	}
 	return nil
 }
 
-// wakeReader has a Read that waits for what it has made to be sent look again.
+// takeOutput takes ciphertext to be sent next.
+func (c *Conn) takeOutput() bool {
+	if !c.ssl.takeOutput(&c.unsent) {
+		return false
+	}
+	c.wakeReader()
+	return true
+}
+
+// wakeReader has a Read that waits for what it has made to be sent look again: some
+// was taken to be sent, or no other call does that now.
 func (c *Conn) wakeReader() {
 	if c.sentWanted.Load() {
 		select {
@@ -448,7 +457,8 @@ func (c *Conn) unlockWriting() {
 }
 
 // awaitSent waits, with reading held, until no more than maxHeld bytes of what
-// reading has made are unsent.
+// reading has made are unsent. Where the write deadline has passed it waits for
+// another one, or for its own to pass.
 func (c *Conn) awaitSent() error {
 	if c.held <= maxHeld {
 		return nil
@@ -460,8 +470,8 @@ func (c *Conn) awaitSent() error {
 		if c.held = c.ssl.unsent(); c.held <= maxHeld {
 			return nil
 		}
-		if err != nil { // it was this Read which could not send
-			return c.mapError(err)
+		if err != nil && !(isTimeout(err) && c.writeUntil.passed()) {
+			return c.mapError(err) // it was this Read that could not send
 		}
 		if err := c.wait(context.Background(), c.room, reads); err != nil {
 			return err
@@ -501,8 +511,10 @@ func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 		if err := c.checkOpen(&c.readUntil); err != nil {
 			return 0, err
 		}
-		if err := c.awaitSent(); err != nil {
-			return 0, err
+		if len(p) > 0 {
+			if err := c.awaitSent(); err != nil {
+				return 0, err
+			}
 		}
 		var got buffer
 		var eof bool
@@ -551,6 +563,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 			}
 		}
 		k, err := c.ssl.encryptForConn(p[n:], &c.unsent)
+		c.wakeReader()
 		n += k
 		sent := c.flush()
 		if err != nil {

@@ -82,6 +82,7 @@ func (c *Conn) setDeadline(t time.Time, set func(net.Conn, time.Time) error, rea
 		c.writeUntil.set(t)
 	}
 	c.wakeLocked()
+	defer c.wakeReader() // by now it may be able to send
 	if c.driver != neither {
 		return c.boundLocked()
 	}

@@ -38,7 +38,13 @@ static int osl_bio_write(BIO *b, const char *p, int n) {
 		t->out_n += k;
 		return (int)k;
 	}
-	/* Order is kept: once something has spilled, everything spills. */
+	/* Order is kept: once something has spilled, everything spills. Room that was
+	 * drained is used again, if that moves no more than was drained. */
+	if (t->spill_cap - t->spill_n < k && t->spill_r >= t->spill_n - t->spill_r) {
+		t->spill_n -= t->spill_r;
+		memmove(t->spill, t->spill + t->spill_r, t->spill_n);
+		t->spill_r = 0;
+	}
 	if (t->spill_cap - t->spill_n < k) {
 		size_t cap = 2 * (t->spill_n + k);
 		unsigned char *spill = realloc(t->spill, cap);
