@@ -196,7 +196,7 @@ var faults = []fault{
 	},
 	{
 		name:  "a failed SetServerName leaves the old one",
-		tests: "openssl.TestAllocationFailure",
+		tests: "malloc.TestMalloc/SSL.SetServerName",
 		tags:  "malloc",
 		edits: []edit{{"machine.go", "\tif s.nameErr != nil {\n\t\treturn explain(", "\tif s.nameErr != nil && false {\n\t\treturn explain("},
 			{"ssl.go", "\t\ts.name = \"\"\n\t\treturn s.nameErr", "\t\treturn s.nameErr"}},
@@ -204,7 +204,30 @@ var faults = []fault{
 	{
 		name:  "a reason left in the error queue",
 		tests: "openssl.TestHandshakeByteByByte",
-		edits: []edit{{"internal/libssl/ctx.c", "\tif (ok)\n\t\tERR_pop_to_mark();\n\telse\n\t\tERR_clear_last_mark();\n", "\tERR_clear_last_mark();\n"}},
+		edits: []edit{{"internal/libssl/ctx.c", "\twhile (ok && (e = ERR_get_error()) != 0) {", "\twhile (!ok && (e = ERR_get_error()) != 0) {"}},
+	},
+	{
+		name:  "answers kept without a bound",
+		tests: "openssl.TestConnFlood",
+		edits: []edit{{"conn.go", "\tif c.held <= maxHeld {\n\t\treturn nil\n\t}\n\tc.sentWanted", "\tif true {\n\t\treturn nil\n\t}\n\tc.sentWanted"}},
+	},
+	{
+		name:  "a Write waits for a Read that waits for the peer",
+		tests: "openssl.TestConnSpeaksFirst",
+		edits: []edit{
+			{"conn.go", "\tcase c.handshakeDone.Load():\n\t\treturn nil\n\t}\n\tif err := ctx.Err()", "\t}\n\tif err := ctx.Err()"},
+			{"conn.go", "\tdefer c.handshaking.unlock()\n\tswitch {", "\tdefer c.handshaking.unlock()\n\tif c.handshakeDone.Load() {\n\t\tc.reading.lock()\n\t\tdefer c.reading.unlock()\n\t}\n\tswitch {"},
+		},
+	},
+	{
+		name:  "CAs of Conf in a store of their own",
+		tests: "openssl.TestOneStore",
+		edits: []edit{{"conf.go", "\t\tvar did libssl.Changed\n\t\tif trusts {", "\t\tvar did libssl.Changed\n\t\tif trusts && cmd == \"\" {"}},
+	},
+	{
+		name:  "Conf without a trial",
+		tests: "openssl.TestConfRefusedChangesNothing",
+		edits: []edit{{"internal/libssl/conf.c", "(r.answer = osl_conf_run(server, NULL, ssl, cmd, value)) > 0)", "(r.answer = osl_conf_run(server, c, NULL, cmd, value)) > 0)"}},
 	},
 }
 
