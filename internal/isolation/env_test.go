@@ -184,6 +184,7 @@ func (a *env) sharing() setting {
 		must(t, c.SetNumTickets(1))
 		if a.m.stateful {
 			must(t, c.SetSessionStore(a.store))
+			must(t, c.SetSessionStoreTimeout(time.Minute)) // a busy machine is no slow store
 			a.sharers[c] = true
 		} else {
 			must(t, c.SetTicketKeys(a.key))

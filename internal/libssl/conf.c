@@ -5,10 +5,6 @@
 #include <strings.h>
 #include <openssl/pem.h>
 
-#ifndef SSL_CONF_TYPE_STORE /* 3.0 */
-#define SSL_CONF_TYPE_STORE 0x5
-#endif
-
 /* osl_use_store has certificates verified against a store, which it takes over,
  * and against no other: the one that SSL_CONF_cmd loads CAs into would prevail.
  * SSL_CTX_set_cert_store, SSL_CTX_set0_verify_cert_store. */

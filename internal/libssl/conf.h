@@ -6,6 +6,10 @@
 
 #include <openssl/x509_vfy.h>
 
+#ifndef SSL_CONF_TYPE_STORE /* 3.0 */
+#define SSL_CONF_TYPE_STORE 0x5
+#endif
+
 /* osl_change_result is how a call ended that changes an SSL_CTX in more than one step. */
 typedef struct {
 	int half;  /* it failed with a part of the change in place */

@@ -477,13 +477,4 @@ void osl_ctx_set_keylog(SSL_CTX *c, int on) {
 	osl_leave();
 }
 
-/* Options that a version does not know are no bits there. */
-#ifndef SSL_OP_IGNORE_UNEXPECTED_EOF /* 3.0 */
-#define SSL_OP_IGNORE_UNEXPECTED_EOF 0
-#endif
-
-#ifndef SSL_OP_NO_EXTENDED_MASTER_SECRET /* 3.0 */
-#define SSL_OP_NO_EXTENDED_MASTER_SECRET 0
-#endif
-
 /* ---- which libssl ---- */

@@ -5,6 +5,15 @@
 #include "conf.h"
 #include "tickets.h"
 
+#ifndef SSL_OP_NO_EXTENDED_MASTER_SECRET /* 3.0 */
+#define SSL_OP_NO_EXTENDED_MASTER_SECRET 0
+#endif
+
+/* Options that a version does not know are no bits there. */
+#ifndef SSL_OP_IGNORE_UNEXPECTED_EOF /* 3.0 */
+#define SSL_OP_IGNORE_UNEXPECTED_EOF 0
+#endif
+
 /* What callbacks need to know of an SSL_CTX. */
 typedef struct {
 	unsigned char *alpn;

@@ -1,10 +1,6 @@
 #include "store.h"
 #include "resumption.h"
 
-#ifndef SSL_SESS_CACHE_UPDATE_TIME /* 3.0 */
-#define SSL_SESS_CACHE_UPDATE_TIME 0
-#endif
-
 /* ---- the session cache ---- */
 
 /* osl_ctx_set_cache_mode has osl_new_session_cb put a server's sessions into the

@@ -4,6 +4,10 @@
 
 #include "session.h"
 
+#ifndef SSL_SESS_CACHE_UPDATE_TIME /* 3.0 */
+#define SSL_SESS_CACHE_UPDATE_TIME 0
+#endif
+
 /* The twelve counters of an SSL_CTX. */
 typedef struct {
 	long number, connect, connect_good, connect_renegotiate;

@@ -113,7 +113,7 @@ func TestWall(t *testing.T) {
 	t.Run("C", func(t *testing.T) {
 		for name := range files {
 			switch {
-			case !isC(name), name == "sidctx_cgo.h":
+			case !isC(name), name == "sidctx_cgo.h", filepath.Dir(name) == "internal/sanitize": // a program over it
 			case filepath.Dir(name) != "internal/libssl" || filepath.Ext(name) != ".c" && filepath.Ext(name) != ".h":
 				t.Errorf("%s is C outside the wall", name)
 			case filepath.Ext(name) == ".c" && files[strings.TrimSuffix(name, ".c")+".h"] == "":
