@@ -1027,8 +1027,13 @@ func storeThatFails(a *env) {
 	good := a.host("a.test", a.sharing())
 	o := a.full(a.connect(good, client{name: "a.test"}))
 	for what, get := range bad {
-		host := a.host("a.test", a.sharing()) // a store that failed is left alone for a while,
-		delete(a.sharers, host)               // and may not be told of new sessions
+		// A store that failed is left alone for a while, and may not be sent new sessions.
+		host := a.host("a.test", a.sharing(), func(t testing.TB, c *openssl.Ctx) {
+			if a.m.stateful {
+				must(t, c.SetSessionStoreTimeout(250*time.Millisecond))
+			}
+		})
+		delete(a.sharers, host)
 		a.store.mu.Lock()
 		a.store.get = get
 		a.store.mu.Unlock()
