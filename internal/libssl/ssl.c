@@ -40,7 +40,7 @@ static int osl_bio_write(BIO *b, const char *p, int n) {
 	}
 	/* Order is kept: once something has spilled, everything spills. Room that was
 	 * drained is used again, if that moves no more than was drained. */
-	if (t->spill_cap - t->spill_n < k && t->spill_r >= t->spill_n - t->spill_r) {
+	if (t->spill_cap - t->spill_n < k && t->spill_r > 0 && t->spill_r >= t->spill_n - t->spill_r) {
 		t->spill_n -= t->spill_r;
 		memmove(t->spill, t->spill + t->spill_r, t->spill_n);
 		t->spill_r = 0;
