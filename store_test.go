@@ -900,8 +900,11 @@ func TestStoreManyAtOnce(t *testing.T) {
 		fmt.Sscanf(line, "Threads: %d", &threads)
 	}
 	t.Logf("counted: %d threads, %d goroutines before and %d after, %+v", threads, goroutines, after, server.Stats().Store)
-	if threads < 1 || threads >= 50 {
-		t.Errorf("%d threads, want fewer than 50", threads)
+	// A thread held by each handshake that waits would be 2000 of them. How many there are
+	// else is up to the system: it may take the processor from any call into C, and Go
+	// then starts another thread.
+	if threads < 1 || threads >= 500 {
+		t.Errorf("%d threads beside 2000 handshakes that wait, want fewer than 500", threads)
 	}
 }
 
