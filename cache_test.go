@@ -964,7 +964,7 @@ func TestClientSessionCachePanics(t *testing.T) {
 		"Put": {put: func(string, *openssl.Session) { panic(nilMap()) }},
 		"both": {
 			get: func(string) (*openssl.Session, bool) { return nil, nilMap() == nil },
-			put: func(string, *openssl.Session) { nilMap() },
+			put: func(string, *openssl.Session) { panic(nilMap()) },
 		},
 	} {
 		for _, v := range tlstest.Versions {
