@@ -161,7 +161,7 @@ var faults = []fault{
 	{
 		name:  "client cache by address",
 		rows:  "A51 A52",
-		edits: []edit{{"machine.go", "\twho := s.ctx.fingerprint\n", "\tif true {\n\t\treturn s.ctx.sessions, peer.String()\n\t}\n\twho := s.ctx.fingerprint\n"}},
+		edits: []edit{{"machine.go", "\twho := s.ctx.fingerprint\n", "\tif true {\n\t\treturn peer.String()\n\t}\n\twho := s.ctx.fingerprint\n"}},
 	},
 	{
 		name:  "setters in use",
@@ -341,35 +341,40 @@ func fatal(err error) {
 	os.Exit(1)
 }
 
+// apply makes the edits of a fault to copies in dir, and returns which file each of
+// them replaces.
+func apply(f fault, root, dir string) (replace map[string]string, err error) {
+	replace = make(map[string]string)
+	for _, e := range f.edits {
+		path := filepath.Join(root, e.file)
+		from := cmp.Or(replace[path], path) // edited before
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return nil, err
+		}
+		if n := bytes.Count(text, []byte(e.from)); n != 1 {
+			return nil, fmt.Errorf("%s holds %d times what is to be replaced: %q; adapt internal/mutants", e.file, n, e.from)
+		}
+		to := filepath.Join(dir, e.file)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(to, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o600); err != nil {
+			return nil, err
+		}
+		replace[path] = to
+	}
+	return replace, nil
+}
+
 // try builds the suite with a fault and runs it.
 func try(f fault, root, dir string) (v verdict) {
-	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	if v.err = os.MkdirAll(dir, 0o700); v.err != nil {
 		return v
 	}
-	for _, e := range f.edits {
-		path := filepath.Join(root, e.file)
-		from := path
-		if overlay.Replace[path] != "" {
-			from = overlay.Replace[path] // edited before
-		}
-		text, err := os.ReadFile(from)
-		if err != nil {
-			v.err = err
-			return v
-		}
-		if n := bytes.Count(text, []byte(e.from)); n != 1 {
-			v.err = fmt.Errorf("%s holds %d times what is to be replaced: %q; adapt internal/mutants", e.file, n, e.from)
-			return v
-		}
-		to := filepath.Join(dir, e.file)
-		if v.err = os.MkdirAll(filepath.Dir(to), 0o700); v.err != nil {
-			return v
-		}
-		if v.err = os.WriteFile(to, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o600); v.err != nil {
-			return v
-		}
-		overlay.Replace[path] = to
+	var overlay struct{ Replace map[string]string }
+	if overlay.Replace, v.err = apply(f, root, dir); v.err != nil {
+		return v
 	}
 	description, err := json.Marshal(overlay)
 	if err != nil {
