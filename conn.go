@@ -319,48 +319,6 @@ func (c *Conn) lockAndFlush() error {
 	return c.flush()
 }
 
-// answerHello asks the ClientHello function and does what it says.
-func (c *Conn) answerHello(ctx context.Context) error {
-	c.handshakeErr = errNoAnswer // if the function never returns: libssl would go on without it
-	hello, err := c.ssl.ClientHello()
-	if err == nil {
-		hello.Conn = c.wire
-		var next *Ctx
-		if next, err = c.askHello(ctx, hello); err == nil && next != nil {
-			err = c.ssl.SetCtx(next)
-		}
-	}
-	if err == nil {
-		err = c.ssl.sameHelloAnswer()
-	}
-	c.handshakeErr = err // also when it is a timeout of the function's own
-	if err == nil {
-		c.askStore(ctx)
-		return nil
-	}
-	alert := alertInternalError
-	errors.As(err, &alert)
-	if c.ssl.Refuse(alert) == nil {
-		c.ssl.Handshake() // makes the alert; why is in err
-		c.lockAndFlush()
-	}
-	return err
-}
-
-// askHello calls the function. Its context ends with the handshake's, and with Close.
-func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (*Ctx, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c.mu.Lock()
-	c.cancelHello = cancel
-	closing := c.closing.Load()
-	c.mu.Unlock()
-	if closing {
-		return nil, net.ErrClosed
-	}
-	return c.ssl.askHello(ctx, hello)
-}
-
 // receive waits for ciphertext, with reading held, or for the end of the wire.
 func (c *Conn) receive() (got buffer, eof bool, err error) {
 	got = newBuffer(c.bulk)

@@ -4,8 +4,10 @@ package openssl
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 
@@ -125,4 +127,46 @@ func parseServerName(ext wire.Reader) (string, error) {
 		return "", fmt.Errorf("%w: %w", malformed(what, alertIllegalParameter), err)
 	}
 	return host, nil
+}
+
+// answerHello asks the ClientHello function and does what it says.
+func (c *Conn) answerHello(ctx context.Context) error {
+	c.handshakeErr = errNoAnswer // if the function never returns: libssl would go on without it
+	hello, err := c.ssl.ClientHello()
+	if err == nil {
+		hello.Conn = c.wire
+		var next *Ctx
+		if next, err = c.askHello(ctx, hello); err == nil && next != nil {
+			err = c.ssl.SetCtx(next)
+		}
+	}
+	if err == nil {
+		err = c.ssl.sameHelloAnswer()
+	}
+	c.handshakeErr = err // also when it is a timeout of the function's own
+	if err == nil {
+		c.askStore(ctx)
+		return nil
+	}
+	alert := alertInternalError
+	errors.As(err, &alert)
+	if c.ssl.Refuse(alert) == nil {
+		c.ssl.Handshake() // makes the alert; why is in err
+		c.lockAndFlush()
+	}
+	return err
+}
+
+// askHello calls the function. Its context ends with the handshake's, and with Close.
+func (c *Conn) askHello(ctx context.Context, hello *ClientHello) (*Ctx, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.mu.Lock()
+	c.cancelHello = cancel
+	closing := c.closing.Load()
+	c.mu.Unlock()
+	if closing {
+		return nil, net.ErrClosed
+	}
+	return c.ssl.askHello(ctx, hello)
 }

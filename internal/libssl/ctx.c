@@ -252,12 +252,15 @@ osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *
 	return r;
 }
 
-/* osl_ctx_system_roots trusts what the system trusts. SSL_CTX_set_default_verify_paths. */
+/* osl_ctx_system_roots trusts what the system trusts: a file and a hashed folder.
+ * SSL_CTX_set_default_verify_paths would also look the folder up as a store of
+ * OSSL_STORE, for nothing more, and that crashes if memory runs out: OSSL_STORE_open_ex
+ * frees its loader twice. SSL_CTX_set_default_verify_file, SSL_CTX_set_default_verify_dir. */
 osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
 	osl_fail *fail = NULL;
 
 	osl_enter();
-	if (SSL_CTX_set_default_verify_paths(c) != 1)
+	if (SSL_CTX_set_default_verify_file(c) != 1 || SSL_CTX_set_default_verify_dir(c) != 1)
 		fail = osl_take(0);
 	osl_sweep();
 	return fail;

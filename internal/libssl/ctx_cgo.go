@@ -88,7 +88,7 @@ func (c CTX) LoadVerify(file, dir string) Changed {
 }
 
 func (c CTX) SystemRoots() *Failure {
-	return failure("SSL_CTX_set_default_verify_paths", C.osl_ctx_system_roots(c.p))
+	return failure("SSL_CTX_set_default_verify_file", C.osl_ctx_system_roots(c.p))
 }
 
 // SetVerify sets OpenSSL's bits. With acceptAny every certificate is accepted, and

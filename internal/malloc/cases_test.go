@@ -45,11 +45,6 @@ var mallocExemptions = []struct{ file, function, why string }{
 		"ssl/t1_lib.c:1154 takes a signature algorithm for unavailable if there is no memory to try it, and SSL_CTX_new succeeds: " +
 			"the SSL_CTX refuses what it should accept, for good, and no function tells",
 	},
-	{
-		"crypto/store/store_lib.c", "OSSL_STORE_open_ex",
-		"crypto/store/store_lib.c:218 and :220 both give up the one reference to the loader if there is no memory for the context: " +
-			"SSL_CTX_set_default_verify_paths crashes, or the next one does",
-	},
 }
 
 // ---- what scenarios share ----

@@ -1,0 +1,175 @@
+//go:build cgo
+
+package openssl
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/sidctx/openssl/internal/libssl"
+)
+
+// SetVerify sets whether peers are asked for a certificate, and what happens if they
+// present none or one that does not verify. A server that requests certificates and may
+// resume sessions needs a session id context, see [Ctx.SetSessionIDContext]. Modes that
+// have no effect because no certificate is requested are refused: VerifyFailIfNoPeerCert
+// or VerifyClientOnce without VerifyPeer or VerifyDefer, and VerifyPostHandshake. On
+// failure the previous mode remains in force.
+//
+// It is SSL_CTX_set_verify.
+func (c *Ctx) SetVerify(mode VerifyMode) error {
+	const known = VerifyPeer | VerifyFailIfNoPeerCert | VerifyClientOnce | VerifyPostHandshake | VerifyDefer
+	if mode&^known != 0 {
+		return fmt.Errorf("openssl: SSL_CTX_set_verify: %#x is no verify mode", int(mode))
+	}
+	if fault := mode.fault(); fault != "" {
+		return errors.New("openssl: SSL_CTX_set_verify: " + fault)
+	}
+	return c.change(func(p libssl.CTX) error {
+		bits := mode &^ VerifyDefer
+		if mode&VerifyDefer != 0 {
+			bits |= VerifyPeer // to be sent a certificate at all
+		}
+		p.SetVerify(int(bits), mode&VerifyDefer != 0)
+		c.verify = mode
+		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
+		return nil
+	})
+}
+
+// fault describes why a mode that speaks of certificates requests none. It is empty for
+// other modes.
+func (m VerifyMode) fault() string {
+	switch {
+	case m&VerifyPostHandshake != 0:
+		return "VerifyPostHandshake requests no certificate during the handshake, and this package requests none after it: use VerifyPeer"
+	case m&(VerifyPeer|VerifyDefer) != 0:
+		return ""
+	case m&VerifyFailIfNoPeerCert != 0:
+		return "VerifyFailIfNoPeerCert requests no certificate without VerifyPeer: give VerifyPeer|VerifyFailIfNoPeerCert"
+	case m&VerifyClientOnce != 0:
+		return "VerifyClientOnce requests no certificate without VerifyPeer: give VerifyPeer|VerifyClientOnce"
+	}
+	return ""
+}
+
+// verifyFault is fault for the mode that libssl has, which does not know VerifyDefer.
+func (c *Ctx) verifyFault(mode VerifyMode) string {
+	if c.verify&VerifyDefer != 0 && mode&VerifyPeer == 0 {
+		return "VerifyDefer requests no certificate without VerifyPeer"
+	}
+	return mode.fault()
+}
+
+// SetVerifyDepth limits the number of intermediate certificates in a peer's chain.
+// OpenSSL's default is 100. On failure the previous limit remains in force.
+//
+// It is SSL_CTX_set_verify_depth.
+func (c *Ctx) SetVerifyDepth(depth int) error {
+	if depth < 0 || depth > maxVerifyDepth {
+		return fmt.Errorf("openssl: SSL_CTX_set_verify_depth: a depth of %d is not between 0 and %d", depth, maxVerifyDepth)
+	}
+	return c.change(func(p libssl.CTX) error {
+		p.SetVerifyDepth(depth)
+		c.fingerprint.add("verify depth", strconv.Itoa(depth))
+		return nil
+	})
+}
+
+const maxVerifyDepth = 1 << 15 // far beyond any chain, and an int everywhere
+
+// SetVerifyCAs trusts the certificates in pem, and no others. They replace the system's
+// roots and whatever another setter or a command of [Ctx.Conf] has added. Encrypted
+// blocks are refused. On failure nothing has changed.
+//
+// It is SSL_CTX_set_cert_store.
+func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust("SetVerifyCAs", pem, false) }
+
+// SetClientCAs trusts the certificates in pem, and no others, to issue client
+// certificates, and sends their names in the CertificateRequest. They replace the CAs
+// that were trusted, and the names that were sent, before. Encrypted blocks are refused.
+// On failure nothing has changed.
+//
+// It is SSL_CTX_set_cert_store and SSL_CTX_set_client_CA_list.
+func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust("SetClientCAs", pem, true) }
+
+func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
+	return c.change(func(p libssl.CTX) error {
+		r := p.SetTrust(pem, names, c.crls)
+		if err := c.took(setter, r); err != nil {
+			if r.Encrypted {
+				return explain("a CA certificate is encrypted, give it decrypted", err)
+			}
+			return explain("CA certificates", err)
+		}
+		c.trustSet, c.confTrust, c.confStore, c.locations = true, false, false, nil
+		c.fingerprint.add("trust", string(pem))
+		return nil
+	})
+}
+
+// SetCRLs adds certificate revocation lists in PEM, and requires every certificate of a
+// peer's chain to be checked against one: a certificate is rejected if its issuer has no
+// list here, or an expired one. A newer list of an issuer replaces an older one. The
+// lists stay in force if another setter changes the trusted CAs. Encrypted blocks are
+// refused. On failure nothing has changed, unless memory ran out; then the Ctx makes no
+// connections any more.
+//
+// It is X509_STORE_add_crl with X509_V_FLAG_CRL_CHECK_ALL.
+func (c *Ctx) SetCRLs(pem []byte) error {
+	return c.change(func(p libssl.CTX) error {
+		r := p.SetCRLs(pem)
+		if err := c.took("SetCRLs", r); err != nil {
+			if r.Encrypted {
+				return explain("a revocation list is encrypted, give it decrypted", err)
+			}
+			return explain("revocation lists", err)
+		}
+		c.crls = append(append(c.crls, pem...), '\n')
+		c.fingerprint.add("CRLs", string(pem))
+		return nil
+	})
+}
+
+// LoadVerifyLocations adds trusted CAs: the certificates of a PEM file, of a folder with
+// names made by c_rehash, or of both. Either name may be empty. A client Ctx no longer
+// trusts the system's roots after that. A file with encrypted blocks is refused, and so is
+// a folder that holds such a file now. On failure nothing has changed, unless memory ran
+// out; then the Ctx makes no connections any more.
+//
+// It is SSL_CTX_load_verify_locations.
+func (c *Ctx) LoadVerifyLocations(file, dir string) error {
+	const op = "openssl: SSL_CTX_load_verify_locations"
+	switch {
+	case file == "" && dir == "":
+		return errors.New(op + ": neither a file nor a folder is named")
+	case strings.IndexByte(file+dir, 0) >= 0:
+		return errors.New(op + ": a path with a NUL byte")
+	case dir != "":
+		// libssl looks into the folder only when it verifies.
+		if info, err := os.Stat(dir); err != nil {
+			return fmt.Errorf(op+": %w", err)
+		} else if !info.IsDir() {
+			return fmt.Errorf(op+": %s is not a folder", dir)
+		}
+	}
+	err := decryptedFile(file)
+	if err == nil {
+		err = decryptedDir(dir)
+	}
+	if err != nil {
+		return explain("SSL_CTX_load_verify_locations", err)
+	}
+	return c.change(func(p libssl.CTX) error {
+		if err := c.took("LoadVerifyLocations", p.LoadVerify(file, dir)); err != nil {
+			return explain("CA certificates of "+strings.TrimSpace(file+" "+dir), err)
+		}
+		c.trustSet = true
+		c.locations = append(c.locations, file, dir)
+		c.fingerprint.add("trust also", file, dir)
+		return nil
+	})
+}
