@@ -57,14 +57,18 @@ type Ctx struct {
 
 	// Settled when c is frozen.
 	frozen bool
-	policy []byte // of a server: what hosts of one context must share
+	policy []byte      // of a server: what hosts of one context must share
+	base   baseContext // of a derived context
 
 	// Changing after that.
-	derived *SessionPolicy // what sidCtx was derived from, nil if it was not
-	present sidContext     // sidCtx, or what Revoke has made of it
-	fleet   *fleetKeys     // ticket keys that follow the clock
-	routed  bool           // connections are switched to it
-	keyLog  io.Writer      // guarded by keyLogs.mu
+	closed     bool           // by Close; the SSL_CTX may be freed later
+	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
+	generation uint64         // of present
+	present    sidContext     // of a derived context: see presentLocked
+	fleet      *fleetKeys     // ticket keys that follow the clock
+	routed     bool           // connections are switched to it
+	logsKeys   bool           // its connections collect lines for a key log
+	keyLog     io.Writer      // guarded by keyLogs.mu
 
 	resumptions [resumptionKinds]atomic.Int64
 	refused     atomic.Int64
@@ -111,8 +115,12 @@ func newCtx(server bool) (*Ctx, error) {
 }
 
 // Close releases the Ctx. Later calls of its methods return an error that wraps
-// [net.ErrClosed]; connections made from it continue to work. Close may be called more
-// than once.
+// [net.ErrClosed]; connections made from it or switched to it continue to work. Close may
+// be called more than once.
+//
+// Close may be called at any time, also while the function of SetClientHelloFunc, [Hosts]
+// among them, returns c to a connection: the SSL_CTX is freed when the calls of such
+// functions have ended that were running at the time of Close.
 //
 // It is SSL_CTX_free.
 func (c *Ctx) Close() error {
@@ -120,9 +128,20 @@ func (c *Ctx) Close() error {
 		return errNilCtx
 	}
 	c.h.Mu.Lock()
+	was := c.closed
+	c.closed = true
+	c.h.Mu.Unlock()
+	if !was && !helloCalls.defers(c) {
+		c.free()
+	}
+	return nil
+}
+
+// free frees the SSL_CTX of a closed Ctx.
+func (c *Ctx) free() {
+	c.h.Mu.Lock()
 	defer c.h.Mu.Unlock()
 	c.h.CloseLocked()
-	return nil
 }
 
 // lock locks c.h.Mu, or returns an error if c is nil or closed. The caller unlocks it
@@ -132,7 +151,7 @@ func (c *Ctx) lock() error {
 		return errNilCtx
 	}
 	c.h.Mu.Lock()
-	if c.h.ClosedLocked() {
+	if c.closed || c.h.ClosedLocked() { // or it was never made
 		c.h.Mu.Unlock()
 		return errCtxClosed
 	}
@@ -145,6 +164,20 @@ func (c *Ctx) use(act func(p libssl.CTX) error) error {
 		return err
 	}
 	defer c.h.Mu.Unlock()
+	return act(c.h.P)
+}
+
+// useUntilFreed is use for a Ctx that may have been closed while a ClientHello function
+// was about to return it.
+func (c *Ctx) useUntilFreed(act func(p libssl.CTX) error) error {
+	if c == nil {
+		return errNilCtx
+	}
+	c.h.Mu.Lock()
+	defer c.h.Mu.Unlock()
+	if c.h.ClosedLocked() {
+		return errCtxClosed
+	}
 	return act(c.h.P)
 }
 
@@ -190,7 +223,6 @@ func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
 		return err
 	}
 	c.sidCtx, c.sidCtxSet, c.derived = newSIDContext(sidCtx), true, nil
-	c.present = c.sidCtx
 	return nil
 }
 
@@ -199,7 +231,8 @@ func (c *Ctx) SetSessionIDContext(sidCtx []byte) error {
 // libssl has no getter for it.
 func (c *Ctx) SessionIDContext() (sidCtx []byte) {
 	c.use(func(libssl.CTX) error {
-		sidCtx = append(sidCtx, c.present.bytes()...)
+		present := c.presentLocked()
+		sidCtx = append(sidCtx, present.bytes()...)
 		return nil
 	})
 	return sidCtx
@@ -470,13 +503,6 @@ func (c *Ctx) checkRoutable() error {
 	}
 	c.routed = true
 	return nil
-}
-
-// presentSIDContext holds for a closed Ctx, too.
-func (c *Ctx) presentSIDContext() sidContext {
-	c.h.Mu.Lock()
-	defer c.h.Mu.Unlock()
-	return c.present
 }
 
 // configuredSIDContext holds for a closed Ctx, too: a connection may leave one.

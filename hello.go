@@ -4,12 +4,15 @@ package openssl
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"sort"
+	"sync"
 
 	"github.com/sidctx/openssl/internal/wire"
 )
@@ -135,10 +138,7 @@ func (c *Conn) answerHello(ctx context.Context) error {
 	hello, err := c.ssl.ClientHello()
 	if err == nil {
 		hello.Conn = c.wire
-		var next *Ctx
-		if next, err = c.askHello(ctx, hello); err == nil && next != nil {
-			err = c.ssl.SetCtx(next)
-		}
+		err = c.switchCtx(ctx, hello)
 	}
 	if err == nil {
 		err = c.ssl.sameHelloAnswer()
@@ -155,6 +155,68 @@ func (c *Conn) answerHello(ctx context.Context) error {
 		c.lockAndFlush()
 	}
 	return err
+}
+
+// switchCtx asks the function for a Ctx and switches to that.
+func (c *Conn) switchCtx(ctx context.Context, hello *ClientHello) error {
+	defer helloCalls.end(helloCalls.begin()) // until then what it returns is not freed
+	next, err := c.askHello(ctx, hello)
+	if err != nil || next == nil {
+		return err
+	}
+	return c.ssl.SetCtx(next)
+}
+
+// helloCalls is the calls of ClientHello functions that are running, with the switch to
+// the Ctx that they return.
+var helloCalls runningCalls
+
+type runningCalls struct {
+	mu      sync.Mutex
+	begun   uint64
+	running list.List     // of the numbers of those calls, in order
+	closed  []deferredCtx // in the order of Close
+}
+
+// deferredCtx is a closed Ctx that calls up to a number may still return.
+type deferredCtx struct {
+	c    *Ctx
+	upTo uint64
+}
+
+func (r *runningCalls) begin() *list.Element {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun++
+	return r.running.PushBack(r.begun)
+}
+
+// end frees what was closed while the call ran, and no other call may return.
+func (r *runningCalls) end(call *list.Element) {
+	r.mu.Lock()
+	r.running.Remove(call)
+	n := len(r.closed)
+	if oldest := r.running.Front(); oldest != nil {
+		n = sort.Search(n, func(i int) bool { return r.closed[i].upTo >= oldest.Value.(uint64) })
+	}
+	free := r.closed[:n:n]
+	r.closed = r.closed[n:]
+	r.mu.Unlock()
+	for _, d := range free {
+		d.c.free()
+	}
+}
+
+// defers reports whether c, which was closed, may still be returned by a call. Then it is
+// freed when that ends.
+func (r *runningCalls) defers(c *Ctx) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running.Len() == 0 {
+		return false
+	}
+	r.closed = append(r.closed, deferredCtx{c, r.begun})
+	return true
 }
 
 // askHello calls the function. Its context ends with the handshake's, and with Close.

@@ -36,32 +36,81 @@ func NewHosts() *Hosts {
 
 // Add routes connections for a host name to c, and freezes c. The pattern
 // "*.example.com" matches names with one label in its place, unless the name itself was
-// added. c remains the caller's and must not be closed while it is routed to.
+// added. c remains the caller's; see [Hosts.Replace] and [Hosts.Remove] for its end.
 //
 // Add returns an error and changes nothing if pattern was added before; if c has a
 // setting that libssl reads from the listener's Ctx only, for example SetSessionTimeout;
 // and if c shares its session id context with another host that differs in certificates,
 // CAs, verify mode or depth, ALPN or versions.
 func (h *Hosts) Add(pattern string, c *Ctx) error {
-	name, isWildcard := strings.CutPrefix(pattern, "*.")
-	name, err := NormalizeHost(name)
-	if err != nil {
-		return fmt.Errorf("openssl: Hosts.Add: %q: %w", pattern, err)
-	}
+	return h.change("Add", pattern, c, func(names map[string]*Ctx, name string) error {
+		if names[name] != nil {
+			return errors.New("it has been added before: call Replace")
+		}
+		return nil
+	})
+}
+
+// Replace routes connections for a pattern that was added to c from now on, for example to
+// one with a renewed certificate. Handshakes that have begun continue with the Ctx that
+// they were given. The Ctx that was replaced may be closed when Replace has returned.
+//
+// Replace returns an error and changes nothing if pattern was not added, and in the cases
+// that are described at [Hosts.Add]. The host that is replaced counts as another one: its
+// sessions would be resumed under a policy that they were not made under.
+func (h *Hosts) Replace(pattern string, c *Ctx) error {
+	return h.change("Replace", pattern, c, func(names map[string]*Ctx, name string) error {
+		if names[name] == nil {
+			return errors.New("it was not added: call Add")
+		}
+		return nil
+	})
+}
+
+// change routes a pattern to c if may, which gets what the pattern's kind is routed by and
+// its name, has no objection.
+func (h *Hosts) change(op, pattern string, c *Ctx, may func(names map[string]*Ctx, name string) error) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	names := h.exact
-	if isWildcard {
-		names = h.wildcard
+	names, name, err := h.slotLocked(pattern)
+	if err == nil {
+		err = may(names, name)
 	}
-	if names[name] != nil {
-		return fmt.Errorf("openssl: Hosts.Add: %q has been added before", pattern)
+	if err == nil {
+		err = h.admit(c)
 	}
-	if err := h.admit(c); err != nil {
-		return fmt.Errorf("openssl: Hosts.Add: %q: %w", pattern, err)
+	if err != nil {
+		return fmt.Errorf("openssl: Hosts.%s: %q: %w", op, pattern, err)
 	}
 	names[name] = c
 	return nil
+}
+
+// Remove ends the routing of a pattern: connections for it are refused, or go to the
+// default Ctx, from now on. Connections that were routed to its Ctx continue, and the Ctx
+// may be closed. Remove returns an error if pattern was not added.
+func (h *Hosts) Remove(pattern string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	names, name, err := h.slotLocked(pattern)
+	if err == nil && names[name] == nil {
+		err = errors.New("it was not added")
+	}
+	if err != nil {
+		return fmt.Errorf("openssl: Hosts.Remove: %q: %w", pattern, err)
+	}
+	delete(names, name)
+	return nil
+}
+
+// slotLocked returns where a pattern is kept.
+func (h *Hosts) slotLocked(pattern string) (names map[string]*Ctx, name string, err error) {
+	name, isWildcard := strings.CutPrefix(pattern, "*.")
+	name, err = NormalizeHost(name)
+	if isWildcard {
+		return h.wildcard, name, err
+	}
+	return h.exact, name, err
 }
 
 // SetDefault routes to c the connections without a server name and those for names that
@@ -107,7 +156,7 @@ func (h *Hosts) admit(c *Ctx) error {
 // sharesSessions reports whether sessions of one would be resumed at the other although
 // their policies differ.
 func (c *Ctx) sharesSessions(other *Ctx) bool {
-	return bytes.Equal(c.SessionIDContext(), other.SessionIDContext()) && !bytes.Equal(c.policy, other.policy)
+	return c.presentSIDContext() == other.presentSIDContext() && !bytes.Equal(c.policy, other.policy)
 }
 
 func (h *Hosts) all() []*Ctx {
@@ -159,15 +208,15 @@ func (h *Hosts) Lookup(name string) *Ctx {
 
 // Serves reports whether requests for the host name may be answered over conn: whether
 // name is served by the Ctx that is in force for conn, or by one with the same policy and
-// session id context, for example with a renewed certificate. If it returns false, an
-// HTTP server should answer 421 Misdirected Request.
+// session id context, for example with a renewed certificate. The Ctx in force may have
+// been replaced and closed. If it returns false, an HTTP server should answer 421
+// Misdirected Request.
 func (h *Hosts) Serves(conn *Conn, name string) bool {
 	c, in := h.Lookup(name), conn.Ctx()
 	if c == nil || in == nil {
 		return false
 	}
-	sidCtx := c.SessionIDContext()
-	return c == in || len(sidCtx) > 0 && bytes.Equal(sidCtx, in.SessionIDContext()) && bytes.Equal(c.policy, in.policy)
+	return c == in || c.helloAnswer() == in.helloAnswer()
 }
 
 // Ctx returns the Ctx in force for the connection: the one that a ClientHello function

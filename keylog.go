@@ -13,7 +13,8 @@ import (
 
 // SetKeyLogWriter makes every connection write its secrets to w, in the NSS key log format
 // that Wireshark reads. Anyone who can read w can decrypt the connections: use it for
-// debugging only. A nil w ends it.
+// debugging only. A nil w ends it. A connection that is switched to another Ctx writes to
+// the writers of both.
 //
 // w receives whole lines, in one call at a time even if it is shared by several Ctx. It is
 // called on the goroutine of one of the connections, without a lock held. While it
@@ -24,6 +25,7 @@ import (
 func (c *Ctx) SetKeyLogWriter(w io.Writer) error {
 	return c.change(func(p libssl.CTX) error {
 		p.SetKeyLog(w != nil)
+		c.logsKeys = w != nil
 		keyLogs.mu.Lock()
 		defer keyLogs.mu.Unlock()
 		c.keyLog = w
@@ -54,16 +56,30 @@ type keyLogLines struct {
 	lines []byte
 }
 
-// writeKeyLog hands lines to c's writer, or leaves them to the goroutine that is
-// calling it.
-func (c *Ctx) writeKeyLog(lines []byte) {
-	l := &keyLogs
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := c.keyLog
-	if w == nil {
-		return
+// hasKeyLogWriter reports whether SetKeyLogWriter has set one.
+func (c *Ctx) hasKeyLogWriter() bool {
+	keyLogs.mu.Lock()
+	defer keyLogs.mu.Unlock()
+	return c.keyLog != nil
+}
+
+// writeKeyLog hands the lines of a connection to the writer of the Ctx that it was made
+// from and to that of the Ctx in force, once if it is the same.
+func writeKeyLog(lines []byte, first, c *Ctx) {
+	keyLogs.mu.Lock()
+	defer keyLogs.mu.Unlock()
+	if first.keyLog != nil {
+		queueKeyLogLocked(lines, first.keyLog)
 	}
+	if c.keyLog != nil && (first.keyLog == nil || !sameWriter(c.keyLog, first.keyLog)) {
+		queueKeyLogLocked(lines, c.keyLog)
+	}
+}
+
+// queueKeyLogLocked hands lines to a writer, or leaves them to the goroutine that is
+// calling it. keyLogs.mu is held.
+func queueKeyLogLocked(lines []byte, w io.Writer) {
+	l := &keyLogs
 	i := slices.IndexFunc(l.busy, func(q *keyLogQueue) bool { return sameWriter(q.w, w) })
 	if i >= 0 {
 		l.busy[i].add(keyLogLines{w, lines})

@@ -43,8 +43,9 @@ func (s *SSL) updateLocked(r libssl.Result) libssl.Result {
 	}
 	s.noteOutputLocked()
 	s.hasPlaintext = r.Pending
-	if r.HelloDone && s.phase < phaseHelloDone {
-		s.phase = phaseHelloDone
+	if r.Hellos > s.hellos {
+		s.hellos, s.decidedIn = r.Hellos, s.sidCtx
+		s.phase = max(s.phase, phaseHelloDone)
 	}
 	s.gotTicket = r.GotTicket
 	s.newSession = s.newSession || r.NewSession
@@ -144,10 +145,11 @@ func (s *SSL) handshakeLocked() (Want, error) {
 	return WantNothing, s.readErr
 }
 
-// applyRevocationLocked applies a Revoke that came after s was made and before its
-// ClientHello, so that a client which keeps connections waiting does not outlast it.
+// applyRevocationLocked applies a Revoke that came after s was made, so that a client
+// which keeps connections waiting does not outlast it. That is done before each step of
+// the handshake: a HelloRetryRequest brings another ClientHello, and a decision on it.
 func (s *SSL) applyRevocationLocked() error {
-	if s.client || s.ownSIDCtx || s.phase != phaseNew {
+	if s.client || s.ownSIDCtx || s.phase >= phaseDone {
 		return nil
 	}
 	present := s.ctx.presentSIDContext()
@@ -159,6 +161,22 @@ func (s *SSL) applyRevocationLocked() error {
 	}
 	s.sidCtx = present
 	return nil
+}
+
+// revokedLocked reports whether s has resumed a session of a context that is no longer
+// the present one of its Ctx.
+func (s *SSL) revokedLocked() bool {
+	return !s.client && !s.ownSIDCtx && s.resumption == ResumptionResumed && s.decidedIn != s.ctx.presentSIDContext()
+}
+
+// refuseRevokedLocked refuses a connection that a Revoke has overtaken.
+func (s *SSL) refuseRevokedLocked() error {
+	if !s.revokedLocked() {
+		return nil
+	}
+	s.first.refused.Add(1)
+	s.refuseLocked(fmt.Errorf("%w: its session was made before a Revoke of its context", ErrResumptionRefused))
+	return s.fatal
 }
 
 // finishHandshakeLocked records what a handshake has come to, and refuses a
@@ -176,6 +194,8 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)
 		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
+	} else {
+		return s.refuseRevokedLocked()
 	}
 	return s.fatal
 }
@@ -199,6 +219,24 @@ func (s *SSL) checkServerNameLocked() error {
 	})
 }
 
+// verifyConnectionLocked returns what decides about a connection: the function of the Ctx
+// that it was made from, and after a switch that of the Ctx in force, too.
+func (s *SSL) verifyConnectionLocked() func(ConnectionState) error {
+	first, own := s.first.verifyConnection, s.ctx.verifyConnection
+	if s.first == s.ctx || first == nil || own == nil {
+		if first == nil {
+			return own
+		}
+		return first
+	}
+	return func(state ConnectionState) error {
+		if err := first(state); err != nil {
+			return err
+		}
+		return own(state)
+	}
+}
+
 // runVerifyConnection calls f, with no lock held, and refuses the connection if it
 // returns an error.
 func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state ConnectionState) error {
@@ -210,8 +248,9 @@ func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state Connectio
 	s.verified = true
 	if err != nil {
 		s.refuseLocked(err)
+		return err
 	}
-	return err
+	return s.refuseRevokedLocked() // while f ran
 }
 
 // recoverToError turns a panic of a caller's function into an error.
@@ -255,21 +294,22 @@ func (s *SSL) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err 
 	return next, err
 }
 
-// helloAnswer is what a ClientHello led to.
-type helloAnswer struct {
-	ctx    *Ctx
-	sidCtx sidContext
-}
+// helloAnswer is what a ClientHello led to: a policy and its context, without the
+// generation of a derived one.
+type helloAnswer struct{ policy, sidCtx string }
 
 // sameHelloAnswer compares the answer to the ClientHello that follows a
 // HelloRetryRequest with the first: a client decides whether there is one, so it
-// must decide nothing.
+// must decide nothing. Revoke and a renewed Ctx of equal policy may come in between.
 func (s *SSL) sameHelloAnswer() error {
 	if err := s.lock(); err != nil {
 		return err
 	}
 	defer s.unlock()
-	answer := helloAnswer{s.ctx, s.sidCtx}
+	answer := s.ctx.helloAnswer()
+	if s.ownSIDCtx {
+		answer.sidCtx = string(s.sidCtx.bytes())
+	}
 	if s.helloAnswer == nil {
 		s.helloAnswer = &answer
 	}

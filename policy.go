@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sidctx/openssl/internal/libssl"
@@ -21,7 +22,8 @@ type SessionPolicy struct {
 	// Label names the service. Sessions of one label are never resumed under another.
 	Label string
 	// Generation is the number that [Ctx.Revoke] returned last, or 0. It makes a
-	// revocation hold after a restart and on other machines.
+	// revocation hold after a restart and on other machines. A lower number than the
+	// highest that this process knows of an equal policy has no effect.
 	Generation uint64
 	// Extra holds anything else that sessions must not cross, for example a tenant or
 	// the version of the rules that the function of SetVerifyConnection applies.
@@ -54,22 +56,28 @@ func (c *Ctx) DeriveSessionIDContext(p SessionPolicy) error {
 	})
 }
 
-// derive sets the context of a policy.
+// derive sets the context of a policy, at the highest generation that is known.
 func (c *Ctx) derive(ptr libssl.CTX, p *SessionPolicy, parts *wire.Writer) error {
-	sidCtx := p.sidContext(parts)
+	base := p.base(parts)
+	generation := max(p.Generation, generations.known(base))
+	sidCtx := base.context(generation)
 	if err := setCtxSIDContext(ptr, sidCtx.bytes()); err != nil {
 		return err
 	}
-	c.sidCtx, c.present, c.sidCtxSet, c.derived = sidCtx, sidCtx, true, p
+	c.sidCtx, c.sidCtxSet = sidCtx, true
+	c.derived, c.base, c.generation, c.present = p, base, generation, sidCtx
 	return nil
 }
 
-// Revoke ends all sessions of a derived context at once: connections made from now on
-// belong to the next generation of the context, so that no session made before is resumed,
-// whether it is a ticket, in libssl's cache or in a store. It may be called at any time,
-// also on a Ctx in use. It returns an error if the context is not derived.
+// Revoke ends all sessions of a derived context at once: no handshake that ends after it
+// resumes a session made before it, whether that is a ticket, in libssl's cache or in a
+// store. A connection whose client has its session accepted already, but has not finished
+// its handshake, fails with [ErrResumptionRefused]; others get a full handshake. Revoke may
+// be called at any time, also on a Ctx in use. It returns an error if the context is not
+// derived.
 //
-// Revoke has an effect in this process only. Store the generation that it returns, and set
+// Revoke holds for the policy: for each Ctx of this process, now and later, whose context is
+// derived from equal settings. Store the generation that it returns, and set
 // SessionPolicy.Generation to it after a restart and on other machines. Contexts that are
 // set on single connections are not affected.
 //
@@ -79,38 +87,119 @@ func (c *Ctx) Revoke() (generation uint64, err error) {
 		if c.derived == nil {
 			return errors.New("openssl: Revoke needs a derived context: call DeriveSessionIDContext instead of SetSessionIDContext")
 		}
-		next := *c.derived
-		next.Generation++
-		if next.Generation == 0 {
-			return errors.New("openssl: Revoke: there is no generation after the last")
-		}
-		// Of a frozen Ctx the parts are settled: libssl adds to its store what it
-		// looks up in a folder, while handshakes run.
-		parts := &wire.Writer{B: c.policy}
+		// Of a frozen Ctx the base is settled: libssl adds to its store what it looks
+		// up in a folder, while handshakes run.
 		if !c.frozen {
-			if parts, err = c.policyParts(ptr, ptr.Settings()); err != nil {
+			parts, err := c.policyParts(ptr, ptr.Settings())
+			if err != nil {
 				return err
 			}
+			c.base = c.derived.base(parts)
 		}
-		c.derived, c.present = &next, next.sidContext(parts)
-		generation = next.Generation
+		next := *c.derived
+		if next.Generation, err = generations.next(c.base, next.Generation); err != nil {
+			return err
+		}
+		c.derived, generation = &next, next.Generation
 		return nil
 	})
 	return generation, err
 }
 
-// policyVersion changes with the way contexts are derived.
-const policyVersion = "github.com/sidctx/openssl session id context 1"
+// presentLocked returns the context that connections made now get. It holds for a closed
+// Ctx, too. c.h.Mu is held.
+func (c *Ctx) presentLocked() sidContext {
+	if c.derived == nil {
+		return c.sidCtx
+	}
+	if g := max(c.derived.Generation, generations.known(c.base)); g != c.generation {
+		c.generation, c.present = g, c.base.context(g)
+	}
+	return c.present
+}
 
-func (p *SessionPolicy) sidContext(parts *wire.Writer) sidContext {
+// presentSIDContext is presentLocked.
+func (c *Ctx) presentSIDContext() sidContext {
+	c.h.Mu.Lock()
+	defer c.h.Mu.Unlock()
+	return c.presentLocked()
+}
+
+// helloAnswer is what c is to a ClientHello that chooses it. It holds for a closed Ctx, too.
+func (c *Ctx) helloAnswer() helloAnswer {
+	c.h.Mu.Lock()
+	defer c.h.Mu.Unlock()
+	if c.derived != nil {
+		return helloAnswer{string(c.policy), string(c.base[:])}
+	}
+	return helloAnswer{string(c.policy), string(c.sidCtx.bytes())}
+}
+
+// policyVersion changes with the way contexts are derived.
+const policyVersion = "github.com/sidctx/openssl session id context 2"
+
+// baseContext is the digest of a policy without its generation.
+type baseContext [sha256.Size]byte
+
+func (p *SessionPolicy) base(parts *wire.Writer) baseContext {
 	var d wire.Writer
 	d.Bytes([]byte(policyVersion))
 	d.Bytes([]byte(p.Label))
-	d.Uint(p.Generation)
 	d.List(p.Extra)
 	d.Bytes(parts.B)
+	return sha256.Sum256(d.B)
+}
+
+// context is the session id context of one generation.
+func (b baseContext) context(generation uint64) sidContext {
+	var d wire.Writer
+	d.Bytes(b[:])
+	d.Uint(generation)
 	sum := sha256.Sum256(d.B)
 	return newSIDContext(sum[:])
+}
+
+// generations is the highest generation of each policy that this process knows. A policy
+// of which none but 0 is known is not in it.
+var generations generationRegister
+
+type generationRegister struct {
+	mu sync.RWMutex
+	of map[baseContext]uint64
+}
+
+func (r *generationRegister) known(b baseContext) uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.of[b]
+}
+
+// raise makes a generation known.
+func (r *generationRegister) raise(b baseContext, generation uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.raiseLocked(b, generation)
+}
+
+func (r *generationRegister) raiseLocked(b baseContext, generation uint64) {
+	if r.of == nil {
+		r.of = make(map[baseContext]uint64)
+	}
+	if generation > r.of[b] {
+		r.of[b] = generation
+	}
+}
+
+// next makes known, and returns, the generation after the highest that is known and own.
+func (r *generationRegister) next(b baseContext, own uint64) (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	generation := max(own, r.of[b]) + 1
+	if generation == 0 {
+		return 0, errors.New("openssl: Revoke: there is no generation after the last")
+	}
+	r.raiseLocked(b, generation)
+	return generation, nil
 }
 
 // policyParts is what c itself holds that sessions must not cross.
@@ -187,6 +276,7 @@ func (c *Ctx) settlePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 		if err := c.derive(ptr, c.derived, parts); err != nil {
 			return err
 		}
+		generations.raise(c.base, c.generation)
 	}
 	asks := VerifyMode(facts.Verify)&VerifyPeer != 0
 	maxAge := c.maxAuthAge
@@ -241,8 +331,9 @@ func (c *Ctx) SetResumptionChecks(on bool) error {
 // SetVerifyConnection registers a function that is called once for each connection,
 // resumed or not, when its handshake is complete and before data is read or written. If f
 // returns an error, the connection fails and the handshake returns the error;
-// ConnectionState remains readable. f runs on the goroutine that performs the handshake and
-// must not use the connection. With [VerifyDefer] f alone decides which certificates are
+// ConnectionState remains readable. Of a connection that is switched to another Ctx the
+// functions of both are called, first that of the listener's. f runs on the goroutine that
+// performs the handshake and must not use the connection. With [VerifyDefer] f alone decides which certificates are
 // accepted. A nil f removes the function.
 func (c *Ctx) SetVerifyConnection(f func(ConnectionState) error) error {
 	return c.change(func(libssl.CTX) error {

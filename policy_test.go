@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,6 +86,10 @@ func (p policied) ctx(t testing.TB) *openssl.Ctx {
 	return c
 }
 
+// uniqueLabel is a label that no other policy of the process has: generations are the
+// policy's, whichever Ctx has it.
+func uniqueLabel(t testing.TB) string { return fmt.Sprint(t.Name(), " ", tlstest.NextSerial()) }
+
 // settled is the context that connections get.
 func settled(t testing.TB, c *openssl.Ctx) string {
 	t.Helper()
@@ -111,8 +117,6 @@ func TestDerivedContext(t *testing.T) {
 	changes := map[string]func(p *policied){
 		"label":            func(p *policied) { p.label = "app2" },
 		"no label":         func(p *policied) { p.label = "" },
-		"generation":       func(p *policied) { p.generation = 1 },
-		"last generation":  func(p *policied) { p.generation = 1<<64 - 1 },
 		"boundary":         func(p *policied) { p.extra = []string{"a", "bc"} },
 		"boundary gone":    func(p *policied) { p.extra = []string{"abc"} },
 		"order of extra":   func(p *policied) { p.extra = []string{"c", "ab"} },
@@ -179,6 +183,33 @@ func TestDerivedContext(t *testing.T) {
 	}
 }
 
+// TestGenerationsOfEqualPolicies freezes Ctx of one policy: each has the highest
+// generation that any of them was given.
+func TestGenerationsOfEqualPolicies(t *testing.T) {
+	tlstest.CheckLeaks(t)
+	p := policied{label: uniqueLabel(t), names: []string{"a.test"}, issuer: tlstest.Certs(t), cas: []*tlstest.Authority{tlstest.Certs(t)}}
+	first := p.ctx(t)
+	contexts := []string{settled(t, first)}
+	for _, generation := range []uint64{1, 7, 1<<64 - 1} {
+		p.generation = generation
+		sidCtx := settled(t, p.ctx(t))
+		if slices.Contains(contexts, sidCtx) {
+			t.Errorf("generation %d leads to the context of a lower one", generation)
+		}
+		contexts = append(contexts, sidCtx)
+		p.generation = generation - 1
+		if settled(t, p.ctx(t)) != sidCtx {
+			t.Errorf("a Ctx of generation %d, made after one of %d, is not at that", generation-1, generation)
+		}
+		if settled(t, first) != sidCtx {
+			t.Errorf("a Ctx of generation 0 in use is not at %d", generation)
+		}
+	}
+	if _, err := first.Revoke(); err == nil {
+		t.Error("there is a generation after the last")
+	}
+}
+
 func TestDeriveCopiesItsPolicy(t *testing.T) {
 	extra := [][]byte{[]byte("one")}
 	c, d := tlstest.NewServer(t), tlstest.NewServer(t)
@@ -209,5 +240,158 @@ func TestDeriveRefuses(t *testing.T) {
 	must(t, last.DeriveSessionIDContext(openssl.SessionPolicy{Generation: 1<<64 - 1}))
 	if _, err := last.Revoke(); err == nil {
 		t.Error("there is a generation after the last")
+	}
+}
+
+// interrupted is a server that something happens to before one of its calls of Handshake.
+type interrupted struct {
+	*openssl.SSL
+	calls, at int
+	act       func()
+}
+
+func (i *interrupted) Handshake() (openssl.Want, error) {
+	if i.calls++; i.calls == i.at {
+		i.act()
+	}
+	return i.SSL.Handshake()
+}
+
+// moment is when a Revoke meets a handshake that offers a session of before.
+type moment struct {
+	name string
+	at   int // before which call of the server's Handshake
+	// hello is what happens to the ClientHello: libssl is not suspended, the server
+	// stays with its Ctx, or it switches to the host's.
+	hello   string
+	inHello bool // and Revoke comes after that
+	retry   bool // the client sends a second ClientHello
+	refused bool // libssl has decided before: the connection fails, instead of a full handshake
+}
+
+var moments = []moment{
+	{name: "before the ClientHello", at: 1},
+	{name: "after the decision", at: 2, refused: true},
+	{name: "before the ClientHello that stays", at: 1, hello: "stays"},
+	{name: "while the ClientHello stays", hello: "stays", inHello: true},
+	{name: "after the ClientHello that stays", at: 3, hello: "stays", refused: true},
+	{name: "before the ClientHello that switches", at: 1, hello: "switches"},
+	{name: "after the switch", hello: "switches", inHello: true},
+	{name: "after the switch and the decision", at: 3, hello: "switches", refused: true},
+	{name: "between the ClientHellos", at: 2, retry: true},
+	{name: "between the ClientHellos that stay", at: 3, hello: "stays", retry: true},
+	{name: "between the ClientHellos that switch", at: 3, hello: "switches", retry: true},
+	{name: "after the second ClientHello", at: 3, retry: true, refused: true},
+}
+
+// TestRevokeInFlight revokes a session while a handshake that offers it is under way: no
+// handshake that ends afterwards resumes it, whichever Ctx of the policy Revoke or a
+// higher generation came through, and an honest client gets a full one where libssl has
+// not decided yet.
+func TestRevokeInFlight(t *testing.T) {
+	revocations := map[string]func(t *testing.T, host *openssl.Ctx, again func(generation uint64) *openssl.Ctx){
+		"its own Revoke":    func(t *testing.T, host *openssl.Ctx, _ func(uint64) *openssl.Ctx) { mustRevoke(t, host) },
+		"another's Revoke":  func(t *testing.T, _ *openssl.Ctx, again func(uint64) *openssl.Ctx) { mustRevoke(t, again(0)) },
+		"a renewed Ctx":     func(t *testing.T, _ *openssl.Ctx, again func(uint64) *openssl.Ctx) { settled(t, again(1)) },
+		"Revoke, and Close": func(t *testing.T, host *openssl.Ctx, _ func(uint64) *openssl.Ctx) { mustRevoke(t, host); host.Close() },
+	}
+	for _, v := range tlstest.Versions {
+		for _, stateful := range []bool{false, true} {
+			for _, m := range moments {
+				if m.retry && v.ID < tls.VersionTLS13 {
+					continue
+				}
+				for by, revoke := range revocations {
+					if by == "Revoke, and Close" && !m.refused {
+						continue // the next connection could not be made
+					}
+					t.Run(fmt.Sprintf("%s/stateful %v/%s/%s", v.Name, stateful, m.name, by), func(t *testing.T) {
+						revokeAt(t, v.ID, stateful, m, revoke)
+					})
+				}
+			}
+		}
+	}
+}
+
+func mustRevoke(t *testing.T, c *openssl.Ctx) {
+	t.Helper()
+	if _, err := c.Revoke(); err != nil {
+		t.Fatal("Revoke: ", err)
+	}
+}
+
+func revokeAt(t *testing.T, version uint16, stateful bool, m moment, revoke func(*testing.T, *openssl.Ctx, func(uint64) *openssl.Ctx)) {
+	tlstest.CheckLeaks(t)
+	label := uniqueLabel(t)
+	made := func(generation uint64) *openssl.Ctx {
+		c := tlstest.NewServer(t)
+		tlstest.SetVersion(t, c, version)
+		must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
+		must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+		must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: label, Generation: generation}))
+		if stateful {
+			must(t, c.SetOptions(openssl.OptionNoTicket))
+		}
+		return c
+	}
+	host := made(0)
+	listener := host
+	if m.hello == "switches" {
+		listener = tlstest.NewServer(t)
+		tlstest.SetVersion(t, listener, version)
+		must(t, listener.DeriveSessionIDContext(openssl.SessionPolicy{Label: label + "listener"}))
+	}
+	if m.hello != "" {
+		must(t, listener.SetClientHelloFunc(tlstest.Stay))
+	}
+	client := tlstest.NewClient(t)
+	if m.retry {
+		must(t, listener.SetGroups("P-256"))
+		must(t, client.SetGroups("X25519:P-256"))
+	}
+	answer := func(s *interrupted) {
+		if m.hello == "switches" {
+			must(t, s.SetCtx(host))
+		}
+		if m.inHello {
+			s.act()
+		}
+	}
+	connect := func(sess *openssl.Session, act func()) (e tlstest.Result) {
+		c, s := tlstest.Machines(t, client, listener)
+		if sess != nil {
+			must(t, c.SetSession(sess))
+		}
+		e.ClientErr, e.ServerErr = tlstest.ShakeAnswering(t, c, &interrupted{SSL: s, at: m.at, act: act}, answer)
+		e.Server = s.ConnectionState()
+		if e.ClientErr == nil && e.ServerErr == nil {
+			e.Session = tlstest.SessionOf(t, c)
+			tlstest.Goodbye(t, c, s)
+		}
+		return e
+	}
+	nothing := func() {}
+	before := connect(nil, nothing)
+	if before.ClientErr != nil || before.ServerErr != nil || before.Session == nil {
+		t.Fatalf("the first handshake: client %v, server %v, session %v", before.ClientErr, before.ServerErr, before.Session)
+	}
+	if e := connect(tlstest.Reparse(t, before.Session), nothing); !e.Server.DidResume {
+		t.Fatalf("the session is not resumed before it is revoked: %v, client %v, server %v", e.Server.Resumption, e.ClientErr, e.ServerErr)
+	}
+	e := connect(tlstest.Reparse(t, before.Session), func() { revoke(t, host, made) })
+	if m.refused {
+		if !errors.Is(e.ServerErr, openssl.ErrResumptionRefused) {
+			t.Errorf("the server's error is %v, want ErrResumptionRefused", e.ServerErr)
+		}
+		return
+	}
+	if e.ClientErr != nil || e.ServerErr != nil || e.Server.DidResume {
+		t.Fatalf("resumed %v, want a full handshake: client %v, server %v", e.Server.DidResume, e.ClientErr, e.ServerErr)
+	}
+	if host == listener {
+		if e := connect(e.Session, nothing); !e.Server.DidResume {
+			t.Errorf("a session made since is not resumed: %v, client %v, server %v", e.Server.Resumption, e.ClientErr, e.ServerErr)
+		}
 	}
 }

@@ -52,6 +52,8 @@ type SSL struct {
 
 	sidCtx    sidContext
 	ownSIDCtx bool        // it was set on this connection
+	decidedIn sidContext  // sidCtx when libssl decided about resumption
+	hellos    int         // ClientHellos that libssl has let through
 	offered   *sidContext // of the session that a client offers
 	name      string      // that a client expects, or ""
 	nameErr   error       // what the last SetServerName failed with: no name is in force
@@ -101,11 +103,12 @@ func NewSSL(c *Ctx) (*SSL, error) {
 		if err := c.rotateFleetKeys(p, time.Now()); err != nil {
 			return err
 		}
-		made, fail := libssl.NewSSL(p, c.server, c.hello != nil || c.store != nil, c.present.bytes())
+		present := c.presentLocked()
+		made, fail := libssl.NewSSL(p, c.server, c.hello != nil || c.store != nil, present.bytes())
 		if err := asError(fail); err != nil {
 			return err
 		}
-		s.client, s.wantsInput, s.sidCtx = !c.server, c.server, c.present
+		s.client, s.wantsInput, s.sidCtx = !c.server, c.server, present
 		s.h.Own(made)
 		return nil
 	})
@@ -132,11 +135,11 @@ func (s *SSL) lock() error {
 // unlock unlocks s.h.Mu, and then writes the lines for a key log that were collected
 // under the lock.
 func (s *SSL) unlock() {
-	lines, c := s.keyLog, s.ctx
+	lines, first, c := s.keyLog, s.first, s.ctx
 	s.keyLog = nil
 	s.h.Mu.Unlock()
 	if lines != nil {
-		c.writeKeyLog(lines)
+		writeKeyLog(lines, first, c)
 	}
 }
 
@@ -205,18 +208,27 @@ func (s *SSL) SetCtx(c *Ctx) error {
 		return errors.New("openssl: SSL_set_SSL_CTX: a server's Ctx cannot serve a client, nor a client's a server")
 	}
 	kept := s.ownSIDCtx && s.sidCtx != s.ctx.configuredSIDContext()
-	return c.use(func(p libssl.CTX) error {
+	if c == s.ctx { // it may be closed, s holds the SSL_CTX
+		s.ownSIDCtx = kept
+		return s.applyRevocationLocked()
+	}
+	logs := s.first.hasKeyLogWriter()
+	return c.useUntilFreed(func(p libssl.CTX) error {
 		if err := c.freeze(p); err != nil {
 			return err
 		}
-		if c != s.first {
-			if err := c.checkRoutable(); err != nil {
-				return err
-			}
+		if c == s.first {
+			p = libssl.CTX{}
+		} else if err := c.checkRoutable(); err != nil {
+			return err
+		}
+		if logs && !c.logsKeys {
+			p.SetKeyLog(true)
+			c.logsKeys = true
 		}
 		next := s.sidCtx
 		if !kept {
-			next = c.present
+			next = c.presentLocked()
 		}
 		if err := asError(s.h.P.SetCtx(p, next.bytes())); err != nil {
 			// It may be half there, with what one Ctx trusts and the other's verify mode.
@@ -332,7 +344,7 @@ func (s *SSL) Handshake() (Want, error) {
 		s.unlock()
 		return w, err
 	}
-	verify := s.ctx.verifyConnection
+	verify := s.verifyConnectionLocked()
 	if verify == nil {
 		s.verified = true
 		s.unlock()

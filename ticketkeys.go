@@ -165,11 +165,11 @@ func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
 // rotateFleetKeys makes the keys of now and of the present context, if those in
 // force are for others. It is called by use.
 func (c *Ctx) rotateFleetKeys(p libssl.CTX, now time.Time) error {
-	f := c.fleet
-	if f == nil || now.Before(f.until) && f.sidCtx == c.present && f.settled == c.frozen {
+	f, present := c.fleet, c.presentLocked()
+	if f == nil || now.Before(f.until) && f.sidCtx == present && f.settled == c.frozen {
 		return nil
 	}
-	keys, err := FleetTicketKeys(f.secret, c.present.bytes(), f.slot, p.Timeout(), now)
+	keys, err := FleetTicketKeys(f.secret, present.bytes(), f.slot, p.Timeout(), now)
 	if err != nil {
 		return err
 	}
@@ -178,6 +178,6 @@ func (c *Ctx) rotateFleetKeys(p libssl.CTX, now time.Time) error {
 	if err := setTicketKeys(p, keys); err != nil {
 		return err
 	}
-	f.sidCtx, f.settled, f.until = c.present, c.frozen, time.Unix((now.Unix()/seconds+1)*seconds, 0)
+	f.sidCtx, f.settled, f.until = present, c.frozen, time.Unix((now.Unix()/seconds+1)*seconds, 0)
 	return nil
 }

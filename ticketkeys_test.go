@@ -632,8 +632,9 @@ func TestSetFleetTicketKeysTurns(t *testing.T) {
 // that are derived from it.
 func TestSetFleetTicketKeysFollowTheContext(t *testing.T) {
 	server, client := tlstest.NewServer(t), tlstest.NewClient(t)
+	label := uniqueLabel(t)
 	must(t, server.SetFleetTicketKeys(secret, slot))
-	must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: "fleet"}))
+	must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: label}))
 	before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
 	generation, err := server.Revoke()
 	must(t, err)
@@ -643,7 +644,7 @@ func TestSetFleetTicketKeysFollowTheContext(t *testing.T) {
 	after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
 
 	other := tlstest.NewServer(t) // a machine that is told the generation
-	must(t, other.DeriveSessionIDContext(openssl.SessionPolicy{Label: "fleet", Generation: generation}))
+	must(t, other.DeriveSessionIDContext(openssl.SessionPolicy{Label: label, Generation: generation}))
 	must(t, other.SetFleetTicketKeys(secret, slot))
 	if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: after.Session}); !e.Server.DidResume {
 		t.Errorf("a ticket of after Revoke, on another machine: %v", e.Server.Resumption)

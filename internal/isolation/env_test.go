@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -101,6 +102,7 @@ func serverIdentity(t testing.TB, names ...string) *identity {
 // env is where one attack takes place.
 type env struct {
 	*testing.T
+	label  string // of its policies: others that are equal are revoked with them
 	m      mechanism
 	wire   func(testing.TB) (near, far net.Conn)
 	revoke string // what has been revoked before: listener, host or both
@@ -118,7 +120,7 @@ type clientKind struct {
 
 func newEnv(t *testing.T, m mechanism, wire func(testing.TB) (near, far net.Conn)) *env {
 	makeFixtures(t)
-	a := &env{T: t, m: m, wire: wire, store: newMemStore(), sharers: make(map[*openssl.Ctx]bool), clients: make(map[clientKind]*openssl.Ctx)}
+	a := &env{T: t, label: fmt.Sprint(t.Name(), tlstest.NextSerial()), m: m, wire: wire, store: newMemStore(), sharers: make(map[*openssl.Ctx]bool), clients: make(map[clientKind]*openssl.Ctx)}
 	a.key = tlstest.TicketKey(1)
 	return a
 }
@@ -145,8 +147,12 @@ func within(sidCtx string) setting {
 	return func(t testing.TB, c *openssl.Ctx) { must(t, c.SetSessionIDContext([]byte(sidCtx))) }
 }
 
+// withPolicy derives a context, within the env's label.
 func withPolicy(p openssl.SessionPolicy) setting {
-	return func(t testing.TB, c *openssl.Ctx) { must(t, c.DeriveSessionIDContext(p)) }
+	return func(t testing.TB, c *openssl.Ctx) {
+		p.Label = t.(*env).label + p.Label
+		must(t, c.DeriveSessionIDContext(p))
+	}
 }
 
 // server is a Ctx of the env's mechanism without certificate or context.

@@ -82,11 +82,20 @@ static int osl_requires_peer(SSL *ssl) {
 	return (SSL_get_verify_mode(ssl) & both) == both;
 }
 
+/* osl_decided_at is the moment that a resumed session is held against: a session that
+ * ends while the handshake runs was good. A client can make a handshake last, so it is
+ * no longer ago than a minute. */
+static int64_t osl_decided_at(const osl_ssl *t) {
+	int64_t earliest = (int64_t)time(NULL) - 60;
+
+	return t->hello_done_at < earliest ? earliest : t->hello_done_at;
+}
+
 /* osl_session_check asks of a resumed session what libssl does not. */
 static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
 	X509 *peer = SSL_SESSION_get0_peer(s);
-	int64_t now = t->hello_done_at; /* a session that ends while the handshake runs was good */
+	int64_t now = osl_decided_at(t);
 	int64_t authenticated = osl_session_authenticated(s);
 
 	if (r->checks && !peer && osl_requires_peer(t->ssl))

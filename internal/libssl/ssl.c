@@ -220,7 +220,7 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 	r.out = t->out_n;
 	r.spilled = t->spill_n - t->spill_r;
 	r.pending = SSL_pending(t->ssl) > 0;
-	r.hello_done = t->hello_done;
+	r.hellos = t->hellos;
 	r.got_ticket = t->got_ticket;
 	r.resumption = t->resumption;
 	r.keylog = t->keylog_n != 0;
@@ -272,7 +272,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 		t->resume = 1;
 	}
 	if (!SSL_is_server(t->ssl))
-		t->hello_done = 1; /* a client has said what it offers */
+		t->hellos = 1; /* a client has said what it offers */
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1)
 		osl_classify_resumption(t);
@@ -280,7 +280,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 		t->last = SSL_get1_session(t->ssl);
 		if (!osl_name_verified(t))
 			t->refused = OSL_NAME_NOT_VERIFIED;
-	} else if (t->timeouts >= 0 && t->hello_done)
+	} else if (t->timeouts >= 0 && t->hellos)
 		osl_classify_timeout(t);
 	r = osl_call_end(t, ret, 0, in_n);
 	osl_sweep();

@@ -31,7 +31,7 @@ struct osl_ssl {
 	int suspends;          /* libssl is suspended at each ClientHello */
 	int suspended;         /* suspended: hello holds a copy */
 	int resume;            /* it may go on, until a HelloRetryRequest brings another one */
-	int hello_done;        /* a ClientHello has gone through: contexts are too late */
+	int hellos;            /* ClientHellos that have gone through: contexts are too late */
 	int64_t hello_done_at; /* seconds; what is checked afterwards is held against that moment */
 	int refuse;            /* the alert to refuse with, -1 for none */
 	unsigned char *hello;
@@ -92,7 +92,7 @@ typedef struct {
 	size_t spilled; /* more of it waits for osl_drain */
 	int want;
 	int pending;          /* plaintext waits in libssl */
-	int hello_done;       /* contexts are too late */
+	int hellos;           /* ClientHellos that have gone through: contexts are too late */
 	int got_ticket;       /* a session has arrived after the handshake */
 	int new_session;      /* a client's connection has another session than before */
 	int keylog;           /* lines wait for osl_ssl_keylog */

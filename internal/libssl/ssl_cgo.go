@@ -54,7 +54,7 @@ type Result struct {
 	Spilled        int // more of it, for Drain
 	Want           Want
 	Pending        bool // plaintext waits in libssl
-	HelloDone      bool // the ClientHello was let through, or sent
+	Hellos         int  // ClientHellos that were let through; 1 if a client has sent its own
 	GotTicket      bool // a session has arrived after the handshake
 	NewSession     bool // a client's connection has another session than before
 	KeyLog         bool // lines wait for KeyLog
@@ -70,7 +70,7 @@ func result(op string, r C.osl_call_result) Result {
 		N: int(r.n), Used: int(r.used), Out: int(r.out), Spilled: int(r.spilled),
 		Want:           Want(r.want),
 		Pending:        r.pending != 0,
-		HelloDone:      r.hello_done != 0,
+		Hellos:         int(r.hellos),
 		GotTicket:      r.got_ticket != 0,
 		NewSession:     r.new_session != 0,
 		KeyLog:         r.keylog != 0,
