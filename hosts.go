@@ -178,32 +178,43 @@ const alertUnrecognizedName tls.AlertError = 112
 
 // Route returns the Ctx for a ClientHello. It is a function for [Ctx.SetClientHelloFunc].
 // If there is no Ctx for the name, it returns an error that wraps the alert
-// unrecognized_name.
+// unrecognized_name. The server_name extension is acknowledged if the name was added, and
+// no session is resumed.
 func (h *Hosts) Route(_ context.Context, hello *ClientHello) (*Ctx, error) {
-	if c := h.Lookup(hello.ServerName); c != nil {
-		return c, nil
+	c, named := h.lookup(hello.ServerName)
+	if c == nil {
+		return nil, fmt.Errorf("openssl: no host serves %q: %w", hello.ServerName, alertUnrecognizedName)
 	}
-	return nil, fmt.Errorf("openssl: no host serves %q: %w", hello.ServerName, alertUnrecognizedName)
+	if !named && hello.ssl != nil {
+		hello.ssl.serverNameUnused()
+	}
+	return c, nil
 }
 
 // Lookup returns the Ctx that serves a host name, which may have a port as in an HTTP
 // request. It returns the default Ctx for other names, or nil if there is none.
 func (h *Hosts) Lookup(name string) *Ctx {
+	c, _ := h.lookup(name)
+	return c
+}
+
+// lookup is Lookup; named reports that it is not the default.
+func (h *Hosts) lookup(name string) (c *Ctx, named bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	name, err := NormalizeHost(name)
 	if err != nil {
-		return h.fallback
+		return h.fallback, false
 	}
 	if c := h.exact[name]; c != nil {
-		return c
+		return c, true
 	}
 	if _, parent, ok := strings.Cut(name, "."); ok {
 		if c := h.wildcard[parent]; c != nil {
-			return c
+			return c, true
 		}
 	}
-	return h.fallback
+	return h.fallback, false
 }
 
 // Serves reports whether requests for the host name may be answered over conn: whether

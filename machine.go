@@ -319,6 +319,14 @@ func (s *SSL) sameHelloAnswer() error {
 	return nil
 }
 
+// serverNameUnused has the name in the ClientHello not be acknowledged: it has chosen nothing.
+func (s *SSL) serverNameUnused() {
+	if s.lock() == nil {
+		s.h.P.ServerNameUnused()
+		s.unlock()
+	}
+}
+
 // currentCtx is the Ctx in force, nil if s is closed.
 func (s *SSL) currentCtx() *Ctx {
 	if s.lock() != nil {

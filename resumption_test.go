@@ -319,8 +319,8 @@ func TestResumptionOtherForm(t *testing.T) {
 				t.Fatalf("a ticket of %d bytes", len(got))
 			}
 			want := map[uint16][2]openssl.Resumption{
-				// A TLS 1.2 client makes an id up for its ticket.
-				tls.VersionTLS12: {openssl.ResumptionNotFound, openssl.ResumptionNotFound},
+				// A TLS 1.2 client makes an id up for its ticket, and any is made up to a server of tickets.
+				tls.VersionTLS12: {openssl.ResumptionNotFound, openssl.ResumptionNotOffered},
 				// A ticket is no id of 32 bytes, and those are not a ticket.
 				tls.VersionTLS13: {openssl.ResumptionOther, openssl.ResumptionUndecryptable},
 			}[v.ID]
@@ -347,4 +347,37 @@ func TestResumptionFromPEM(t *testing.T) {
 		}
 		tlstest.MustOffer(t, client, server, back, openssl.ResumptionResumed)
 	})
+}
+
+// TestResumptionMadeUpID has crypto/tls visit, which sends a session id with its first
+// ClientHello.
+func TestResumptionMadeUpID(t *testing.T) {
+	for _, tickets := range []bool{true, false} {
+		t.Run(fmt.Sprint("tickets ", tickets), func(t *testing.T) {
+			server := tlstest.NewServer(t)
+			want := openssl.ResumptionNotOffered
+			if !tickets {
+				must(t, server.SetOptions(openssl.OptionNoTicket))
+				want = openssl.ResumptionNotFound // it may have been there once
+			}
+			config := tlstest.GoClient(t)
+			config.MaxVersion = tls.VersionTLS12
+			near, far := tlstest.TCPPair(t)
+			c := tls.Client(near, config)
+			defer c.Close()
+			s, err := openssl.Server(far, server)
+			must(t, err)
+			defer s.Close()
+			clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
+			if clientErr != nil || serverErr != nil {
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
+			}
+			if got := s.ConnectionState().Resumption; got != want {
+				t.Errorf("a crypto/tls client that was never here: %v, want %v", got, want)
+			}
+			if got := server.Stats().Resumptions[want]; got != 1 {
+				t.Errorf("Stats counts %d of %v, want 1", got, want)
+			}
+		})
+	}
 }

@@ -63,6 +63,11 @@ func serveVisits(t *testing.T, version uint16) *visits {
 		tlstest.SetVersion(t, c, version)
 		must(t, hosts.Add(name, c))
 	}
+	return serveHosts(t, hosts)
+}
+
+func serveHosts(t *testing.T, hosts *openssl.Hosts) *visits {
+	t.Helper()
 	front := tlstest.BareServer(t)
 	must(t, front.SetClientHelloFunc(hosts.Route))
 	l, err := openssl.Listen("tcp", "127.0.0.1:0", front)
@@ -256,4 +261,58 @@ func TestInteropClients(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestServerNameAcknowledged looks with s_client at the server_name extension of the
+// server: it is there where a name that was added has led to a full handshake.
+func TestServerNameAcknowledged(t *testing.T) {
+	program := peer(t, "openssl")
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			server := serveNamed(t, v.ID)
+			session := filepath.Join(t.TempDir(), "session")
+			visit := func(name string, options ...string) string {
+				cmd := exec.CommandContext(t.Context(), program, append([]string{
+					"s_client", "-connect", net.JoinHostPort(server.host, server.port), "-servername", name, "-tlsextdebug", "-ign_eof",
+				}, options...)...)
+				cmd.Stdin = strings.NewReader("GET / HTTP/1.1\r\n\r\n")
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Fatalf("s_client -servername %s: %v\n%s", name, err, out)
+				}
+				return string(out)
+			}
+			for _, x := range []struct {
+				what, output          string
+				resumed, acknowledged bool
+			}{
+				{"a name that was added", visit("server.test", "-sess_out", session), false, true},
+				{"its session", visit("server.test", "-sess_in", session), true, false},
+				{"a name that only the default serves", visit("other.test"), false, false},
+			} {
+				if got := strings.Contains(x.output, "Reused, TLS"); got != x.resumed {
+					t.Errorf("%s: resumed %v, want %v\n%s", x.what, got, x.resumed, x.output)
+				}
+				if got := strings.Contains(x.output, `TLS server extension "server name"`); got != x.acknowledged {
+					t.Errorf("%s: acknowledged %v, want %v\n%s", x.what, got, x.acknowledged, x.output)
+				}
+			}
+		})
+	}
+}
+
+// serveNamed is a server of server.test, with a default for other names.
+func serveNamed(t *testing.T, version uint16) *visits {
+	t.Helper()
+	hosts := openssl.NewHosts()
+	for _, add := range []func(c *openssl.Ctx) error{
+		func(c *openssl.Ctx) error { return hosts.Add("server.test", c) },
+		hosts.SetDefault,
+	} {
+		c := tlstest.NewServer(t)
+		must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: "interop"}))
+		tlstest.SetVersion(t, c, version)
+		must(t, add(c))
+	}
+	return serveHosts(t, hosts)
 }

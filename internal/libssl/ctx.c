@@ -42,10 +42,14 @@ static int osl_alpn_cb(SSL *ssl, const unsigned char **out, unsigned char *outle
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* Too late to choose anything: it only acknowledges the name. */
+/* osl_servername_cb comes too late to choose anything: it says whether the name is
+ * acknowledged. RFC 6066 allows that where it was used, and not when a session is
+ * resumed. */
 static int osl_servername_cb(SSL *ssl, int *alert, void *arg) {
-	(void)ssl, (void)alert, (void)arg;
-	return SSL_TLSEXT_ERR_OK;
+	const osl_ssl *t = SSL_get_app_data(ssl);
+
+	(void)alert, (void)arg;
+	return SSL_session_reused(ssl) || t->name_unused ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_OK;
 }
 
 /* osl_verify_cb verifies as libssl does, and leaves no reason behind when it

@@ -44,8 +44,10 @@ static void osl_hello_offer(osl_ssl *t, SSL *ssl) {
 		for (k = 1; k + 1 < n; k += 2)
 			if ((p[k] << 8 | p[k + 1]) == TLS1_3_VERSION)
 				o->tls13 = 1;
-	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &p, &n) && n > 0)
-		o->ticket = 1;
+	if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_session_ticket, &p, &n)) {
+		o->tickets = 1;
+		o->ticket = n > 0;
+	}
 	n = SSL_client_hello_get0_session_id(ssl, &p);
 	if (n > 0 && n <= sizeof o->sid)
 		memcpy(o->sid, p, o->sid_n = n);
@@ -99,6 +101,11 @@ osl_bytes osl_ssl_hello(osl_ssl *t) {
 
 void osl_ssl_refuse(osl_ssl *t, int alert) {
 	t->refuse = alert;
+}
+
+/* osl_ssl_name_unused has the name that the client asks for not be acknowledged. */
+void osl_ssl_name_unused(osl_ssl *t) {
+	t->name_unused = 1;
 }
 
 /* osl_offered_ids points at the ids that libssl is going to look up, by the

@@ -12,6 +12,9 @@ func (s SSL) Hello() ([]byte, *Failure) {
 	return takeBytes("SSL_client_hello_get0_ext", C.osl_ssl_hello(s.p))
 }
 
+// ServerNameUnused has the name that the client asks for not be acknowledged.
+func (s SSL) ServerNameUnused() { C.osl_ssl_name_unused(s.p) }
+
 // Refuse has the suspended ClientHello answered with an alert.
 func (s SSL) Refuse(alert uint8) { C.osl_ssl_refuse(s.p, C.int(alert)) }
 

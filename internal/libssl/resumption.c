@@ -201,6 +201,8 @@ void osl_classify_resumption(osl_ssl *t) {
 		return;
 	if (SSL_has_matching_session_id(t->ssl, id, (unsigned int)id_n))
 		t->resumption = OSL_CONTEXT_MISMATCH;
+	else if (SSL_version(t->ssl) < TLS1_3_VERSION && t->offer.tickets && !(SSL_get_options(t->ssl) & SSL_OP_NO_TICKET))
+		t->resumption = OSL_NOT_OFFERED; /* it would have a ticket: the id is made up, see RFC 5077, 3.4 */
 	else
 		t->resumption = OSL_NOT_FOUND;
 }

@@ -43,6 +43,8 @@ struct osl_ssl {
 	int name_set; /* a client expects a name in the certificate, or an address */
 	char *ip;     /* the address, NULL for a name */
 
+	int name_unused; /* a server serves the client under no name that it has asked for */
+
 	SSL_SESSION *last; /* a client's, held so that its address stays taken while it is compared */
 	int got_ticket;    /* a newer session has arrived since the handshake */
 	int new_session;   /* or in this call */

@@ -69,8 +69,8 @@ var faults = []fault{
 			// At the end: the root package sees the header as it is.
 			{"internal/libssl/ssl.h", "\tsize_t keylog_n;\n};",
 				"\tsize_t keylog_n;\n\tunsigned char late[SSL_MAX_SID_CTX_LENGTH];\n\tsize_t late_n;\n\tint is_late;\n};"},
-			{"internal/libssl/ctx.c", "\t(void)ssl, (void)alert, (void)arg;\n\treturn SSL_TLSEXT_ERR_OK;",
-				"\tosl_ssl *t = SSL_get_app_data(ssl);\n\t(void)alert, (void)arg;\n\tif (t->is_late)\n\t\tSSL_set_session_id_context(ssl, t->late, (unsigned int)t->late_n);\n\treturn SSL_TLSEXT_ERR_OK;"},
+			{"internal/libssl/ctx.c", "\tconst osl_ssl *t = SSL_get_app_data(ssl);\n\n\t(void)alert, (void)arg;\n\treturn SSL_session_reused",
+				"\tosl_ssl *t = SSL_get_app_data(ssl);\n\n\t(void)alert, (void)arg;\n\tif (t->is_late)\n\t\tSSL_set_session_id_context(ssl, t->late, (unsigned int)t->late_n);\n\treturn SSL_session_reused"},
 		},
 	},
 	{
