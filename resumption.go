@@ -11,7 +11,7 @@ import "github.com/sidctx/openssl/internal/libssl"
 // ResumptionContextMismatch.
 //
 // A TLS 1.2 client that takes tickets may send a session id that it has made up, to see
-// whether its ticket is accepted (RFC 5077, section 3.4); crypto/tls always does. A server
+// whether its ticket is accepted (RFC 5077, section 3.4), as crypto/tls does. A server
 // that issues tickets reports an unknown id of such a client as ResumptionNotOffered: had
 // it been here, it would offer a ticket. Without tickets ([OptionNoTicket]) a made-up id
 // cannot be told from one that was removed from the cache, and both are reported as

@@ -362,6 +362,7 @@ func TestResumptionMadeUpID(t *testing.T) {
 			}
 			config := tlstest.GoClient(t)
 			config.MaxVersion = tls.VersionTLS12
+			config.ClientSessionCache = tls.NewLRUClientSessionCache(1) // without one it takes no tickets
 			near, far := tlstest.TCPPair(t)
 			c := tls.Client(near, config)
 			defer c.Close()
