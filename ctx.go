@@ -234,19 +234,28 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 // UseCertificateFiles is like [Ctx.UseCertificate], but reads the certificates and the
 // key from files.
 func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
-	certPEM, err := os.ReadFile(certFile)
+	certPEM, err := readPEM("certificate", certFile)
 	if err != nil {
-		return fmt.Errorf("openssl: certificate: %w", err)
+		return err
 	}
-	keyPEM, err := os.ReadFile(keyFile)
+	keyPEM, err := readPEM("private key", keyFile)
 	defer clear(keyPEM)
 	if err != nil {
-		return fmt.Errorf("openssl: private key: %w", err)
+		return err
 	}
 	if err := c.UseCertificate(certPEM, keyPEM); err != nil {
 		return fmt.Errorf("%w (files %s and %s)", err, certFile, keyFile)
 	}
 	return nil
+}
+
+func readPEM(what, name string) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		folder, _ := os.Getwd() // where a relative name was looked for
+		return b, fmt.Errorf("openssl: %s: %w: give the path of a PEM file, absolute or from %s", what, err, folder)
+	}
+	return b, nil
 }
 
 // SetMinVersion sets the lowest protocol version, for example [crypto/tls.VersionTLS12].

@@ -195,7 +195,7 @@ func tooLong(t testing.TB, err error, op string) {
 	if !ok {
 		t.Fatalf("%T is no *Error", err)
 	}
-	if want := "openssl: " + op + ": ssl session id context too long"; err.Error() != want || e.Error() != want {
+	if want := "openssl: " + op + ": ssl session id context too long: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want || e.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	if e.Op != op || e.Code != 0 || len(e.Stack) != 1 {

@@ -226,3 +226,19 @@ func TestBuildWithoutCgo(t *testing.T) {
 		t.Errorf("it says\n%s", out)
 	}
 }
+
+// Where libssl.pc is found and the headers are not, the compiler says what to install.
+func TestBuildWithoutHeaders(t *testing.T) {
+	tool, err := exec.LookPath("go")
+	must(t, err)
+	cc, err := exec.Command(tool, "env", "CC").Output()
+	must(t, err)
+	cmd := exec.Command(strings.TrimSpace(string(cc)), "-nostdinc", "-I"+t.TempDir(), "-fsyntax-only", "error.h")
+	out, err := cmd.CombinedOutput()
+	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+		t.Fatalf("%s: %v, want a failure: %s", cmd, err, out)
+	}
+	if want := "OpenSSL's headers are missing: install libssl-dev"; !strings.Contains(string(out), want) {
+		t.Errorf("%s does not say %q:\n%s", cmd, want, out)
+	}
+}
