@@ -209,7 +209,7 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 func TestBuildWithoutCgo(t *testing.T) {
 	tool, err := exec.LookPath("go")
 	must(t, err)
-	cmd := exec.Command(tool, "build", "-o", os.DevNull, ".")
+	cmd := exec.Command(tool, "build", "-o", os.DevNull, "./...")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
