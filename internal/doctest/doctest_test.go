@@ -87,7 +87,7 @@ func TestGoBlocks(t *testing.T) {
 		}
 	}
 	if n < 3 {
-		t.Errorf("%d Go blocks, want README.md's two and more", n)
+		t.Errorf("%d Go blocks, want README.md's and two of docs", n)
 	}
 	here, err := filepath.Abs(root)
 	if err != nil {
