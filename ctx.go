@@ -139,22 +139,22 @@ func (c *Ctx) lock() error {
 	return nil
 }
 
-// use calls act with the SSL_CTX, under the lock.
-func (c *Ctx) use(act func(p libssl.CTX) error) error {
+// use calls call with the SSL_CTX, under the lock.
+func (c *Ctx) use(call func(p libssl.CTX) error) error {
 	if err := c.lock(); err != nil {
 		return err
 	}
 	defer c.h.Mu.Unlock()
-	return act(c.h.P)
+	return call(c.h.P)
 }
 
 // change is use for a Ctx that must not be frozen.
-func (c *Ctx) change(act func(p libssl.CTX) error) error {
+func (c *Ctx) change(call func(p libssl.CTX) error) error {
 	return c.use(func(p libssl.CTX) error {
 		if c.frozen {
 			return ErrCtxInUse
 		}
-		return act(p)
+		return call(p)
 	})
 }
 
