@@ -928,8 +928,8 @@ func TestClientSessionCacheBesideSetters(t *testing.T) {
 			for i := range 50 {
 				c, s := tlstest.Conns(t, client, server)
 				stop := make(chan struct{})
-				var settles sync.WaitGroup
-				settles.Go(func() {
+				var setting sync.WaitGroup
+				setting.Go(func() {
 					for k := 0; ; k++ {
 						select {
 						case <-stop:
@@ -948,7 +948,7 @@ func TestClientSessionCacheBesideSetters(t *testing.T) {
 					close(stop)
 					return errors.Join(err, c.Close())
 				}, func() error { return errors.Join(tlstest.Echo(s), s.Close()) })
-				settles.Wait()
+				setting.Wait()
 				if clientErr != nil || serverErr != nil {
 					t.Fatalf("connection %d: client %v, server %v", i, clientErr, serverErr)
 				}

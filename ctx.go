@@ -139,22 +139,22 @@ func (c *Ctx) lock() error {
 	return nil
 }
 
-// use calls call with the SSL_CTX, under the lock.
-func (c *Ctx) use(call func(p libssl.CTX) error) error {
+// use calls f with the SSL_CTX, under the lock.
+func (c *Ctx) use(f func(p libssl.CTX) error) error {
 	if err := c.lock(); err != nil {
 		return err
 	}
 	defer c.h.Mu.Unlock()
-	return call(c.h.P)
+	return f(c.h.P)
 }
 
 // change is use for a Ctx that must not be frozen.
-func (c *Ctx) change(call func(p libssl.CTX) error) error {
+func (c *Ctx) change(f func(p libssl.CTX) error) error {
 	return c.use(func(p libssl.CTX) error {
 		if c.frozen {
 			return ErrCtxInUse
 		}
-		return call(p)
+		return f(p)
 	})
 }
 
@@ -433,7 +433,7 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 		return err
 	}
 	if c.server {
-		if err := c.settlePolicy(p, facts); err != nil {
+		if err := c.freezePolicy(p, facts); err != nil {
 			return err
 		}
 	}

@@ -176,8 +176,8 @@ func serverIdentity(der []byte) []byte {
 	return d.B
 }
 
-// settlePolicy fixes, when a server Ctx freezes, what depends on all of its settings.
-func (c *Ctx) settlePolicy(ptr libssl.CTX, facts libssl.Settings) error {
+// freezePolicy fixes, when a server Ctx freezes, what depends on all of its settings.
+func (c *Ctx) freezePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 	parts, err := c.policyParts(ptr, facts)
 	if err != nil {
 		return err

@@ -84,8 +84,8 @@ func (p policied) ctx(t testing.TB) *openssl.Ctx {
 	return c
 }
 
-// settled is the context that connections get.
-func settled(t testing.TB, c *openssl.Ctx) string {
+// effective is the context that connections get.
+func effective(t testing.TB, c *openssl.Ctx) string {
 	t.Helper()
 	s, err := openssl.NewSSL(c)
 	must(t, err)
@@ -145,11 +145,11 @@ func TestDerivedContext(t *testing.T) {
 		"signature algos":  func(p *policied) { p.conf = [2]string{"ClientSignatureAlgorithms", "ECDSA+SHA256"} },
 		"CAs by Conf":      func(p *policied) { p.conf = [2]string{"VerifyCAFile", file} },
 	}
-	seen := map[string]string{settled(t, base.ctx(t)): "nothing"}
+	seen := map[string]string{effective(t, base.ctx(t)): "nothing"}
 	for what, change := range changes {
 		p := base
 		change(&p)
-		sidCtx := settled(t, p.ctx(t))
+		sidCtx := effective(t, p.ctx(t))
 		if other := seen[sidCtx]; other != "" {
 			t.Errorf("%s and %s lead to the same context", what, other)
 		}
@@ -165,16 +165,16 @@ func TestDerivedContext(t *testing.T) {
 	for what, change := range same {
 		p := base
 		change(&p)
-		if settled(t, p.ctx(t)) != settled(t, base.ctx(t)) {
+		if effective(t, p.ctx(t)) != effective(t, base.ctx(t)) {
 			t.Errorf("%s changes the context", what)
 		}
 	}
 	// A file that Conf has read, with another CA in it.
 	p := base
 	p.conf = [2]string{"VerifyCAFile", file}
-	before := settled(t, p.ctx(t))
+	before := effective(t, p.ctx(t))
 	must(t, os.WriteFile(file, secondCA.PEM, 0o600))
-	if settled(t, p.ctx(t)) == before {
+	if effective(t, p.ctx(t)) == before {
 		t.Error("another CA in the file of VerifyCAFile does not change the context")
 	}
 }
@@ -185,7 +185,7 @@ func TestDeriveCopiesItsPolicy(t *testing.T) {
 	must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Extra: extra}))
 	must(t, d.DeriveSessionIDContext(openssl.SessionPolicy{Extra: [][]byte{[]byte("one")}}))
 	extra[0][0] = 'x'
-	if settled(t, c) != settled(t, d) {
+	if effective(t, c) != effective(t, d) {
 		t.Error("the caller's slice is read later")
 	}
 }
@@ -196,7 +196,7 @@ func TestDeriveRefuses(t *testing.T) {
 	}
 	host := tlstest.NewServer(t)
 	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{}))
-	settled(t, host)
+	effective(t, host)
 	if err := host.DeriveSessionIDContext(openssl.SessionPolicy{}); !errors.Is(err, openssl.ErrCtxInUse) {
 		t.Error(err)
 	}
