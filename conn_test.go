@@ -773,7 +773,7 @@ func TestConnCloseUnblocks(t *testing.T) {
 				return nil, heard
 			}))
 			c, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
-			shake := start(shaking(c))
+			handshake := start(shaking(c))
 			serve := start(shaking(s))
 			synctest.Wait()
 			if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
@@ -783,7 +783,7 @@ func TestConnCloseUnblocks(t *testing.T) {
 			if heard != context.Canceled {
 				t.Errorf("the function's context: %v", heard)
 			}
-			if got := <-shake; got.err == nil {
+			if got := <-handshake; got.err == nil {
 				t.Error("the client has shaken hands with nobody")
 			}
 		})
@@ -795,9 +795,9 @@ func TestConnAfterClose(t *testing.T) {
 		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 		tlstest.MustHandshake(t, c, s)
 		closeBoth(c, s)
-		unshaken, other, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-		closeBoth(unshaken, other)
-		for _, conn := range []*openssl.Conn{c, s, unshaken, other} {
+		fresh, other, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+		closeBoth(fresh, other)
+		for _, conn := range []*openssl.Conn{c, s, fresh, other} {
 			p := make([]byte, 1)
 			for what, call := range map[string]func() error{
 				"Read":                func() error { _, err := conn.Read(p); return err },
@@ -955,7 +955,7 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 			return server, nil
 		}))
 		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-		shake, serve := start(shaking(c)), start(shaking(s))
+		handshake, serve := start(shaking(c)), start(shaking(s))
 		synctest.Wait()
 		if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
 			t.Errorf("Close beside a ClientHello function that blocks: %v after %v, want nil at once", got.err, got.took)
@@ -964,7 +964,7 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 		if got := <-serve; !errors.Is(got.err, net.ErrClosed) {
 			t.Errorf("the server's handshake: %v", got.err)
 		}
-		if got := <-shake; got.err == nil {
+		if got := <-handshake; got.err == nil {
 			t.Error("the client has shaken hands with nobody")
 		}
 	})
@@ -1199,9 +1199,9 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		// The client's first flight goes out, and nothing after it.
 		once := &brokenAfter{Conn: near, left: 1}
 		c, s := tlstest.ConnsOver(t, client, server, once, far)
-		shake := start(shaking(c))
+		handshake := start(shaking(c))
 		serve := start(shaking(s))
-		got := <-shake
+		got := <-handshake
 		if _, ok := errors.AsType[*openssl.VerifyError](got.err); !ok {
 			t.Errorf("client: %v", got.err)
 		}
@@ -1218,12 +1218,12 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		}))
 		c, s, _, far := tlstest.WireConns(t, client, server, 64<<10)
 		far.Refuse.Store(true)
-		shake := start(shaking(c))
+		handshake := start(shaking(c))
 		if err := s.Handshake(); !errors.Is(err, refusal) {
 			t.Errorf("server: %v", err)
 		}
 		far.CloseWrite()
-		if got := <-shake; got.err == nil {
+		if got := <-handshake; got.err == nil {
 			t.Error("the client has shaken hands with a server that refused it")
 		}
 	})
@@ -1300,12 +1300,12 @@ func TestConnHandshakeContext(t *testing.T) {
 				}
 				// The other end says nothing.
 				ctx, cancel := context.WithCancel(t.Context())
-				shake := start(func() (int, error) { return 0, end.HandshakeContext(ctx) })
+				handshake := start(func() (int, error) { return 0, end.HandshakeContext(ctx) })
 				synctest.Wait()
 				behind := start(reading(end))
 				synctest.Wait()
 				cancel()
-				for _, call := range []<-chan outcome{shake, behind} {
+				for _, call := range []<-chan outcome{handshake, behind} {
 					if got := <-call; got.err != context.Canceled || got.took != 0 {
 						t.Errorf("%s: %v after %v", role, got.err, got.took)
 					}
@@ -1357,7 +1357,7 @@ func TestConnHandshakeContext(t *testing.T) {
 				return nil, ctx.Err()
 			}))
 			c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-			shake := start(shaking(c))
+			handshake := start(shaking(c))
 			ctx, cancel := context.WithCancel(t.Context())
 			serve := start(func() (int, error) { return 0, s.HandshakeContext(ctx) })
 			synctest.Wait()
@@ -1365,7 +1365,7 @@ func TestConnHandshakeContext(t *testing.T) {
 			if got := <-serve; got.err != context.Canceled || got.took != 0 {
 				t.Errorf("server: %v after %v", got.err, got.took)
 			}
-			if got := <-shake; got.err == nil {
+			if got := <-handshake; got.err == nil {
 				t.Error("the client has shaken hands with nobody")
 			}
 		})
@@ -1662,7 +1662,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // newHandmade is the peer, at the far end of a wire, of an end in the role given.
 // Both have shaken hands.
-func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, shake func() error) *handmade {
+func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, handshake func() error) *handmade {
 	t.Helper()
 	record := &recorder{Conn: far}
 	var keys bytes.Buffer
@@ -1683,7 +1683,7 @@ func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, s
 		peer = tls.Server(record, config)
 		hello = &record.written
 	}
-	if err := errors.Join(tlstest.Both(shake, peer.Handshake)); err != nil {
+	if err := errors.Join(tlstest.Both(handshake, peer.Handshake)); err != nil {
 		t.Fatal(err)
 	}
 	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
@@ -2689,7 +2689,7 @@ func TestCountsHandshake(t *testing.T) {
 				must(t, err)
 				conn := wire.(*openssl.Conn)
 				must(t, conn.Handshake())
-				shaken, shakenCalls := mallocs(), runtime.NumCgoCall()
+				connected, connectedCalls := mallocs(), runtime.NumCgoCall()
 				if _, err := io.ReadFull(conn, p); err != nil {
 					t.Fatal(err)
 				}
@@ -2701,8 +2701,8 @@ func TestCountsHandshake(t *testing.T) {
 				}
 				must(t, conn.Close())
 				if i >= warm {
-					allocated += shaken - before
-					calls += uint64(shakenCalls - beforeCalls)
+					allocated += connected - before
+					calls += uint64(connectedCalls - beforeCalls)
 					whole += mallocs() - before
 				}
 			}

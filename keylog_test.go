@@ -232,7 +232,7 @@ func TestKeyLogBlocks(t *testing.T) {
 		must(t, client.SetKeyLogWriter(log))
 		must(t, server.SetKeyLogWriter(log))
 		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-		shake, serve := start(shaking(c)), start(shaking(s))
+		handshake, serve := start(shaking(c)), start(shaking(s))
 		synctest.Wait()
 		<-log.inside
 
@@ -256,7 +256,7 @@ func TestKeyLogBlocks(t *testing.T) {
 		}
 
 		log.letGo()
-		for _, call := range []<-chan outcome{shake, serve} {
+		for _, call := range []<-chan outcome{handshake, serve} {
 			if got := <-call; got.err != nil {
 				t.Errorf("the connection that was stuck: %v", got.err)
 			}

@@ -319,10 +319,10 @@ func TestCertificateRefusedLate(t *testing.T) {
 				x.cert(t, client)
 				tlstest.SetVersion(t, client, v.ID)
 				c, s := tlstest.Conns(t, client, tlstest.NewMutualServer(t, "tenant"))
-				var shakeErr error
+				var handshakeErr error
 				clientErr, serverErr := tlstest.Both(func() error {
-					if shakeErr = c.Handshake(); shakeErr != nil {
-						return shakeErr
+					if handshakeErr = c.Handshake(); handshakeErr != nil {
+						return handshakeErr
 					}
 					return readErr(c)
 				}, s.Handshake)
@@ -334,13 +334,13 @@ func TestCertificateRefusedLate(t *testing.T) {
 					t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.ID])
 				}
 				if v.ID == tls.VersionTLS12 {
-					if shakeErr == nil {
+					if handshakeErr == nil {
 						t.Error("the client's handshake went well")
 					}
 					return
 				}
-				if shakeErr != nil {
-					t.Errorf("the client's handshake: %v", shakeErr)
+				if handshakeErr != nil {
+					t.Errorf("the client's handshake: %v", handshakeErr)
 				}
 				tlstest.Sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
 			})
