@@ -273,7 +273,7 @@ type result struct {
 	of                   client
 	client, server       openssl.ConnectionState
 	clientErr, serverErr error
-	heard                bool   // the client has been served
+	served               bool   // the client has been served
 	session              []byte // the newest, in DER; nil for none
 }
 
@@ -315,7 +315,7 @@ func (a *env) connect(server *openssl.Ctx, v client) (o result) {
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			return err
 		}
-		o.heard = true
+		o.served = true
 		if sess, err := c.Session(); err == nil {
 			o.session, err = sess.MarshalBinary()
 			sess.Close()
@@ -363,7 +363,7 @@ func (o result) String() string {
 // resumed fails the test unless the visit resumed its session.
 func (a *env) resumed(o result) result {
 	a.Helper()
-	if o.clientErr != nil || o.serverErr != nil || !o.client.DidResume || !o.server.DidResume || !o.heard {
+	if o.clientErr != nil || o.serverErr != nil || !o.client.DidResume || !o.server.DidResume || !o.served {
 		a.Fatalf("%v was not resumed (%v): client %v, server %v", o, o.server.Resumption, o.clientErr, o.serverErr)
 	}
 	return o
@@ -374,7 +374,7 @@ func (a *env) resumed(o result) result {
 func (a *env) full(o result) result {
 	a.Helper()
 	switch {
-	case o.clientErr != nil || o.serverErr != nil || !o.heard:
+	case o.clientErr != nil || o.serverErr != nil || !o.served:
 		a.Fatalf("%v failed: client %v, server %v", o, o.clientErr, o.serverErr)
 	case o.client.DidResume || o.server.DidResume:
 		a.Fatalf("%v RESUMED", o)
@@ -390,23 +390,23 @@ func (a *env) full(o result) result {
 // refused fails the test unless the server let nobody in.
 func (a *env) refused(o result) result {
 	a.Helper()
-	if o.serverErr == nil || o.clientErr == nil || o.heard || o.server.DidResume {
+	if o.serverErr == nil || o.clientErr == nil || o.served || o.server.DidResume {
 		a.Fatalf("%v got in (resumed: %v): client %v, server %v", o, o.server.DidResume, o.clientErr, o.serverErr)
 	}
 	return o
 }
 
-// place is a server, a name there, and who may enter.
-type place struct {
+// endpoint is a server, a name there, and who may enter.
+type endpoint struct {
 	server *openssl.Ctx
 	name   string
 	cert   *identity
 }
 
-// crossing makes a session at one place and offers it at another: whoever came
+// assertIsolated makes a session at one endpoint and offers it at another: whoever came
 // from the first does not get in by it, where a certificate is required, and
 // whoever may enter does so by a full handshake, the stale session in hand.
-func (a *env) crossing(from, to place, required bool) {
+func (a *env) assertIsolated(from, to endpoint, required bool) {
 	a.Helper()
 	first := a.full(a.connect(from.server, client{name: from.name, cert: from.cert}))
 	session := first.session
@@ -424,7 +424,7 @@ func (a *env) crossing(from, to place, required bool) {
 	if got, want := next.server.SessionIDContext, first.server.SessionIDContext; bytes.Equal(got, want) && len(got) > 0 {
 		a.Fatalf("two places share the context %x", got)
 	}
-	// What the new handshake has made belongs to the second place alone.
+	// What the new handshake has made belongs to the second endpoint alone.
 	a.resumed(a.connect(to.server, client{name: to.name, cert: to.cert, session: next.session}))
 	a.resumed(a.connect(from.server, client{name: from.name, cert: from.cert, session: session}))
 }
@@ -522,20 +522,20 @@ func tcpWire(t testing.TB) (near, far net.Conn) { return tlstest.TCPPair(t) }
 // memoryWire is two ends of a wire with room for all that one end says.
 func memoryWire(testing.TB) (near, far net.Conn) { return tlstest.WirePair(128 << 10) }
 
-// placeWire says where it leads: every TCP server here has a port of its own.
-type placeWire struct {
+// endpointWire says where it leads: every TCP server here has a port of its own.
+type endpointWire struct {
 	net.Conn
 	addr string
 }
 
-func (w placeWire) RemoteAddr() net.Addr { return placeAddr(w.addr) }
+func (w endpointWire) RemoteAddr() net.Addr { return endpointAddr(w.addr) }
 
-type placeAddr string
+type endpointAddr string
 
-func (placeAddr) Network() string  { return "tcp" }
-func (a placeAddr) String() string { return string(a) }
+func (endpointAddr) Network() string  { return "tcp" }
+func (a endpointAddr) String() string { return string(a) }
 
-func samePlace(w net.Conn) net.Conn { return placeWire{w, "192.0.2.1:443"} }
+func sameEndpoint(w net.Conn) net.Conn { return endpointWire{w, "192.0.2.1:443"} }
 
 // splitWire sends the first flight in records, or in segments, of one byte each.
 type splitWire struct {
