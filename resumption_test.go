@@ -89,7 +89,7 @@ func TestResumptionUnknown(t *testing.T) {
 	})
 }
 
-// A session that was spoilt or flushed is not found any more.
+// A session that was invalidated or flushed is not found any more.
 func TestResumptionFlushed(t *testing.T) {
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {

@@ -553,7 +553,7 @@ func TestCloseAndTheSession(t *testing.T) {
 					c, s, sess := connect(t)
 					tlstest.Goodbye(t, c, s)
 					if !sess.Resumable() || !resumes(t, sess) {
-						t.Error("spoilt")
+						t.Error("invalidated")
 					}
 				})
 				t.Run("the client does not", func(t *testing.T) {
@@ -567,7 +567,7 @@ func TestCloseAndTheSession(t *testing.T) {
 					}
 					// OpenSSL does not write the mark down.
 					if !saved.Resumable() || !resumes(t, saved) {
-						t.Error("what was written down before is spoilt, too")
+						t.Error("what was written down before is invalidated, too")
 					}
 				})
 				t.Run("the server does not", func(t *testing.T) {
@@ -586,7 +586,7 @@ func TestCloseAndTheSession(t *testing.T) {
 						t.Fatal(e.ClientErr, e.ServerErr)
 					}
 					if !e.Session.Resumable() || !resumes(t, e.Session) {
-						t.Error("spoilt")
+						t.Error("invalidated")
 					}
 				})
 				t.Run("Conns, the server first", func(t *testing.T) {
@@ -604,10 +604,10 @@ func TestCloseAndTheSession(t *testing.T) {
 					sess := tlstest.SessionOf(t, c)
 					must(t, c.Close())
 					if sess == nil || !sess.Resumable() || !resumes(t, sess) {
-						t.Error("spoilt")
+						t.Error("invalidated")
 					}
 				})
-				t.Run("a failed connection spoils", func(t *testing.T) {
+				t.Run("a failed connection invalidates", func(t *testing.T) {
 					c, s, sess := connect(t)
 					if _, err := c.Feed([]byte{23, 3, 3, 0, 40}); err != nil {
 						t.Fatal(err)
@@ -730,7 +730,7 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 
 // A connection offers a copy of a Session. What it does to the copy's resumability
 // is known of the Session and of its clones, as if it were one.
-func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
+func TestOfferedSessionIsInvalidatedWithItsClones(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		clone, err := sess.Clone()
@@ -765,7 +765,7 @@ func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
 		must(t, c.SetSession(clone))
 		tlstest.MustShake(t, c, s)
 		if got := s.ConnectionState().Resumption; got != openssl.ResumptionNotOffered {
-			t.Errorf("a spoilt session is offered: %v", got)
+			t.Errorf("an invalidated session is offered: %v", got)
 		}
 	})
 }

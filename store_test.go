@@ -473,8 +473,8 @@ func TestStoreOutlivesItsCtx(t *testing.T) {
 	})
 }
 
-func TestStoreForgetsWhatIsSpoilt(t *testing.T) {
-	cut := 1 // an end without close_notify spoils a session
+func TestStoreForgetsWhatIsInvalidated(t *testing.T) {
+	cut := 1 // an end without close_notify invalidates a session
 	if strings.HasPrefix(openssl.Version().Linked, "OpenSSL 1.1.1") {
 		cut = 0 // not in 1.1.1
 	}

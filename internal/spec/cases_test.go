@@ -445,7 +445,7 @@ func specOtherContext(t *testing.T, _ spec.Case) {
 	})
 }
 
-func specRefusalDoesNotSpoil(t *testing.T, _ spec.Case) {
+func specRefusalDoesNotInvalidate(t *testing.T, _ spec.Case) {
 	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "none"), k.client(t)
 		sess := firstSession(t, site, client)
@@ -536,7 +536,7 @@ func specAfterTheFatalOne(t *testing.T, _ spec.Case) {
 			t.Errorf("%d sessions in the cache before and %d after", before, site.Ctx.Stats().Number)
 		}
 		if sess.Resumable() {
-			t.Error("the client's session is not spoilt")
+			t.Error("the client's session is not invalidated")
 		}
 		specConnect(t, site, client, spec.Offer{Session: sess}, "f")
 	})
@@ -616,7 +616,7 @@ func refusedOffer(t *testing.T, site *spec.Site, client *openssl.Ctx, second, se
 		t.Errorf("the new session is within %q, want %s", got, second)
 	}
 	if !sess.Resumable() {
-		t.Error("the session that was not offered is spoilt")
+		t.Error("the session that was not offered is invalidated")
 	}
 }
 
@@ -1063,7 +1063,7 @@ func specRenewedTicket(t *testing.T, c spec.Case) {
 		}
 		state := "resumable"
 		if !old.Resumable() {
-			state = "spoilt"
+			state = "invalidated"
 		}
 		if text := specWant(t, c, "the old session, "+name); state != text {
 			t.Errorf("%s: the old session is %s, want %s", name, state, text)
