@@ -892,13 +892,13 @@ func TestClientSessionCacheFlood(t *testing.T) {
 	}
 }
 
-// A session is offered to nobody but the partner whose key it was kept under, also
-// where the partner becomes another one in the moment between.
+// A session is offered only to the server whose key it was kept under, also if the
+// connection's server changes between the lookup and the offer.
 func TestClientSessionCacheRenamed(t *testing.T) {
 	const before, after = "server.test", "other.test"
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {
-			server := tlstest.NewServer(t) // it is server.test and nobody else
+			server := tlstest.NewServer(t) // it is server.test only
 			sess := sessionOf(t, v.ID, server)
 			var c *openssl.Conn
 			cache := &funcCache{get: func(string) (*openssl.Session, bool) {

@@ -294,7 +294,7 @@ func (c *Conn) runHandshake(ctx context.Context) error {
 		sent := c.lockAndFlush()
 		switch {
 		case err != nil:
-			return err // the machine's verdict outranks the wire's
+			return err // libssl's error comes before the transport's
 		case w == WantNothing && sent != nil && c.ssl.ticketsRemain():
 			return nil // they are sent later, or the client has gone
 		case sent != nil:
@@ -384,7 +384,7 @@ func (c *Conn) wakeReader() {
 	if c.sentWanted.Load() {
 		select {
 		case c.room <- struct{}{}:
-		default: // it has been told
+		default: // it has been notified
 		}
 	}
 }

@@ -265,8 +265,8 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 	})
 }
 
-// knock is a wire that says when it is read from for the first time: whoever
-// shakes hands over it waits for the peer.
+// knock is a wire that reports when it is read from for the first time: the
+// handshake over it waits for the peer then.
 type knock struct {
 	net.Conn
 	once sync.Once
@@ -280,7 +280,7 @@ func (k *knock) Read(p []byte) (int, error) {
 	return k.Conn.Read(p)
 }
 
-// Whoever speaks first, and whichever of Read and Write comes first on a fresh
+// Whichever end speaks first, and whichever of Read and Write comes first on a fresh
 // connection and so shakes hands: neither waits for the other. A Read that kept
 // the handshake's lock until it had data would wait for a peer that waits for us.
 func TestConnSpeaksFirst(t *testing.T) {
@@ -874,7 +874,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		return <-start(func() (int, error) { return 0, c.Close() })
 	}
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		// Sealed bytes that nobody reads.
+		// Encrypted bytes that are not read.
 		for _, role := range []string{"client", "server"} {
 			end, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
 			tlstest.MustHandshake(t, end, s)
@@ -1190,8 +1190,8 @@ func TestConnPeersAlert(t *testing.T) {
 	})
 }
 
-// What the machine says outranks what the wire says: an alert that cannot be
-// sent does not hide why there was one.
+// libssl's error comes before the transport's: an alert that cannot be sent does
+// not hide why there was one.
 func TestConnVerdictOutranksTheWire(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
@@ -1243,8 +1243,8 @@ func (b *brokenAfter) Write(p []byte) (int, error) {
 	return b.Conn.Write(p)
 }
 
-// A client that says what it has to say and goes is served, though nobody is
-// there any more for the tickets.
+// A client that sends its request and leaves is served, although its tickets
+// cannot be sent any more.
 func TestConnTicketsNobodyWants(t *testing.T) {
 	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	tlstest.SetVersion(t, client, tls.VersionTLS13)
@@ -1466,7 +1466,7 @@ func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
 // ---- KeyUpdate ----
 
 // handmade is the peer's end of a connection, record by record: neither crypto/tls
-// nor this package can be told to send a KeyUpdate, or to ask for a renegotiation
+// nor this package can be made to send a KeyUpdate, or to ask for a renegotiation
 // without end. crypto/tls shakes hands and logs the secrets, from there on it is
 // done by hand.
 type handmade struct {
@@ -1752,8 +1752,8 @@ func eachRoleWithHandmade(t *testing.T, capacity int, test func(t *testing.T, co
 	}
 }
 
-// A Read that waits answers a KeyUpdate by itself: nobody else would, where the
-// application has nothing to say.
+// A Read that waits answers a KeyUpdate by itself: no other call would, where the
+// application has nothing to send.
 func TestConnKeyUpdate(t *testing.T) {
 	eachRoleWithHandmade(t, 64<<10, func(t *testing.T, conn *openssl.Conn, peer *handmade) {
 		read := start(reading(conn))
@@ -1855,7 +1855,7 @@ func TestConnAlertBehindData(t *testing.T) {
 	})
 }
 
-// ---- answers that nobody reads ----
+// ---- answers that are not read ----
 
 // flood is something that a peer can send without end, and that an end must
 // answer each time.
@@ -2156,7 +2156,7 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 	}
 }
 
-// Whoever waits for the peer to read keeps to the deadline of Read, can be called
+// A Read that waits for the peer to read keeps to its deadline, can be called
 // again, and then goes on where it was.
 func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
 	eachFlood(t, func(t *testing.T, f *flooded) {
@@ -2201,7 +2201,7 @@ func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
 	})
 }
 
-// Close ends whoever waits at once, and the peer costs Close itself its bound.
+// Close ends a call that waits at once; Close itself waits for the peer up to its bound.
 func TestConnFloodedReadHearsOfClose(t *testing.T) {
 	eachFlood(t, func(t *testing.T, f *flooded) {
 		read := start(reading(f.conn))
@@ -2496,7 +2496,7 @@ func instrumented() bool {
 	return false
 }
 
-// alone runs the calling test in a process of its own, where nobody else
+// alone runs the calling test in a process of its own, where nothing else
 // allocates, calls C or starts threads. In that process it returns true; in the
 // first one it has beside, if not nil, talk to the other, over listeners on
 // loopback that both have open.
@@ -2609,7 +2609,7 @@ func TestCountsReadWrite(t *testing.T) {
 				}
 
 				if instrumented() {
-					continue // the sanitizer's own mallocs cannot be told from ours
+					continue // the sanitizer's own mallocs are counted with ours
 				}
 				before := mallocs()
 				for range rounds {

@@ -1302,7 +1302,7 @@ func trusts(t testing.TB, server *openssl.Ctx, cas map[string]*tlstest.Authority
 	return accepted
 }
 
-// requiring is a server that requires a client certificate and trusts nobody yet.
+// requiring is a server that requires a client certificate and trusts no CA yet.
 func requiring(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	server := tlstest.NewServer(t)

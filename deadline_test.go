@@ -124,7 +124,7 @@ type funcWriter struct{ write func(p []byte) (int, error) }
 
 func (w *funcWriter) Write(p []byte) (int, error) { return w.write(p) }
 
-// funcCache is a cache that keeps nothing, or what it is told to.
+// funcCache is a cache of two functions; without them it keeps nothing.
 type funcCache struct {
 	get func(key string) (*openssl.Session, bool)
 	put func(key string, sess *openssl.Session)
@@ -621,7 +621,7 @@ func offerForStore(t *testing.T, v uint16) *openssl.Session {
 }
 
 // A caller's function that ends its goroutine leaves no lock behind: other calls go
-// on with the handshake. But nobody goes on past a ClientHello function that has
+// on with the handshake. But no call goes on past a ClientHello function that has
 // not answered.
 func TestConnGoexit(t *testing.T) {
 	for _, v := range tlstest.Versions {
@@ -709,8 +709,8 @@ func TestVerifyConnectionUndecided(t *testing.T) {
 	}
 }
 
-// Whatever calls there are at once, with whatever deadlines, nobody waits for ever,
-// nobody hears of what is not theirs, and no deadline of a call that is over stays
+// Whatever calls there are at once, with whatever deadlines, none waits for ever,
+// none returns the error of another, and no deadline of a call that is over stays
 // behind. The clock stands still while anybody can run: what is late has waited.
 func TestConnAtRandom(t *testing.T) {
 	const rounds, calls = 40, 6

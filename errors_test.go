@@ -177,7 +177,7 @@ func TestErrorUnwraps(t *testing.T) {
 			tlstest.SetVersion(t, client, v.ID)
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 
-			// This end's verdict on the peer.
+			// This end's verification of the peer.
 			verify, ok := errors.AsType[*openssl.VerifyError](e.ClientErr)
 			if !ok || verify.Code != 20 || verify.Reason != "unable to get local issuer certificate" {
 				t.Errorf("client: %#v", e.ClientErr)
@@ -189,7 +189,7 @@ func TestErrorUnwraps(t *testing.T) {
 			if err, ok := errors.AsType[*openssl.Error](e.ClientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
 				t.Errorf("client: %+v", err)
 			}
-			// The other end's verdict, as its alert.
+			// The other end's, as its alert.
 			if alert, ok := errors.AsType[tls.AlertError](e.ServerErr); !ok || alert != 48 {
 				t.Errorf("server: %v", e.ServerErr)
 			}

@@ -119,7 +119,7 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 					if x.says != "" {
 						tlstest.Sentence(t, serverErr, x.says)
 					}
-					// It is final, and nobody is asked twice.
+					// It is final, and the function is not called twice.
 					for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
 						if err != serverErr {
 							t.Errorf("%s afterwards: %v, want the same", name, err)

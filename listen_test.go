@@ -67,7 +67,7 @@ func TestWrongRole(t *testing.T) {
 		{"Client", func() error { _, err := openssl.Client(near, server); return err }, "NewClientCtx"},
 		{"Server", func() error { _, err := openssl.Server(far, client); return err }, "NewServerCtx"},
 		{"Listen", func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", client); return err }, "NewServerCtx"},
-		// Nobody is dialled: the address is one that never answers.
+		// It is not dialled: the address is one that never answers.
 		{"Dial", func() error { _, err := openssl.Dial("tcp", "192.0.2.1:443", server); return err }, "NewClientCtx"},
 		{"DialContext", func() error {
 			_, err := (&openssl.Dialer{Ctx: server}).DialContext(t.Context(), "tcp", "192.0.2.1:443")

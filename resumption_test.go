@@ -154,7 +154,7 @@ func TestResumptionExpired(t *testing.T) {
 }
 
 // expireAmongStrangers offers an expired session from some goroutines and unknown
-// ones from others: each is told its own reason, although libssl counts timeouts
+// ones from others: each gets its own reason, although libssl counts timeouts
 // for all of them together.
 func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *openssl.Session) {
 	t.Helper()

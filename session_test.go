@@ -808,8 +808,8 @@ func TestOneSessionOfferedAtOnce(t *testing.T) {
 	})
 }
 
-// libssl writes to a connection's session until the handshake is done: nobody gets
-// it before.
+// libssl writes to a connection's session until the handshake is done: it is not
+// returned before.
 func TestSessionBeforeTheHandshakeIsDone(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		must(t, server.SetOptions(openssl.OptionNoTicket)) // the server's session has an id from the first flight on
@@ -1072,7 +1072,7 @@ func TestParseSessionPEM(t *testing.T) {
 	for name, der := range sessionsOfAllKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			good := pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS", Bytes: der})
-			// What stands around the block is nobody's, as in any PEM.
+			// What stands around the block is ignored, as in any PEM.
 			around := slices.Concat([]byte("a session:\n"), ca.PEM, good, []byte("and more\n"))
 			for what, text := range map[string][]byte{"alone": good, "among other things": around} {
 				sess, err := openssl.ParseSessionPEM(text)

@@ -26,7 +26,7 @@ import (
 )
 
 // memStore is a store in memory that writes down what it is asked, and does
-// something else where it is told to.
+// something else if it is configured to.
 type memStore struct {
 	mu      sync.Mutex
 	kept    map[string][]byte
@@ -357,7 +357,7 @@ func TestStoreOffers(t *testing.T) {
 		{"TLS1.2 by ticket", tlstest.Versions[0].ID, tlstest.Versions[0].ID, true, 0, 0},
 		{"TLS1.3 by id", tlstest.Versions[1].ID, tlstest.Versions[1].ID, false, 0, 1},
 		{"TLS1.3 by ticket", tlstest.Versions[1].ID, tlstest.Versions[1].ID, true, 0, 0},
-		// A random id looks like a session's to whoever speaks TLS 1.2 alone.
+		// A random id looks like a session's to a server that has TLS 1.2 alone.
 		{"TLS1.2 by id of a client that speaks both", tlstest.Versions[1].ID, tlstest.Versions[0].ID, false, 1, 1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -852,7 +852,7 @@ func TestStoreManyAtOnce(t *testing.T) {
 	})
 	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(5*time.Minute)))
 	listener := openssl.NewListener(l, server)
-	control, err := listener.Accept() // the first one says what the store is to do
+	control, err := listener.Accept() // the first one controls the store
 	must(t, err)
 	defer control.Close()
 	must(t, control.(*openssl.Conn).Handshake())

@@ -62,7 +62,7 @@ func TestTicketKeysShared(t *testing.T) {
 	})
 }
 
-// A key's owner cannot forge with part of it: each part has its say.
+// A key's owner cannot forge with part of it: each part matters.
 func TestTicketKeysParts(t *testing.T) {
 	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k, others := ticketKeys(1)[0], ticketKeys(1)[0]
@@ -314,7 +314,7 @@ func TestTicketKeysOwn(t *testing.T) {
 
 // A server's own key turns each day; the ones before open for as long as a
 // session that they sealed may live.
-func TestTicketKeysTurn(t *testing.T) {
+func TestTicketKeysRotate(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, timeout := range []time.Duration{time.Hour, 30 * time.Hour} {
 		t.Run(timeout.String(), func(t *testing.T) {
@@ -590,9 +590,9 @@ func TestFleetTicketKeysRefuse(t *testing.T) {
 	}
 }
 
-// TestSetFleetTicketKeysTurns lets a day pass for two servers that have been
+// TestSetFleetTicketKeysRotate lets a day pass for two servers that have been
 // told the secret and nothing else.
-func TestSetFleetTicketKeysTurns(t *testing.T) {
+func TestSetFleetTicketKeysRotate(t *testing.T) {
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -642,7 +642,7 @@ func TestSetFleetTicketKeysFollowTheContext(t *testing.T) {
 	}
 	after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
 
-	other := tlstest.NewServer(t) // a machine that is told the generation
+	other := tlstest.NewServer(t) // a machine that is given the generation
 	must(t, other.DeriveSessionIDContext(openssl.SessionPolicy{Label: "fleet", Generation: generation}))
 	must(t, other.SetFleetTicketKeys(secret, slot))
 	if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: after.Session}); !e.Server.DidResume {

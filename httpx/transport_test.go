@@ -119,7 +119,7 @@ func TestTransportFirstRequestHasBody(t *testing.T) {
 	}
 }
 
-// onceBody is a body without GetBody, which nobody can read once it is closed.
+// onceBody is a body without GetBody, which cannot be read once it is closed.
 type onceBody struct {
 	text   io.Reader
 	closed chan struct{}
@@ -146,7 +146,7 @@ func (b *onceBody) Close() error {
 	return nil
 }
 
-// Requests that come at once to a host that nobody has spoken to share one HTTP/2 connection.
+// Requests that come at once to a host without a connection share one HTTP/2 connection.
 func TestTransportMultiplexes(t *testing.T) {
 	const requests = 100
 	var together sync.WaitGroup

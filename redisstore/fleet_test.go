@@ -367,7 +367,7 @@ func TestRollingRestart(t *testing.T) {
 							case again:
 								resumed.Add(1)
 							}
-							<-time.After(5 * time.Millisecond) // nobody comes back faster than a session is put
+							<-time.After(5 * time.Millisecond) // no client returns before its session is stored
 						}
 					})
 				}

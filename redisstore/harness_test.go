@@ -54,7 +54,7 @@ func must(t testing.TB, err error) {
 
 // ---- a server, in a process of its own ----
 
-// order is what a server process is told.
+// order configures a server process.
 type order struct {
 	Cert, Key  []byte
 	Version    uint16

@@ -242,7 +242,7 @@ func TestProbeUsage(t *testing.T) {
 	}
 }
 
-// Nobody who listens is no misuse, and no clean server.
+// A port without a listener is neither a usage error nor a clean server.
 func TestProbeNobody(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -256,7 +256,7 @@ func TestProbeNobody(t *testing.T) {
 	}
 }
 
-// The program's exit status is the verdict: 0, 1 for a crossing, 2 for misuse.
+// The exit status: 0, 1 for a crossing, 2 for a usage error.
 func TestExitStatus(t *testing.T) {
 	if args := os.Getenv("SIDCTX_ARGS"); args != "" {
 		os.Args = append([]string{"sidctx"}, strings.Split(args, " ")...)
@@ -286,8 +286,8 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-// serve answers by host, and ends when it is told to, with nothing left on disk
-// and no matter who is connected.
+// serve answers by host, and ends on a signal, with nothing left on disk
+// and whatever clients are connected.
 func TestServe(t *testing.T) {
 	s := startServe(t)
 	idle, err := net.Dial("tcp", s.addr) // says nothing

@@ -1,6 +1,6 @@
 // Package mux has a multiplexer, yamux, run over connections of this library: its
-// goroutines read and write a fresh one at once, at both ends, and nobody shakes
-// hands first.
+// goroutines read and write a fresh one at once, at both ends, without a
+// handshake first.
 package mux
 
 import (

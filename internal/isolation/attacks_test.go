@@ -29,7 +29,7 @@ import (
 )
 
 // attack is a row of docs/ATTACKS.md. Every refusal in it is an ordinary full
-// handshake for whoever may enter.
+// handshake for a client that may enter.
 type attack struct {
 	id   string
 	name string
@@ -1398,8 +1398,8 @@ func sessionsOfFailedHandshakes(a *env) {
 	kept("a refused certificate", strict)
 
 	no := errors.New("not you")
-	// One ticket: what else TLS 1.3 has made stays until it expires. Nobody was
-	// told its id.
+	// One ticket: what else TLS 1.3 has made stays until it expires. No client
+	// knows its id.
 	deciding := a.host("a.test", requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetNumTickets(1))
 		must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { return no }))

@@ -123,7 +123,7 @@ func newEnv(t *testing.T, m mechanism, wire func(testing.TB) (near, far net.Conn
 	return a
 }
 
-// setting is something that a host is told.
+// setting configures a host.
 type setting func(t testing.TB, c *openssl.Ctx)
 
 func asks(ca *tlstest.Authority) setting {
@@ -192,7 +192,7 @@ func (a *env) sharing() setting {
 	}
 }
 
-// listener routes by name; the empty name is for clients that name nobody.
+// listener routes by name; the empty name is for clients without a server name.
 func (a *env) listener(hosts map[string]*openssl.Ctx, settings ...setting) *openssl.Ctx {
 	a.Helper()
 	return a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
@@ -213,7 +213,7 @@ func (a *env) routing(route func(*openssl.ClientHello) (*openssl.Ctx, error), se
 	return c
 }
 
-// ready freezes all and revokes what the env is told to; nil is nobody. A
+// ready freezes all and revokes where the env says so; nil is skipped. A
 // context that was not derived has nothing to revoke.
 func (a *env) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
 	a.Helper()
@@ -235,7 +235,7 @@ func (a *env) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
 	}
 }
 
-// client is a Ctx for visits. Without verify it calls nobody by name.
+// client is a Ctx for visits. Without verify it sends no server name.
 func (a *env) client(cert *identity, verify bool) *openssl.Ctx {
 	a.Helper()
 	kind := clientKind{cert, verify}
@@ -259,7 +259,7 @@ func (a *env) client(cert *identity, verify bool) *openssl.Ctx {
 
 // client is one connection of a client.
 type client struct {
-	name    string // whom it calls and expects; empty for nobody
+	name    string // the server name, sent and verified; empty for none
 	cert    *identity
 	session []byte // to offer, in DER
 	client  *openssl.Ctx
@@ -387,7 +387,7 @@ func (a *env) full(o result) result {
 	return o
 }
 
-// refused fails the test unless the server let nobody in.
+// refused fails the test unless the server refused the client.
 func (a *env) refused(o result) result {
 	a.Helper()
 	if o.serverErr == nil || o.clientErr == nil || o.served || o.server.DidResume {
@@ -403,9 +403,9 @@ type endpoint struct {
 	cert   *identity
 }
 
-// assertIsolated makes a session at one endpoint and offers it at another: whoever came
-// from the first does not get in by it, where a certificate is required, and
-// whoever may enter does so by a full handshake, the stale session in hand.
+// assertIsolated makes a session at one endpoint and offers it at another: a client
+// from the first is not admitted by it, where a certificate is required, and a
+// client that may enter does so by a full handshake, although it offers the session.
 func (a *env) assertIsolated(from, to endpoint, required bool) {
 	a.Helper()
 	first := a.full(a.connect(from.server, client{name: from.name, cert: from.cert}))
@@ -431,7 +431,7 @@ func (a *env) assertIsolated(from, to endpoint, required bool) {
 
 // ---- a store ----
 
-// memStore is a SessionStore in memory that whoever holds it can look into.
+// memStore is a SessionStore in memory whose contents can be read and changed.
 type memStore struct {
 	mu    sync.Mutex
 	blobs map[string][]byte
@@ -686,7 +686,7 @@ func (a *env) hello(name string, session []byte) rawHello {
 	return parseRawHello(a, p[:c.Drain(p)])
 }
 
-// say sends bytes to a server and returns its verdict and the first record that
+// say sends bytes to a server and returns its error and the first record that
 // comes back.
 func (a *env) say(server *openssl.Ctx, p []byte) (answer []byte, serverErr error) {
 	a.Helper()

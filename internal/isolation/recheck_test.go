@@ -40,7 +40,7 @@ func deferring(f func(openssl.ConnectionState) error) setting {
 	}
 }
 
-// selfSigned is nobody's member.
+// selfSigned is issued by no CA.
 func selfSigned(t testing.TB, name string) *identity {
 	t.Helper()
 	key := tlstest.ECKey(t)
@@ -83,7 +83,7 @@ func TestRemainingLife(t *testing.T) {
 	})
 }
 
-// TestMaxAuthAgeShowsInTheTicket: the client is told of the host's limit, not the listener's lifetime.
+// TestMaxAuthAgeShowsInTheTicket: the ticket has the host's limit, not the listener's lifetime.
 func TestMaxAuthAgeShowsInTheTicket(t *testing.T) {
 	eachMechanism(t, func(a *env) {
 		capped := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(10*time.Second)) })
@@ -118,7 +118,7 @@ func TestRequiredCertificate(t *testing.T) {
 		optional := a.host("a.test", asks(fixtures.caA), within("same"), a.sharing())
 		required := a.host("a.test", requires(fixtures.caA), within("same"), a.sharing())
 		o := a.full(a.connect(optional, client{name: "a.test"}))
-		a.resumed(a.connect(optional, client{name: "a.test", session: o.session})) // nobody is missed here
+		a.resumed(a.connect(optional, client{name: "a.test", session: o.session})) // no certificate is required here
 		if a.m.stateful {
 			refused := a.refusedResumption(a.connect(required, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 			if !refused.server.DidResume && refused.server.Version == 0 {
@@ -390,7 +390,7 @@ func TestChecksOffIsOpenSSL(t *testing.T) {
 }
 
 // TestRequiredWithoutAsking: VerifyFailIfNoPeerCert alone asks for nothing, in a
-// resumption neither. So it is refused, and a server that nobody told to ask resumes
+// resumption neither. So it is refused, and a server that requests nothing resumes
 // sessions without a certificate.
 func TestRequiredWithoutAsking(t *testing.T) {
 	eachMechanism(t, func(a *env) {

@@ -26,7 +26,7 @@
 #include <openssl/err.h>
 
 enum {
-	/* Memory that nobody has written to, and that nobody may use any more: a use
+	/* Memory that was not written to yet, and that may not be used any more: a use
 	 * of either is found out. */
 	FRESH = 0xa5,
 	FREED = 0xdb,

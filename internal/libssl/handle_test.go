@@ -11,8 +11,8 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
-// What nobody closed is freed by the net, and counted there. It runs in a
-// process of its own: in this one nothing may fall into the net.
+// What is not closed is freed by the garbage collector, and counted. It runs in a
+// process of its own: in this one everything must be closed.
 func TestForgottenClose(t *testing.T) {
 	if !tlstest.Again(t, tlstest.Forgets+"=1") {
 		return

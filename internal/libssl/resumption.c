@@ -159,7 +159,7 @@ void osl_classify_timeout(osl_ssl *t) {
 /* osl_classify_resumption says, at a handshake's end, what became of the client's offer. A
  * session that is looked up by its id passes no callback; if it is there still,
  * and no timeout was counted, it was made within another context. One thing
- * cannot be told from that: a session whose context was right and that the
+ * looks the same: a session whose context was right and that the
  * connection could not take up, for a suite with another hash in TLS 1.3 or for
  * the extended master secret in TLS 1.2. A store's answer is at hand and is asked. */
 void osl_classify_resumption(osl_ssl *t) {

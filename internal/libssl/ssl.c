@@ -272,7 +272,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 		t->resume = 1;
 	}
 	if (!SSL_is_server(t->ssl))
-		t->hello_done = 1; /* a client has said what it offers */
+		t->hello_done = 1; /* a client has sent its offer */
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1)
 		osl_classify_resumption(t);

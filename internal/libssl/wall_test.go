@@ -205,7 +205,7 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 	return ok && id.IsExported()
 }
 
-// A build without cgo says what to do, in one line.
+// A build without cgo fails with one line, which names what to do.
 func TestBuildWithoutCgo(t *testing.T) {
 	tool, err := exec.LookPath("go")
 	must(t, err)
@@ -227,7 +227,7 @@ func TestBuildWithoutCgo(t *testing.T) {
 	}
 }
 
-// Where libssl.pc is found and the headers are not, the compiler says what to install.
+// Where libssl.pc is found and the headers are not, the compiler names what to install.
 func TestBuildWithoutHeaders(t *testing.T) {
 	tool, err := exec.LookPath("go")
 	must(t, err)

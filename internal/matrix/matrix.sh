@@ -38,7 +38,7 @@ version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 # ---- inside a root, or a container ----
 
 # prepare installs a compiler and libssl's headers, those of experimental if
-# that is what the line is about. Without the right it says what is missing.
+# that is what the line is about. Without the right it prints what is missing.
 prepare() {
 	suite=$1
 	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl; then

@@ -86,7 +86,7 @@ func specLengthsBeyondInt(t *testing.T, _ spec.Case) {
 	must(t, err)
 	defer ssl.Close()
 	for _, n := range lengths {
-		// Pages that nobody touches cost nothing; what the Go heap hands out is cleared.
+		// Pages that are not touched cost nothing; what the Go heap hands out is cleared.
 		value, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		must(t, err)
 		refusedTooLong(t, server.SetSessionIDContext(value))
@@ -771,7 +771,7 @@ func specSuspendedOnce(t *testing.T, _ spec.Case) {
 	})
 }
 
-// slowStore answers when nobody waits any more, brokenStore never, and rubbish
+// slowStore answers when no call waits any more, brokenStore never, and rubbish
 // with what is no session.
 type (
 	slowStore   struct{ *spec.Store }
@@ -850,7 +850,7 @@ func newSpecHosts(t *testing.T, k specKind, openSid, mtlsSid string) *specVhosts
 	return h
 }
 
-// identified is a client with a certificate that verifies nobody.
+// identified is a client with a certificate that does not verify servers.
 func (k specKind) identified(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	c := k.bareClient(t)

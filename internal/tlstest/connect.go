@@ -113,7 +113,7 @@ func SessionOf(t testing.TB, from interface {
 	return sess
 }
 
-// Connect connects two machines, which must succeed, and says what became of the
+// Connect connects two machines, which must succeed, and returns what became of the
 // session.
 func Connect(t testing.TB, x Pair) Result {
 	t.Helper()
