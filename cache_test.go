@@ -630,7 +630,7 @@ func listenAndEcho(t testing.TB, server *openssl.Ctx) string {
 }
 
 // reach is one connection over TCP: a message there and back, unless the client
-// is a silent one, which reads nothing. It says whether the client resumed.
+// is a silent one, which reads nothing. It reports whether the client resumed.
 func reach(t testing.TB, client *openssl.Ctx, addr, name string, silent bool) bool {
 	t.Helper()
 	d := openssl.Dialer{Ctx: client, ServerName: name}

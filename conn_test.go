@@ -2480,7 +2480,7 @@ func TestDialerTimeout(t *testing.T) {
 
 // What is counted here is exact: these are tests, not benchmarks.
 
-// instrumented says whether this test binary was built so that it allocates on
+// instrumented reports whether this test binary was built so that it allocates on
 // its own behalf: -race has sync.Pool forget what it holds, and a sanitizer
 // keeps books, too.
 func instrumented() bool {

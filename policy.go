@@ -148,7 +148,7 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	return &d, nil
 }
 
-// serverIdentity is who a certificate says it is, and who says so: a renewed
+// serverIdentity is the subject of a certificate and its issuer: a renewed
 // one is the same.
 func serverIdentity(der []byte) []byte {
 	var d wire.Writer

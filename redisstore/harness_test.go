@@ -321,7 +321,7 @@ func (c *caller) call(ctx context.Context, addr string) (resumed bool, err error
 	return resumed, err
 }
 
-// mustCall is a call that must succeed, and says whether it was resumed.
+// mustCall is a call that must succeed, and reports whether it was resumed.
 func (c *caller) mustCall(t testing.TB, addr string) bool {
 	t.Helper()
 	resumed, err := c.call(t.Context(), addr)

@@ -741,7 +741,7 @@ func brokenTickets(a *env) {
 	}
 }
 
-// wireIsSlow says whether to spare it.
+// wireIsSlow reports whether to spare it.
 func (a *env) wireIsSlow() bool { return testing.Short() || strings.HasSuffix(a.Name(), "/tcp") }
 
 func keysRotatedOrForged(a *env) {

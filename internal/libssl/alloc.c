@@ -194,7 +194,7 @@ int64_t osl_malloc_live(void) {
 }
 
 /* osl_malloc_exempt has the allocations of a source file, called by an exported
- * function, never fail. file is kept. It says whether there is such a function. */
+ * function, never fail. file is kept. It reports whether there is such a function. */
 int osl_malloc_exempt(const char *file, const char *function) {
 	void *p = dlsym(RTLD_DEFAULT, function);
 	const ElfW(Sym) *symbol = NULL;

@@ -53,7 +53,7 @@ func source(t *testing.T) map[string]string {
 	return files
 }
 
-// isC says whether the go command gives a file to a compiler that is not Go's, or
+// isC reports whether the go command gives a file to a compiler that is not Go's, or
 // to the linker.
 func isC(name string) bool {
 	return slices.Contains([]string{".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".m", ".s", ".S", ".sx", ".swig", ".swigcxx", ".f", ".F", ".f90", ".syso", ".a"}, filepath.Ext(name))
@@ -61,7 +61,7 @@ func isC(name string) bool {
 
 func isTest(name string) bool { return strings.HasSuffix(name, "_test.go") }
 
-// isWall says whether a file may know C: all of internal/libssl that says so in its
+// isWall reports whether a file may know C: all of internal/libssl that says so in its
 // name, and at the root the two calls that the package is about. The residue is
 // an instrument of the specification's, which looks at OpenSSL's own error queue.
 func isWall(name string) bool {
@@ -72,7 +72,7 @@ func isWall(name string) bool {
 	return filepath.Dir(name) == "internal/libssl" && strings.HasSuffix(name, "_cgo.go")
 }
 
-// isLibrary says whether a file is of the packages that others build.
+// isLibrary reports whether a file is of the packages that others build.
 func isLibrary(name string) bool {
 	dir := filepath.Dir(name)
 	return !isTest(name) && (dir == "." || dir == "internal/libssl")

@@ -25,7 +25,7 @@ packages='gcc libc6-dev pkg-config make ca-certificates'
 say() { echo "matrix: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# have says whether all these commands are there.
+# have reports whether all these commands are there.
 have() {
 	for command; do
 		command -v "$command" >/dev/null || return 1
@@ -96,7 +96,7 @@ here() {
 
 # ---- outside ----
 
-# served says whether a mirror still has a suite, and prints which. A mirror that
+# served reports whether a mirror still has a suite, and prints which. A mirror that
 # says no is an answer (1), one that says nothing is none (2).
 served() {
 	answer=2

@@ -19,7 +19,7 @@ modes='empty-ticket flush full-cache shared mix'
 say() { echo "sanitize: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# have says whether all these commands are there.
+# have reports whether all these commands are there.
 have() {
 	for command; do
 		command -v "$command" >/dev/null || return 1

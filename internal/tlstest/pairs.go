@@ -102,7 +102,7 @@ type Machine interface {
 	Pending() int
 }
 
-// Carry moves what from has made to to, and says whether there was anything.
+// Carry moves what from has made to to, and reports whether there was anything.
 func Carry(t testing.TB, from, to Machine) bool {
 	t.Helper()
 	var moved bool

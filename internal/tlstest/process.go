@@ -35,7 +35,7 @@ func Again(t *testing.T, env ...string) (child bool) {
 	return false
 }
 
-// IsOpenSSL3 says whether there are commands for stores.
+// IsOpenSSL3 reports whether there are commands for stores.
 func IsOpenSSL3() bool { return openssl.Version().LinkedNumber >= 0x30000000 }
 
 // terminalProgram runs a command with a terminal of its own, without
