@@ -1336,7 +1336,7 @@ func clientContext(a *env) {
 	defer c.Close()
 	must(a, c.SetServerName("a.test"))
 	if err := c.SetSession(sess); !errors.Is(err, openssl.ErrSessionContextMismatch) {
-		a.Fatal(err)
+		a.Fatalf("SetSession: %v", err)
 	}
 	if c.Pending() != 0 {
 		a.Fatal("something was said")
@@ -1570,7 +1570,7 @@ func configuredWhileInUse(a *env) {
 			for range 5 {
 				c, err := openssl.NewSSL(host)
 				if err != nil {
-					a.Error(err)
+					a.Errorf("NewSSL: %v", err)
 					return
 				}
 				if got := c.SessionIDContext(); string(got) != "one" {

@@ -680,7 +680,7 @@ func (a *env) hello(name string, session []byte) rawHello {
 		must(a, c.SetSession(sess))
 	}
 	if _, err := c.Handshake(); err != nil {
-		a.Fatal(err)
+		a.Fatalf("Handshake: %v", err)
 	}
 	p := make([]byte, 1<<16)
 	return parseRawHello(a, p[:c.Drain(p)])

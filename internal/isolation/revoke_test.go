@@ -163,7 +163,7 @@ func TestRevokeLeavesAnOwnContext(t *testing.T) {
 				return err
 			})
 			if clientErr != nil || serverErr != nil {
-				a.Fatal(clientErr, serverErr)
+				a.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			_, err = host.Revoke()
 			must(a, err)
