@@ -403,11 +403,11 @@ func TestSessionCountersCallback(t *testing.T) {
 			c, s = tlstest.Machines(t, client, server)
 			must(t, c.SetSession(offer))
 			if w, err := c.Handshake(); w != openssl.WantInput || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			must(t, s.AnswerSession(der))
 			tlstest.MustShake(t, c, s)

@@ -152,7 +152,7 @@ func TestConfFrozen(t *testing.T) {
 	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	if err := server.Conf("MaxProtocol", "TLSv1.2"); !errors.Is(err, openssl.ErrCtxInUse) {
-		t.Fatal(err)
+		t.Fatalf("Conf: %v", err)
 	}
 }
 

@@ -82,10 +82,10 @@ func firstDifference(a, b []byte) string {
 func speak(t testing.TB, c, s *openssl.Conn) {
 	t.Helper()
 	if _, err := s.Write([]byte{1}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Write: %v", err)
 	}
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("ReadFull: %v", err)
 	}
 }
 
@@ -175,9 +175,7 @@ func TestConnManyWriters(t *testing.T) {
 		wg.Go(func() { sw = write(s) })
 		cr, sr := tlstest.Both(func() error { return read(c) }, func() error { return read(s) })
 		wg.Wait()
-		if err := errors.Join(cw, sw, cr, sr); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(cw, sw, cr, sr))
 	})
 }
 
@@ -206,7 +204,7 @@ func TestConnManyReaders(t *testing.T) {
 					mu.Unlock()
 					if err != nil {
 						if err != io.EOF {
-							t.Error(err)
+							t.Errorf("Read: %v", err)
 						}
 						return
 					}
@@ -215,7 +213,7 @@ func TestConnManyReaders(t *testing.T) {
 		}
 		wg.Wait()
 		if w := <-done; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 		for _, b := range sent {
 			sum[b]++
@@ -241,7 +239,7 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 			write := start(writing(end.near, sent))
 			got := make([]byte, len(sent))
 			if _, err := io.ReadFull(end.far, got); err != nil {
-				t.Fatal(err)
+				t.Fatalf("ReadFull: %v", err)
 			}
 			if !bytes.Equal(got, sent) {
 				t.Fatal(firstDifference(got, sent))
@@ -256,7 +254,7 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 			default:
 			}
 			if _, err := end.far.Write([]byte{7}); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			if r := <-read; r.n != 1 || r.err != nil {
 				t.Fatalf("Read: %d, %v", r.n, r.err)
@@ -427,11 +425,11 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 			// It counts for what is at hand already, too.
 			must(t, end.near.SetReadDeadline(time.Time{}))
 			if _, err := end.far.Write([]byte("two")); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			p := make([]byte, 3)
 			if n, err := end.near.Read(p[:1]); n != 1 || err != nil {
-				t.Fatal(n, err)
+				t.Fatalf("Read: n %v, err %v", n, err)
 			}
 			must(t, end.near.SetReadDeadline(time.Unix(1, 0)))
 			n, err := end.near.Read(p[1:])
@@ -446,9 +444,7 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 
 			// Writing is not affected; and then reading goes on.
 			must(t, end.near.SetReadDeadline(time.Time{}))
-			if err := roundTripOver(end.near, end.far, pattern(100_000)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, roundTripOver(end.near, end.far, pattern(100_000)))
 		}
 		if farWire.Reads.Load() == 0 {
 			t.Error("nothing went over the wire")
@@ -494,7 +490,7 @@ func TestConnDeadlineWithinARecord(t *testing.T) {
 			t.Fatal(firstDifference(got, sent))
 		}
 		if w := <-write; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 	})
 }
@@ -546,7 +542,7 @@ func TestConnWriteDeadlineKeepsTheStream(t *testing.T) {
 			rest := start(writing(end.near, sent[w.n:]))
 			got := make([]byte, len(sent))
 			if _, err := io.ReadFull(end.far, got); err != nil {
-				t.Fatal(err)
+				t.Fatalf("ReadFull: %v", err)
 			}
 			if !bytes.Equal(got, sent) {
 				t.Fatal(firstDifference(got, sent))
@@ -581,14 +577,12 @@ func TestConnWriteDeadlineOverTCP(t *testing.T) {
 			return k, errors.Join(err, c.CloseWrite())
 		})
 		got, err := io.ReadAll(s)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if !bytes.Equal(got, sent) {
 			t.Fatal(firstDifference(got, sent))
 		}
 		if r := <-rest; r.err != nil {
-			t.Fatal(r.err)
+			t.Fatalf("Read: %v", r.err)
 		}
 	})
 }
@@ -907,7 +901,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		tlstest.MustHandshake(t, c, s)
 		done := start(func() (int, error) { return 0, c.Close() })
 		if _, err := io.ReadAll(far); err != nil {
-			t.Error(err)
+			t.Errorf("ReadAll: %v", err)
 		}
 		far.Close()
 		if got := <-done; got.err != nil || got.took != 0 {
@@ -918,7 +912,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		c, s, near, _ := tlstest.WireConns(t, client, server, 200_000)
 		tlstest.MustHandshake(t, c, s)
 		if _, err := s.Write(make([]byte, 150_000)); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Write: %v", err)
 		}
 		if got := closing(c); got.err != nil || got.took != 0 {
 			t.Errorf("Close with unread data: %v after %v", got.err, got.took)
@@ -941,7 +935,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 			t.Errorf("Close: %v after %v", got.err, got.took)
 		}
 		if got := <-serve; got.err != nil {
-			t.Error(got.err)
+			t.Errorf("Handshake: %v", got.err)
 		}
 	})
 }
@@ -985,9 +979,7 @@ func TestConnCloseSendsWhatWasSealed(t *testing.T) {
 			t.Fatalf("the Write: %d, %v", w.n, w.err)
 		}
 		got, err := io.ReadAll(s)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if !bytes.Equal(got, sent[:w.n]) {
 			t.Fatal(firstDifference(got, sent[:w.n]))
 		}
@@ -1011,7 +1003,7 @@ func TestConnCloseWrite(t *testing.T) {
 				near, far = far, near
 			}
 			if _, err := near.Write([]byte("question")); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			must(t, near.CloseWrite())
 			must(t, near.CloseWrite())
@@ -1035,7 +1027,7 @@ func TestConnCloseWrite(t *testing.T) {
 				t.Fatalf("%s: the other half: %v, %s", role, err, firstDifference(got, answer))
 			}
 			if w := <-write; w.err != nil {
-				t.Fatal(w.err)
+				t.Fatalf("Write: %v", w.err)
 			}
 		}
 	})
@@ -1056,7 +1048,7 @@ func TestConnCutWire(t *testing.T) {
 					near, far, nearWire = far, near, farWire
 				}
 				if _, err := near.Write([]byte("data")); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Write: %v", err)
 				}
 				cut(near, nearWire)
 				nearWire.CloseWrite()
@@ -1099,18 +1091,16 @@ func TestConnCloseWithUnreadTickets(t *testing.T) {
 			// The tickets are there, and so is what the client's Close does.
 			got := make([]byte, len(sent))
 			if _, err := io.ReadFull(s, got[:1]); err != nil {
-				t.Fatal(err)
+				t.Fatalf("ReadFull: %v", err)
 			}
 			rest, err := io.ReadAll(s)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if got = append(got[:1], rest...); !bytes.Equal(got, sent) {
 				t.Fatal(firstDifference(got, sent))
 			}
 			s.Close()
 			if w := <-send; w.err != nil {
-				t.Fatal(w.err)
+				t.Fatalf("Write: %v", w.err)
 			}
 		}
 	})
@@ -1267,11 +1257,11 @@ func TestConnTicketsNobodyWants(t *testing.T) {
 		n, err := near.Read(p)
 		must(t, err)
 		if _, err := c.Feed(p[:n]); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 	}
 	if _, _, err := c.Write([]byte("and away")); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Write: %v", err)
 	}
 	far.Refuse.Store(true)
 	near.Write(p[:c.Drain(p)])
@@ -1401,16 +1391,12 @@ func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
 				}
 			}
 		}
-		if err := errors.Join(tlstest.Both(again(c), again(s))); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(tlstest.Both(again(c), again(s))))
 		if nearCut.cuts < 10 || farCut.cuts < 10 {
 			t.Errorf("the handshake was cut %d and %d times", nearCut.cuts, farCut.cuts)
 		}
 		nearCut.off, farCut.off = true, true
-		if err := roundTripOver(c, s, pattern(100_000)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, roundTripOver(c, s, pattern(100_000)))
 	})
 }
 
@@ -1457,9 +1443,7 @@ func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		wantTimeout(t, "Read", err)
 		must(t, c.SetDeadline(time.Time{}))
-		if err := roundTripOver(c, s, pattern(1000)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, roundTripOver(c, s, pattern(1000)))
 	})
 }
 
@@ -1683,9 +1667,7 @@ func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, h
 		peer = tls.Server(record, config)
 		hello = &record.written
 	}
-	if err := errors.Join(tlstest.Both(handshake, peer.Handshake)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(tlstest.Both(handshake, peer.Handshake)))
 	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
 	client, server := &h.out, &h.in
 	if role == "client" {
@@ -1763,9 +1745,7 @@ func TestConnKeyUpdate(t *testing.T) {
 			peer.out.update()
 			for {
 				kind, body, err := peer.receive()
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				if bytes.Equal(body, keyUpdateNotRequested) && kind == recordHandshake {
 					break
 				}
@@ -1781,7 +1761,7 @@ func TestConnKeyUpdate(t *testing.T) {
 		}
 		sent := pattern(40_000)
 		if _, err := conn.Write(sent); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Write: %v", err)
 		}
 		got, updates, err := peer.receiveAll(len(sent))
 		if err != nil || updates != 0 || !bytes.Equal(got, sent) {
@@ -1807,7 +1787,7 @@ func TestConnKeyUpdateBesideAStuckWrite(t *testing.T) {
 			t.Fatalf("%v, %d updates, %s", err, updates, firstDifference(got, sent))
 		}
 		if w := <-write; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 	})
 }
@@ -1831,7 +1811,7 @@ func TestConnKeyUpdateBehindTheLastWrite(t *testing.T) {
 			t.Fatalf("the answer: record of type %d, %x, %v", kind, body, err)
 		}
 		if w := <-write; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 		must(t, peer.send(recordData, []byte{7}))
 		if r := <-read; r.n != 1 || r.err != nil {
@@ -2173,7 +2153,7 @@ func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
 		for range 2 * openssl.MaxHeld / f.answer {
 			must(t, f.conn.SetReadDeadline(time.Now().Add(time.Nanosecond)))
 			if _, err := f.conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatal(err)
+				t.Fatalf("Read: %v", err)
 			}
 		}
 		f.isBounded(t)
@@ -2433,7 +2413,7 @@ func TestDoorsOfTheWrongRole(t *testing.T) {
 	}
 	// The wires are the caller's still.
 	if _, err := near.Write([]byte{1}); err != nil {
-		t.Error(err)
+		t.Errorf("Write: %v", err)
 	}
 }
 
@@ -2534,9 +2514,7 @@ func alone(t *testing.T, beside func(addr string) error) (l net.Listener, here b
 		t.Fatalf("in a process of its own: %v\n%s", err, out)
 	}
 	<-done
-	if besideErr != nil {
-		t.Fatal(besideErr)
-	}
+	must(t, besideErr)
 	if !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Fatalf("the process of its own has not run %s:\n%s", t.Name(), out)
 	}
@@ -2583,12 +2561,12 @@ func TestCountsReadWrite(t *testing.T) {
 				p := make([]byte, size)
 				send := func() {
 					if n, err := end.from.Write(p); n != size || err != nil {
-						t.Fatal(n, err)
+						t.Fatalf("Write: n %v, err %v", n, err)
 					}
 				}
 				receive := func() {
 					if _, err := io.ReadFull(end.to, p); err != nil {
-						t.Fatal(err)
+						t.Fatalf("ReadFull: %v", err)
 					}
 				}
 				send()
@@ -2635,15 +2613,13 @@ func TestCountsBusyRead(t *testing.T) {
 		p := make([]byte, 64<<10)
 		for range total / len(p) {
 			if _, err := s.Write(p); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 		}
 		calls := runtime.NumCgoCall()
 		for buf, n := make([]byte, size), 0; n < total; {
 			k, err := c.Read(buf)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			n += k
 		}
 		each := float64(runtime.NumCgoCall()-calls) / (total / size)
@@ -2691,13 +2667,13 @@ func TestCountsHandshake(t *testing.T) {
 				must(t, conn.Handshake())
 				connected, connectedCalls := mallocs(), runtime.NumCgoCall()
 				if _, err := io.ReadFull(conn, p); err != nil {
-					t.Fatal(err)
+					t.Fatalf("ReadFull: %v", err)
 				}
 				if _, err := conn.Write(p); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Write: %v", err)
 				}
 				if _, err := conn.Read(p); err != io.EOF {
-					t.Fatal(err)
+					t.Fatalf("Read: %v", err)
 				}
 				must(t, conn.Close())
 				if i >= warm {
@@ -2770,7 +2746,7 @@ func TestCountsThreads(t *testing.T) {
 	for i, conn := range all {
 		must(t, conn.Close())
 		if r := <-reads[i]; !errors.Is(r.err, net.ErrClosed) {
-			t.Fatal(r.err)
+			t.Fatalf("Read: %v, want net.ErrClosed", r.err)
 		}
 	}
 }
@@ -2817,10 +2793,10 @@ func unixPair(t testing.TB) (near, far net.Conn) {
 	must(t, err)
 	defer l.Close()
 	if near, err = net.Dial("unix", l.Addr().String()); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Dial: %v", err)
 	}
 	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Accept: %v", err)
 	}
 	return near, far
 }

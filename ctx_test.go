@@ -72,11 +72,11 @@ var sidTargets = []struct {
 		must(t, server.SetClientHelloFunc(tlstest.Stay))
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		if _, err := c.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		tlstest.Carry(t, c, s)
 		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-			t.Fatal(w, err)
+			t.Fatalf("Handshake: w %v, err %v", w, err)
 		}
 		hello, err := s.ClientHello()
 		must(t, err)
@@ -89,7 +89,7 @@ var sidTargets = []struct {
 		c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		return sidTarget{s.SetSessionIDContext, nil, func(t *testing.T) []byte {
 			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			return s.ConnectionState().SessionIDContext
 		}}
@@ -305,7 +305,7 @@ func BenchmarkSetSessionIDContext(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := set(value); (err == nil) != (outcome == "success") {
-						b.Fatal(err)
+						b.Fatalf("set: %v", err)
 					}
 				}
 			})
@@ -366,7 +366,7 @@ func TestCtxFreezes(t *testing.T) {
 		c := tlstest.NewServer(t)
 		must(t, c.SetVerify(openssl.VerifyPeer))
 		if _, err := openssl.NewSSL(c); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
-			t.Fatal(err)
+			t.Fatalf("NewSSL: %v", err)
 		}
 		must(t, c.SetSessionIDContext([]byte("now")))
 		s, err := openssl.NewSSL(c)
@@ -482,7 +482,7 @@ func TestExplicitlyNoContext(t *testing.T) {
 					must(t, client.SetMaxVersion(v.ID))
 					first := over.Connect(t, tlstest.Pair{Client: client, Server: server})
 					if first.ClientErr != nil || first.ServerErr != nil {
-						t.Fatal(first.ClientErr, first.ServerErr)
+						t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
 					}
 					second := over.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
 					if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) {
@@ -798,7 +798,7 @@ func TestTrust(t *testing.T) {
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: tlstest.NewServer(t)})
 			if x.trusted {
 				if e.ClientErr != nil || e.ServerErr != nil {
-					t.Fatal(e.ClientErr, e.ServerErr)
+					t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 				}
 				return
 			}
@@ -883,7 +883,7 @@ func TestClientCANames(t *testing.T) {
 				return errors.Join(tlstest.Echo(s), s.Close())
 			})
 			if clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			if len(names) != 2 || !bytes.Equal(names[0], ca.Cert.RawSubject) || !bytes.Equal(names[1], second.Cert.RawSubject) {
 				t.Errorf("%d names arrived", len(names))
@@ -952,7 +952,7 @@ func TestClientVerifies(t *testing.T) {
 					clientErr, serverErr := tlstest.Shake(t, c, s)
 					if x.says == "" {
 						if clientErr != nil || serverErr != nil {
-							t.Fatal(clientErr, serverErr)
+							t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 						}
 						return
 					}
@@ -994,7 +994,7 @@ func TestClientVerifies(t *testing.T) {
 		}
 		must(t, c.SetServerName("server.test")) // it is not too late
 		if w, err := c.Handshake(); w != openssl.WantInput || err != nil || c.Pending() == 0 {
-			t.Error(w, err)
+			t.Errorf("Handshake: w %v, err %v", w, err)
 		}
 	})
 	t.Run("VerifyNone wants no name and takes anything", func(t *testing.T) {
@@ -1043,10 +1043,10 @@ func TestSetServerNameRefuses(t *testing.T) {
 	t.Run("after the first byte", func(t *testing.T) {
 		c, _ := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		if _, err := c.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		if err := c.SetServerName("other.test"); !errors.Is(err, openssl.ErrTooLate) {
-			t.Error(err)
+			t.Errorf("SetServerName: %v", err)
 		}
 	})
 }
@@ -1190,7 +1190,7 @@ func TestALPN(t *testing.T) {
 						return
 					}
 					if e.ClientErr != nil || e.ServerErr != nil {
-						t.Fatal(e.ClientErr, e.ServerErr)
+						t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 					}
 					if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
 						t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)

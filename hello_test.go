@@ -54,7 +54,7 @@ func TestClientHelloFunc(t *testing.T) {
 				return s.HandshakeContext(context.WithValue(t.Context(), key{}, "value"))
 			})
 			if clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			if seen.ServerName != "server.test" || len(seen.ALPNProtocols) != 2 || seen.Conn != s.NetConn() || calls != 1 {
 				t.Errorf("%+v, %d calls", seen, calls)
@@ -208,7 +208,7 @@ func TestClientHelloFuncMayUseConn(t *testing.T) {
 		return nil, s.SetSessionIDContext([]byte("by Conn"))
 	})
 	if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-		t.Fatal(clientErr, serverErr)
+		t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 	}
 	if got := s.ConnectionState().SessionIDContext; string(got) != "by Conn" {
 		t.Errorf("%q", got)
@@ -249,7 +249,7 @@ func clientHello(t *testing.T) []byte {
 	must(t, client.SetALPN("one", "two"))
 	c, _ := tlstest.Machines(t, client, tlstest.NewServer(t))
 	if _, err := c.Handshake(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Handshake: %v", err)
 	}
 	p := make([]byte, c.Pending())
 	c.Drain(p)
@@ -291,7 +291,7 @@ func TestClientHelloMalformed(t *testing.T) {
 			must(t, err)
 			defer s.Close()
 			if _, err := near.Write(bad); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			err = s.Handshake()
 			if alert, ok := errors.AsType[tls.AlertError](err); !ok || byte(alert) != x.alert {

@@ -118,7 +118,7 @@ func TestKeyLogOfCryptoTLS(t *testing.T) {
 				return tlstest.Echo(s)
 			})
 			if clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			got := slices.DeleteFunc(ours.lines(), func(line string) bool {
 				return strings.HasPrefix(line, "EXPORTER_SECRET ") // crypto/tls keeps it to itself
@@ -149,7 +149,7 @@ func TestKeyLogManyAtOnce(t *testing.T) {
 	for range connections {
 		wg.Go(func() {
 			if _, err := resumeOnce(client, server, nil); err != nil {
-				t.Error(err)
+				t.Errorf("resumeOnce: %v", err)
 			}
 		})
 	}
@@ -309,9 +309,7 @@ func TestKeyLogBlocksAlone(t *testing.T) {
 	var der []byte
 	for range bound/(2*len(keyLogLabels[tls.VersionTLS13])*line) + 1 {
 		next, err := resumeOnce(client, server, der)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if der == nil {
 			der = next
 		}
@@ -361,12 +359,12 @@ func TestKeyLogPanics(t *testing.T) {
 				}()
 				<-inside
 				if _, err := resumeOnce(client, server, nil); err != nil { // its lines wait
-					t.Error(err)
+					t.Errorf("resumeOnce: %v", err)
 				}
 				close(release)
 				<-over
 				if _, err := resumeOnce(client, server, nil); err != nil {
-					t.Error(err)
+					t.Errorf("resumeOnce: %v", err)
 				}
 				seen := map[string]int{}
 				for _, line := range log.lines() {
@@ -412,12 +410,12 @@ func TestKeyLogUncomparable(t *testing.T) {
 			for range connections {
 				wg.Go(func() {
 					if _, err := resumeOnce(client, server, nil); err != nil {
-						t.Error(err)
+						t.Errorf("resumeOnce: %v", err)
 					}
 				})
 				wg.Go(func() {
 					if _, err := resumeOnce(plain, elsewhere, nil); err != nil {
-						t.Error(err)
+						t.Errorf("resumeOnce: %v", err)
 					}
 				})
 			}
@@ -511,7 +509,7 @@ func TestExportKeyingMaterialOfCryptoTLS(t *testing.T) {
 					return tlstest.RoundTrip(c, []byte("ping"))
 				}, func() error { return tlstest.Echo(s) })
 				if clientErr != nil || serverErr != nil {
-					t.Fatal(clientErr, serverErr)
+					t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 				}
 				state := c.ConnectionState()
 				want, err := state.ExportKeyingMaterial("EXPORTER-test", context, 48)

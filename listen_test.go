@@ -99,7 +99,7 @@ func TestWrongRole(t *testing.T) {
 	}
 	// After an error the wire is the caller's still.
 	if _, err := near.Write([]byte("x")); err != nil {
-		t.Error(err)
+		t.Errorf("Write: %v", err)
 	}
 }
 
@@ -159,7 +159,7 @@ func TestDial(t *testing.T) {
 		_, err = (&openssl.Dialer{Ctx: other, Session: tlstest.SessionOf(t, conn)}).DialContext(t.Context(), "tcp", addr)
 		must(t, conn.Close())
 		if !errors.Is(err, openssl.ErrSessionContextMismatch) {
-			t.Error(err)
+			t.Errorf("DialContext: %v", err)
 		}
 	})
 	t.Run("nobody there", func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestDialGivesUp(t *testing.T) {
 		go func() {
 			wire, err := silent.Accept()
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Accept: %v", err)
 				return
 			}
 			wire.Read(make([]byte, 1)) // the ClientHello is here: the handshake waits
@@ -193,7 +193,7 @@ func TestDialGivesUp(t *testing.T) {
 		}()
 		conn, err := (&openssl.Dialer{Ctx: client}).DialContext(ctx, "tcp", addr)
 		if conn != nil || !errors.Is(err, context.Canceled) {
-			t.Error(conn, err)
+			t.Errorf("DialContext: conn %v, err %v", conn, err)
 		}
 	})
 	for name, d := range map[string]*net.Dialer{
@@ -214,7 +214,7 @@ func TestDialGivesUp(t *testing.T) {
 		if _, err := (&openssl.Dialer{Ctx: client}).DialContext(ctx, "tcp", addr); !errors.Is(err, context.Canceled) {
 			var op *net.OpError
 			if !errors.As(err, &op) {
-				t.Error(err)
+				t.Errorf("DialContext after cancel: %v", err)
 			}
 		}
 	})
@@ -242,7 +242,7 @@ func TestListener(t *testing.T) {
 		must(t, err)
 		must(t, l.Close())
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			t.Errorf("Accept: %v", err)
 		}
 	})
 	t.Run("an address that is no address", func(t *testing.T) {
@@ -417,7 +417,7 @@ func TestInterop(t *testing.T) {
 						return errors.Join(err, s.Close())
 					})
 					if clientErr != nil || serverErr != nil {
-						t.Fatal(clientErr, serverErr)
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
 					seen(t, round, ours, c.ConnectionState())
 					if got := len(ours.PeerCertificates); (got == 1) != withCert || string(ours.SessionIDContext) != "tenant" {
@@ -454,7 +454,7 @@ func TestInterop(t *testing.T) {
 						return errors.Join(tlstest.Echo(s), s.Close())
 					})
 					if clientErr != nil || serverErr != nil {
-						t.Fatal(clientErr, serverErr)
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
 					seen(t, round, ours, s.ConnectionState())
 					if got := len(s.ConnectionState().PeerCertificates); (got == 1) != withCert {

@@ -198,7 +198,7 @@ func TestDeriveRefuses(t *testing.T) {
 	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{}))
 	effective(t, host)
 	if err := host.DeriveSessionIDContext(openssl.SessionPolicy{}); !errors.Is(err, openssl.ErrCtxInUse) {
-		t.Error(err)
+		t.Errorf("DeriveSessionIDContext: %v", err)
 	}
 	by := tlstest.NewServer(t)
 	must(t, by.SetSessionIDContext([]byte("by hand")))

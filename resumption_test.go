@@ -170,7 +170,7 @@ func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *op
 			wg.Go(func() {
 				for range rounds {
 					if _, err := resumeOnce(client, server, der); err != nil {
-						t.Error(err)
+						t.Errorf("resumeOnce: %v", err)
 						return
 					}
 				}

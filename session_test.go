@@ -138,7 +138,7 @@ func TestResumption(t *testing.T) {
 									one.Client = client
 									first := over.Connect(t, one)
 									if first.ClientErr != nil || first.ServerErr != nil {
-										t.Fatal(first.ClientErr, first.ServerErr)
+										t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
 									}
 									two := connect(x.second)
 									two.Client, two.Offer = client, first.Session
@@ -154,7 +154,7 @@ func TestResumption(t *testing.T) {
 										return
 									}
 									if second.ClientErr != nil || second.ServerErr != nil {
-										t.Fatal(second.ClientErr, second.ServerErr)
+										t.Fatalf("handshake: client %v, server %v", second.ClientErr, second.ServerErr)
 									}
 									for end, cs := range map[string]openssl.ConnectionState{"client": second.Client, "server": second.Server} {
 										if cs.DidResume != (want == resumed) {
@@ -311,7 +311,7 @@ func TestClientContextMismatch(t *testing.T) {
 			t.Run("over TCP", func(t *testing.T) {
 				c, _ := tlstest.Conns(t, within(t, "other"), server)
 				if err := c.SetSession(mine); !errors.Is(err, openssl.ErrSessionContextMismatch) {
-					t.Error(err)
+					t.Errorf("SetSession: %v", err)
 				}
 			})
 		})
@@ -405,7 +405,7 @@ func TestSessionNotFound(t *testing.T) {
 	c, s = tlstest.Machines(t, client, server)
 	for _, m := range []*openssl.SSL{c, s, c, s} {
 		if _, err := m.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		if m == c {
 			tlstest.Carry(t, c, s)
@@ -418,7 +418,7 @@ func TestSessionNotFound(t *testing.T) {
 	}
 	tlstest.Carry(t, s, c)
 	if _, _, err := c.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Read: %v", err)
 	}
 	if tlstest.SessionOf(t, c) == nil {
 		t.Error("none after the first Read")
@@ -491,7 +491,7 @@ func TestParseSessionRefuses(t *testing.T) {
 				flipped[i] ^= 0x80
 				if sess, err := openssl.ParseSession(flipped); err == nil {
 					if _, err := sess.MarshalBinary(); err != nil && !strings.HasPrefix(err.Error(), "openssl: ") {
-						t.Error(err)
+						t.Errorf("MarshalBinary: %v", err)
 					}
 					sess.Close()
 				}
@@ -546,7 +546,7 @@ func TestCloseAndTheSession(t *testing.T) {
 				}
 				bye := func(m *openssl.SSL) {
 					if _, err := m.Shutdown(); err != nil {
-						t.Fatal(err)
+						t.Fatalf("Shutdown: %v", err)
 					}
 				}
 				t.Run("both say goodbye", func(t *testing.T) {
@@ -583,7 +583,7 @@ func TestCloseAndTheSession(t *testing.T) {
 				t.Run("a Conn always does", func(t *testing.T) {
 					e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server})
 					if e.ClientErr != nil || e.ServerErr != nil {
-						t.Fatal(e.ClientErr, e.ServerErr)
+						t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 					}
 					if !e.Session.Resumable() || !resumes(t, e.Session) {
 						t.Error("invalidated")
@@ -599,7 +599,7 @@ func TestCloseAndTheSession(t *testing.T) {
 						return err
 					}, func() error { return errors.Join(s.Handshake(), s.Close()) })
 					if clientErr != nil || serverErr != nil {
-						t.Fatal(clientErr, serverErr)
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
 					sess := tlstest.SessionOf(t, c)
 					must(t, c.Close())
@@ -610,10 +610,10 @@ func TestCloseAndTheSession(t *testing.T) {
 				t.Run("a failed connection invalidates", func(t *testing.T) {
 					c, s, sess := connect(t)
 					if _, err := c.Feed([]byte{23, 3, 3, 0, 40}); err != nil {
-						t.Fatal(err)
+						t.Fatalf("Feed: %v", err)
 					}
 					if _, err := c.Feed(make([]byte, 40)); err != nil {
-						t.Fatal(err)
+						t.Fatalf("Feed: %v", err)
 					}
 					if _, _, err := c.Read(make([]byte, 10)); err == nil {
 						t.Fatal("40 zeros were read")
@@ -705,12 +705,12 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 			for range 100 {
 				c, err := openssl.NewSSL(client)
 				if err != nil {
-					t.Error(err)
+					t.Errorf("NewSSL: %v", err)
 					return
 				}
 				s, err := openssl.NewSSL(server)
 				if err != nil {
-					t.Error(err)
+					t.Errorf("NewSSL: %v", err)
 					return
 				}
 				err = errors.Join(c.SetServerName("server.test"), c.SetSession(own))
@@ -720,7 +720,7 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 				}
 				tlstest.Goodbye(t, c, s)
 				if err := server.FlushSessions(time.Now()); err != nil {
-					t.Error(err)
+					t.Errorf("FlushSessions: %v", err)
 				}
 			}
 		})
@@ -782,12 +782,12 @@ func TestOneSessionOfferedAtOnce(t *testing.T) {
 				for range 25 {
 					c, err := openssl.NewSSL(client)
 					if err != nil {
-						t.Error(err)
+						t.Errorf("NewSSL: %v", err)
 						return
 					}
 					s, err := openssl.NewSSL(server)
 					if err != nil {
-						t.Error(err)
+						t.Errorf("NewSSL: %v", err)
 						return
 					}
 					err = errors.Join(c.SetServerName("server.test"), c.SetSession(sess))
@@ -1141,11 +1141,11 @@ func TestAnswerSessionRubbish(t *testing.T) {
 			c, s := tlstest.Machines(t, client, server)
 			must(t, c.SetSession(sess))
 			if _, err := c.Handshake(); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Handshake: %v", err)
 			}
 			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			der, err := sess.MarshalBinary()
 			must(t, err)

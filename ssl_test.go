@@ -126,7 +126,7 @@ func TestSessionIDContextInheritance(t *testing.T) {
 								walk = func(*openssl.SSL) {}
 							}
 							if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
-								t.Fatal(clientErr, serverErr)
+								t.Fatalf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
 							}
 							if s.ConnectionState().Version != v.ID {
 								t.Fatalf("%#04x", s.ConnectionState().Version)
@@ -152,11 +152,11 @@ func TestSessionIDContextTooLate(t *testing.T) {
 			c, s := tlstest.Machines(t, client, server)
 			must(t, c.SetSessionIDContext([]byte("c")))
 			if _, err := s.Handshake(); err != nil { // nothing has arrived
-				t.Fatal(err)
+				t.Fatalf("Handshake: %v", err)
 			}
 			must(t, s.SetSessionIDContext([]byte("s")))
 			if _, err := c.Handshake(); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Handshake: %v", err)
 			}
 			late := func(when string, m *openssl.SSL) {
 				t.Helper()
@@ -174,11 +174,11 @@ func TestSessionIDContextTooLate(t *testing.T) {
 			late("client, ClientHello sent", c)
 			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			must(t, s.SetSessionIDContext([]byte("asked")))
 			if _, err := s.Handshake(); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Handshake: %v", err)
 			}
 			late("server, ClientHello answered", s)
 			tlstest.MustShake(t, c, s)
@@ -209,7 +209,7 @@ func TestSetCtxTakes(t *testing.T) {
 	ok := func(t *testing.T, e tlstest.Result) {
 		t.Helper()
 		if e.ClientErr != nil || e.ServerErr != nil {
-			t.Error(e.ClientErr, e.ServerErr)
+			t.Errorf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 		}
 	}
 	cases := []struct {
@@ -374,7 +374,7 @@ func TestSetCtxRefuses(t *testing.T) {
 		closed := tlstest.NewServer(t)
 		must(t, closed.Close())
 		if err := s.SetCtx(closed); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			t.Errorf("SetCtx: %v", err)
 		}
 		tlstest.MustShake(t, c, s)
 	})
@@ -426,18 +426,16 @@ func pump(t *testing.T, from, to *openssl.SSL, message []byte, drain, read int) 
 	var got []byte
 	n, w, err := from.Write(message)
 	if n != len(message) || w != openssl.WantNothing || err != nil {
-		t.Fatal(n, w, err)
+		t.Fatalf("Write: n %v, w %v, err %v", n, w, err)
 	}
 	for p, q := make([]byte, drain), make([]byte, read); ; {
 		k := from.Drain(p)
 		if n, err := to.Feed(p[:k]); n != k || err != nil {
-			t.Fatal(n, err)
+			t.Fatalf("Feed: n %v, err %v", n, err)
 		}
 		for {
 			n, w, err := to.Read(q)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			got = append(got, q[:n]...)
 			if w == openssl.WantInput {
 				break
@@ -504,15 +502,15 @@ func TestMachineEnds(t *testing.T) {
 				c, s := pair(t)
 				tlstest.MustShake(t, c, s)
 				if _, _, err := c.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Write: %v", err)
 				}
 				if w, err := c.Shutdown(); w != openssl.WantInput || err != nil {
-					t.Fatal(w, err)
+					t.Fatalf("Shutdown: w %v, err %v", w, err)
 				}
 				tlstest.Carry(t, c, s)
 				must(t, s.FeedEOF())
 				if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
-					t.Error(n, err)
+					t.Errorf("Read: n %v, err %v", n, err)
 				}
 				twice(t, s, io.EOF)
 				if _, _, err := c.Write(p); err == nil {
@@ -522,31 +520,31 @@ func TestMachineEnds(t *testing.T) {
 				}
 				// The other direction is open.
 				if _, _, err := s.Write([]byte("too")); err != nil {
-					t.Error(err)
+					t.Errorf("Write: %v", err)
 				}
 				if w, err := s.Shutdown(); w != openssl.WantNothing || err != nil {
-					t.Error(w, err)
+					t.Errorf("Shutdown: w %v, err %v", w, err)
 				}
 				tlstest.Carry(t, s, c)
 				if n, _, err := c.Read(p); string(p[:n]) != "too" || err != nil {
-					t.Error(n, err)
+					t.Errorf("Read: n %v, err %v", n, err)
 				}
 				twice(t, c, io.EOF)
 				if w, err := c.Shutdown(); w != openssl.WantNothing || err != nil {
-					t.Error(w, err)
+					t.Errorf("Shutdown: w %v, err %v", w, err)
 				}
 			})
 			t.Run("without goodbye", func(t *testing.T) {
 				c, s := pair(t)
 				tlstest.MustShake(t, c, s)
 				if _, _, err := c.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Write: %v", err)
 				}
 				tlstest.Carry(t, c, s)
 				must(t, s.FeedEOF())
 				must(t, s.FeedEOF())
 				if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
-					t.Error(n, err)
+					t.Errorf("Read: n %v, err %v", n, err)
 				}
 				twice(t, s, io.ErrUnexpectedEOF)
 				if n, err := s.Feed(p); n != 0 {
@@ -559,10 +557,10 @@ func TestMachineEnds(t *testing.T) {
 				c, s := pair(t)
 				tlstest.MustShake(t, c, s)
 				if _, _, err := c.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Write: %v", err)
 				}
 				if _, err := s.Feed(p[:c.Drain(p)]); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Feed: %v", err)
 				}
 				must(t, s.FeedEOF())
 				twice(t, s, io.ErrUnexpectedEOF)
@@ -582,7 +580,7 @@ func TestMachineEnds(t *testing.T) {
 			t.Run("inside the handshake", func(t *testing.T) {
 				c, s := pair(t)
 				if _, err := c.Handshake(); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Handshake: %v", err)
 				}
 				tlstest.Carry(t, c, s)
 				must(t, s.FeedEOF())
@@ -592,10 +590,10 @@ func TestMachineEnds(t *testing.T) {
 					_, err = s.Handshake()
 				}
 				if err != io.ErrUnexpectedEOF {
-					t.Error(err)
+					t.Errorf("Handshake: %v", err)
 				}
 				if _, _, err := s.Write(p); err != io.ErrUnexpectedEOF {
-					t.Error(err)
+					t.Errorf("Write: %v", err)
 				}
 			})
 		})
@@ -613,7 +611,7 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 				if _, err := s.Feed(garbage); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Feed: %v", err)
 				}
 				w, err := s.Handshake()
 				if w != openssl.WantNothing {
@@ -636,13 +634,13 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
 			tlstest.MustShake(t, c, s)
 			if _, _, err := c.Write([]byte("message")); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			p := make([]byte, 1000)
 			n := c.Drain(p)
 			p[n-1] ^= 1
 			if _, err := s.Feed(p[:n]); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Feed: %v", err)
 			}
 			_, _, err := s.Read(p)
 			tlstest.Sentence(t, err, "SSL_read_ex", "bad")
@@ -688,7 +686,7 @@ func TestMachineAsks(t *testing.T) {
 				}
 			})
 			if clientErr != nil || serverErr != nil || asked != 1 {
-				t.Fatal(clientErr, serverErr, asked)
+				t.Fatalf("ShakeAnswering: client %v, server %v, asked %v", clientErr, serverErr, asked)
 			}
 			if _, err := s.ClientHello(); err == nil {
 				t.Error("a ClientHello after it was answered")
@@ -712,7 +710,7 @@ func TestMachineAsks(t *testing.T) {
 				must(t, s.SetSessionIDContext([]byte{byte(asked)}))
 			})
 			if clientErr != nil || serverErr != nil || asked != 2 {
-				t.Fatal(clientErr, serverErr, asked)
+				t.Fatalf("ShakeAnswering: client %v, server %v, asked %v", clientErr, serverErr, asked)
 			}
 			if got := s.ConnectionState().SessionIDContext; !bytes.Equal(got, []byte{2}) {
 				t.Errorf("the session is within %q", got)
@@ -733,7 +731,7 @@ func TestMachineAsks(t *testing.T) {
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(*openssl.SSL) { t.Error("asked") })
 		if clientErr != nil || serverErr != nil {
-			t.Error(clientErr, serverErr)
+			t.Errorf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
 		}
 	})
 }
@@ -822,7 +820,7 @@ func TestUseAfterClose(t *testing.T) {
 		{"Conn, done", func(t *testing.T) io.Closer {
 			c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
 			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			return s
 		}, (*openssl.Conn)(nil)},
@@ -875,14 +873,14 @@ func TestUseAfterClose(t *testing.T) {
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		var hello *openssl.ClientHello
 		if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) { hello, _ = s.ClientHello() }); clientErr != nil || serverErr != nil {
-			t.Fatal(clientErr, serverErr)
+			t.Fatalf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
 		}
 		if err := hello.SetSessionIDContext([]byte("x")); !errors.Is(err, openssl.ErrTooLate) {
-			t.Error(err)
+			t.Errorf("SetSessionIDContext: %v", err)
 		}
 		must(t, s.Close())
 		if err := hello.SetSessionIDContext([]byte("x")); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			t.Errorf("SetSessionIDContext: %v", err)
 		}
 	})
 }
@@ -970,7 +968,7 @@ func carryByteByByte(t *testing.T, from, to *openssl.SSL, step func()) {
 	p := make([]byte, 1)
 	for from.Drain(p) == 1 {
 		if _, err := to.Feed(p); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 		step()
 	}
@@ -1096,7 +1094,7 @@ func flights(t testing.TB, client, server *openssl.Ctx, offer *openssl.Session) 
 			rest = append(rest, send()...)
 		}
 		if _, err := s.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		tlstest.Carry(t, s, c)
 		if w == openssl.WantNothing {

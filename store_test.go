@@ -305,7 +305,7 @@ func TestStoreIDsAsked(t *testing.T) {
 		must(t, err)
 		defer s.Close()
 		if _, err := s.Feed(hello); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
 			t.Fatalf("%v, %v at the ClientHello", w, err)
