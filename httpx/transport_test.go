@@ -162,7 +162,7 @@ func TestTransportMultiplexes(t *testing.T) {
 	r, err := http.NewRequestWithContext(ctx, "GET", s.url, nil)
 	must(t, err)
 	if _, err := c.Do(r); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+		t.Fatalf("Do: %v", err)
 	}
 	var wg sync.WaitGroup
 	conns := make(chan string, requests)
@@ -170,7 +170,7 @@ func TestTransportMultiplexes(t *testing.T) {
 		wg.Go(func() {
 			resp, err := c.Get(fmt.Sprint(s.url, "/", i))
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Get: %v", err)
 				return
 			}
 			defer resp.Body.Close()
@@ -210,7 +210,7 @@ func TestTransportHTTP1AtOnce(t *testing.T) {
 		wg.Go(func() {
 			resp, err := c.Get(s.url)
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Get: %v", err)
 				return
 			}
 			resp.Body.Close()
@@ -434,7 +434,7 @@ func TestTransportStreamLimit(t *testing.T) {
 		wg.Go(func() {
 			resp, err := c.Post(s.url, "text/plain", strings.NewReader("hello"))
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Post: %v", err)
 				return
 			}
 			defer resp.Body.Close()

@@ -272,7 +272,7 @@ func TestSingleUse(t *testing.T) {
 							wg.Go(func() {
 								got, again, err := visit(t.Context(), c.client, servers[i%2].addr, c.last)
 								if err != nil {
-									t.Error(err)
+									t.Errorf("visit: %v", err)
 									return
 								}
 								got.Close()
@@ -363,7 +363,7 @@ func TestRollingRestart(t *testing.T) {
 							switch {
 							case err != nil:
 								failed.Add(1)
-								t.Error(err)
+								t.Errorf("a client's visit: %v", err)
 							case again:
 								resumed.Add(1)
 							}

@@ -210,7 +210,7 @@ func (s *server) ask(t testing.TB, word string) (r report) {
 	}
 	must(t, json.Unmarshal(s.out.Bytes(), &r))
 	if r.Error != "" {
-		t.Fatal(r.Error)
+		t.Fatalf("%s: %s", word, r.Error)
 	}
 	return r
 }

@@ -24,7 +24,7 @@ func TestForgottenClose(t *testing.T) {
 		must(t, err)
 		must(t, c.UseCertificate(tlstest.Fixtures.ServerCert, tlstest.Fixtures.ServerKey))
 		if _, err := openssl.NewSSL(c); err != nil {
-			t.Fatal(err)
+			t.Fatalf("NewSSL: %v", err)
 		}
 	}()
 	for range 1000 {

@@ -197,7 +197,7 @@ func specThousandGoroutines(t *testing.T, _ spec.Case) {
 		wg.Go(func() {
 			server, err := openssl.NewServerCtx()
 			if err != nil {
-				t.Error(err)
+				t.Errorf("NewServerCtx: %v", err)
 				return
 			}
 			defer server.Close()
@@ -728,11 +728,11 @@ func specTooLateToSwitch(t *testing.T, _ spec.Case) {
 		server, other := k.ctx(t, "A", "none"), k.ctx(t, "B", "none")
 		c, s := tlstest.Machines(t, k.client(t), server)
 		if _, err := c.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		tlstest.Carry(t, c, s)
 		if w, err := s.Handshake(); err != nil || w != openssl.WantInput {
-			t.Fatal(w, err)
+			t.Fatalf("Handshake: w %v, err %v", w, err)
 		}
 		if err := s.SetCtx(other); !errors.Is(err, openssl.ErrTooLate) {
 			t.Errorf("SetCtx after the ClientHello: %v", err)
@@ -1030,7 +1030,7 @@ func ticketsOf(t *testing.T, site *spec.Site, client *openssl.Ctx, offer *openss
 		t.Errorf("resumed: %v", c.ConnectionState().DidResume)
 	}
 	if _, w, err := c.Read(make([]byte, 1)); err != nil || w != openssl.WantInput {
-		t.Fatal(w, err)
+		t.Fatalf("Read: w %v, err %v", w, err)
 	}
 	sess, err := c.Session()
 	if want == 0 && offer == nil {

@@ -106,7 +106,7 @@ func SessionOf(t testing.TB, from interface {
 		return nil
 	}
 	if err != nil {
-		t.Error(err)
+		t.Errorf("Session: %v", err)
 		return nil
 	}
 	t.Cleanup(func() { sess.Close() })

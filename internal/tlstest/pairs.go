@@ -109,7 +109,7 @@ func Carry(t testing.TB, from, to Machine) bool {
 	for p := make([]byte, 32<<10); from.Pending() > 0; {
 		n := from.Drain(p)
 		if _, err := to.Feed(p[:n]); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 		moved = true
 	}
@@ -164,7 +164,7 @@ func Goodbye(t testing.TB, c, s *openssl.SSL) {
 	t.Helper()
 	for _, m := range []*openssl.SSL{c, s} {
 		if _, err := m.Shutdown(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Shutdown: %v", err)
 		}
 		must(t, m.Close())
 	}
@@ -194,10 +194,10 @@ func TCPPair(t testing.TB) (near, far net.Conn) {
 	must(t, err)
 	defer l.Close()
 	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Dial: %v", err)
 	}
 	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Accept: %v", err)
 	}
 	return near, far
 }
