@@ -2633,66 +2633,64 @@ func TestCountsBusyRead(t *testing.T) {
 // A server accepts and shakes hands with few allocations and few calls into C.
 // The client is another process; the server's counts are this one's.
 func TestCountsHandshake(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			const rounds, warm = 100, 10
-			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-			tlstest.SetVersion(t, client, v.ID)
-			tlstest.SetVersion(t, server, v.ID)
-			inner, here := alone(t, func(addr string) error {
-				must(t, client.SetVerify(openssl.VerifyNone)) // the other process has its own CA
-				for range warm + rounds {
-					c, err := openssl.Dial("tcp", addr, client)
-					if err != nil {
-						return err
-					}
-					if err := errors.Join(tlstest.RoundTrip(c, []byte("ping")), c.Close()); err != nil {
-						return err
-					}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		const rounds, warm = 100, 10
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		tlstest.SetVersion(t, server, v.ID)
+		inner, here := alone(t, func(addr string) error {
+			must(t, client.SetVerify(openssl.VerifyNone)) // the other process has its own CA
+			for range warm + rounds {
+				c, err := openssl.Dial("tcp", addr, client)
+				if err != nil {
+					return err
 				}
-				return nil
-			})
-			if !here {
-				return
-			}
-			noGC(t)
-			l := openssl.NewListener(inner, server)
-			var allocated, calls, whole uint64
-			p := make([]byte, 4)
-			for i := range warm + rounds {
-				before, beforeCalls := mallocs(), runtime.NumCgoCall()
-				wire, err := l.Accept()
-				must(t, err)
-				conn := wire.(*openssl.Conn)
-				must(t, conn.Handshake())
-				connected, connectedCalls := mallocs(), runtime.NumCgoCall()
-				if _, err := io.ReadFull(conn, p); err != nil {
-					t.Fatalf("ReadFull: %v", err)
-				}
-				if _, err := conn.Write(p); err != nil {
-					t.Fatalf("Write: %v", err)
-				}
-				if _, err := conn.Read(p); err != io.EOF {
-					t.Fatalf("Read: %v", err)
-				}
-				must(t, conn.Close())
-				if i >= warm {
-					allocated += connected - before
-					calls += uint64(connectedCalls - beforeCalls)
-					whole += mallocs() - before
+				if err := errors.Join(tlstest.RoundTrip(c, []byte("ping")), c.Close()); err != nil {
+					return err
 				}
 			}
-			per := func(n uint64) float64 { return float64(n) / rounds }
-			t.Logf("counted: %.2f mallocs and %.2f calls into C for each connection that is accepted and shaken hands with; %.2f mallocs until it is closed",
-				per(allocated), per(calls), per(whole))
-			if got := per(allocated); got > 16 && !instrumented() {
-				t.Errorf("%.2f mallocs for each accepted connection, want at most 16", got)
-			}
-			if got := per(calls); got > 12 {
-				t.Errorf("%.2f calls into C for each handshake, want at most 12", got)
-			}
+			return nil
 		})
-	}
+		if !here {
+			return
+		}
+		noGC(t)
+		l := openssl.NewListener(inner, server)
+		var allocated, calls, whole uint64
+		p := make([]byte, 4)
+		for i := range warm + rounds {
+			before, beforeCalls := mallocs(), runtime.NumCgoCall()
+			wire, err := l.Accept()
+			must(t, err)
+			conn := wire.(*openssl.Conn)
+			must(t, conn.Handshake())
+			connected, connectedCalls := mallocs(), runtime.NumCgoCall()
+			if _, err := io.ReadFull(conn, p); err != nil {
+				t.Fatalf("ReadFull: %v", err)
+			}
+			if _, err := conn.Write(p); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			if _, err := conn.Read(p); err != io.EOF {
+				t.Fatalf("Read: %v", err)
+			}
+			must(t, conn.Close())
+			if i >= warm {
+				allocated += connected - before
+				calls += uint64(connectedCalls - beforeCalls)
+				whole += mallocs() - before
+			}
+		}
+		per := func(n uint64) float64 { return float64(n) / rounds }
+		t.Logf("counted: %.2f mallocs and %.2f calls into C for each connection that is accepted and shaken hands with; %.2f mallocs until it is closed",
+			per(allocated), per(calls), per(whole))
+		if got := per(allocated); got > 16 && !instrumented() {
+			t.Errorf("%.2f mallocs for each accepted connection, want at most 16", got)
+		}
+		if got := per(calls); got > 12 {
+			t.Errorf("%.2f calls into C for each handshake, want at most 12", got)
+		}
+	})
 }
 
 // A reader that waits holds no thread, and a connection no goroutine.

@@ -474,28 +474,26 @@ func TestServerNotReady(t *testing.T) {
 // "None", said explicitly, is OpenSSL's own behaviour: a session by ticket is
 // refused on the second connection, and its reason arrives.
 func TestExplicitlyNoContext(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			for _, over := range tlstest.Transports {
-				t.Run(over.Name, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "")
-					must(t, client.SetMaxVersion(v.ID))
-					first := over.Connect(t, tlstest.Pair{Client: client, Server: server})
-					if first.ClientErr != nil || first.ServerErr != nil {
-						t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
-					}
-					second := over.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
-					if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) {
-						t.Errorf("server: %v, want libssl's 277", second.ServerErr)
-					}
-					tlstest.Sentence(t, second.ServerErr, "SSL_do_handshake", "session id context uninitialized")
-					if alert, _ := errors.AsType[tls.AlertError](second.ClientErr); alert != 80 {
-						t.Errorf("client: %v, want internal_error", second.ClientErr)
-					}
-				})
-			}
-		})
-	}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		for _, over := range tlstest.Transports {
+			t.Run(over.Name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "")
+				must(t, client.SetMaxVersion(v.ID))
+				first := over.Connect(t, tlstest.Pair{Client: client, Server: server})
+				if first.ClientErr != nil || first.ServerErr != nil {
+					t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
+				}
+				second := over.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+				if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) {
+					t.Errorf("server: %v, want libssl's 277", second.ServerErr)
+				}
+				tlstest.Sentence(t, second.ServerErr, "SSL_do_handshake", "session id context uninitialized")
+				if alert, _ := errors.AsType[tls.AlertError](second.ClientErr); alert != 80 {
+					t.Errorf("client: %v, want internal_error", second.ClientErr)
+				}
+			})
+		}
+	})
 }
 
 // ---- certificates ----
@@ -940,39 +938,37 @@ func TestClientVerifies(t *testing.T) {
 		{"for clients only", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, []string{"server.test"}, "certificate purpose"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.BareServer(t)
-					tlstest.SetVersion(t, client, v.ID)
-					must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
-					c, s := tlstest.Machines(t, client, server)
-					for _, name := range x.ask {
-						must(t, c.SetServerName(name))
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				client, server := tlstest.NewClient(t), tlstest.BareServer(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
+				c, s := tlstest.Machines(t, client, server)
+				for _, name := range x.ask {
+					must(t, c.SetServerName(name))
+				}
+				clientErr, serverErr := tlstest.Shake(t, c, s)
+				if x.says == "" {
+					if clientErr != nil || serverErr != nil {
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
-					clientErr, serverErr := tlstest.Shake(t, c, s)
-					if x.says == "" {
-						if clientErr != nil || serverErr != nil {
-							t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
-						}
-						return
-					}
-					verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
-					if !ok {
-						t.Fatalf("client: %v, want a VerifyError", clientErr)
-					}
-					// Some versions say "unsuitable", some "unsupported certificate purpose".
-					if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
-						t.Errorf("%q, want %q", verify.Reason, x.says)
-					}
-					tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
-					if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
-						t.Errorf("server: %v, want the client's alert", serverErr)
-					}
-					if c.ConnectionState().VerifyError == nil {
-						t.Error("the state knows nothing of it")
-					}
-				})
-			}
+					return
+				}
+				verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
+				if !ok {
+					t.Fatalf("client: %v, want a VerifyError", clientErr)
+				}
+				// Some versions say "unsuitable", some "unsupported certificate purpose".
+				if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
+					t.Errorf("%q, want %q", verify.Reason, x.says)
+				}
+				tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
+				if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
+					t.Errorf("server: %v, want the client's alert", serverErr)
+				}
+				if c.ConnectionState().VerifyError == nil {
+					t.Error("the state knows nothing of it")
+				}
+			})
 		})
 	}
 	t.Run("a self-signed server", func(t *testing.T) {
@@ -1087,28 +1083,26 @@ func TestCtxSettingsRefused(t *testing.T) {
 		}, "renegotiation is not offered"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					client := tlstest.NewClient(t)
-					tlstest.SetVersion(t, client, v.ID)
-					must(t, client.SetALPN("proto"))
-					plain, server := tlstest.NewServer(t), tlstest.NewServer(t)
-					must(t, plain.SetALPN("proto"))
-					must(t, server.SetALPN("proto"))
-					before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: plain})
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, client.SetALPN("proto"))
+				plain, server := tlstest.NewServer(t), tlstest.NewServer(t)
+				must(t, plain.SetALPN("proto"))
+				must(t, server.SetALPN("proto"))
+				before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: plain})
 
-					options := server.Options()
-					tlstest.Sentence(t, x.set(server), x.says)
-					if server.Options() != options {
-						t.Error("the options changed")
-					}
-					after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
-					if a, b := before.Server, after.Server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
-						b.NegotiatedProtocol != "proto" {
-						t.Errorf("something changed: %+v, was %+v", b, a)
-					}
-				})
-			}
+				options := server.Options()
+				tlstest.Sentence(t, x.set(server), x.says)
+				if server.Options() != options {
+					t.Error("the options changed")
+				}
+				after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+				if a, b := before.Server, after.Server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
+					b.NegotiatedProtocol != "proto" {
+					t.Errorf("something changed: %+v, was %+v", b, a)
+				}
+			})
 		})
 	}
 	t.Run("a ClientHello function on a client", func(t *testing.T) {
@@ -1173,30 +1167,28 @@ func TestALPN(t *testing.T) {
 		{"bytes of any value", []string{"a\x00\xff"}, []string{"a\x00\xff"}, "a\x00\xff", false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-					tlstest.SetVersion(t, client, v.ID)
-					must(t, server.SetALPN("to be replaced"))
-					must(t, client.SetALPN("to be replaced"))
-					must(t, client.SetALPN(x.client...))
-					must(t, server.SetALPN(x.server...))
-					e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
-					if x.refused {
-						tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
-						if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
-							t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
-						}
-						return
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, server.SetALPN("to be replaced"))
+				must(t, client.SetALPN("to be replaced"))
+				must(t, client.SetALPN(x.client...))
+				must(t, server.SetALPN(x.server...))
+				e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+				if x.refused {
+					tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
+					if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
+						t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
 					}
-					if e.ClientErr != nil || e.ServerErr != nil {
-						t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
-					}
-					if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
-						t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
-					}
-				})
-			}
+					return
+				}
+				if e.ClientErr != nil || e.ServerErr != nil {
+					t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
+				}
+				if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
+					t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
+				}
+			})
 		})
 	}
 }

@@ -101,38 +101,36 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 		}, 80, openssl.ErrSessionIDContextTooLong, ""},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					calls := 0
-					tlstest.CheckLeaks(t)
-					c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
-						calls++
-						return x.f(t)
-					})
-					clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
-					if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
-						t.Errorf("client: %v, want alert %d", clientErr, x.alert)
-					}
-					if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
-						t.Errorf("server: %v, want %v", serverErr, x.is)
-					}
-					if x.says != "" {
-						tlstest.Sentence(t, serverErr, x.says)
-					}
-					// It is final, and the function is not called twice.
-					for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
-						if err != serverErr {
-							t.Errorf("%s afterwards: %v, want the same", name, err)
-						}
-					}
-					if calls != 1 {
-						t.Errorf("asked %d times", calls)
-					}
-					if s.ConnectionState().HandshakeComplete {
-						t.Error("complete all the same")
-					}
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				calls := 0
+				tlstest.CheckLeaks(t)
+				c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+					calls++
+					return x.f(t)
 				})
-			}
+				clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
+				if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
+					t.Errorf("client: %v, want alert %d", clientErr, x.alert)
+				}
+				if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
+					t.Errorf("server: %v, want %v", serverErr, x.is)
+				}
+				if x.says != "" {
+					tlstest.Sentence(t, serverErr, x.says)
+				}
+				// It is final, and the function is not called twice.
+				for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
+					if err != serverErr {
+						t.Errorf("%s afterwards: %v, want the same", name, err)
+					}
+				}
+				if calls != 1 {
+					t.Errorf("asked %d times", calls)
+				}
+				if s.ConnectionState().HandshakeComplete {
+					t.Error("complete all the same")
+				}
+			})
 		})
 	}
 }

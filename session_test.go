@@ -210,112 +210,110 @@ func TestResumptionAfterMismatch(t *testing.T) {
 
 // A client's own context is compared before a byte is sent.
 func TestClientContextMismatch(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			server := tlstest.NewServer(t)
-			within := func(t *testing.T, sidCtx string) *openssl.Ctx {
-				c := tlstest.NewClient(t)
-				tlstest.SetVersion(t, c, v.ID)
-				if sidCtx != "" {
-					must(t, c.SetSessionIDContext([]byte(sidCtx)))
-				}
-				return c
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		server := tlstest.NewServer(t)
+		within := func(t *testing.T, sidCtx string) *openssl.Ctx {
+			c := tlstest.NewClient(t)
+			tlstest.SetVersion(t, c, v.ID)
+			if sidCtx != "" {
+				must(t, c.SetSessionIDContext([]byte(sidCtx)))
 			}
-			mine := tlstest.Connect(t, tlstest.Pair{Client: within(t, "mine"), Server: server}).Session
-			nobodys := tlstest.Connect(t, tlstest.Pair{Client: within(t, ""), Server: server}).Session
-			if string(mine.IDContext()) != "mine" || len(nobodys.IDContext()) != 0 {
-				t.Fatalf("%q, %q", mine.IDContext(), nobodys.IDContext())
+			return c
+		}
+		mine := tlstest.Connect(t, tlstest.Pair{Client: within(t, "mine"), Server: server}).Session
+		nobodys := tlstest.Connect(t, tlstest.Pair{Client: within(t, ""), Server: server}).Session
+		if string(mine.IDContext()) != "mine" || len(nobodys.IDContext()) != 0 {
+			t.Fatalf("%q, %q", mine.IDContext(), nobodys.IDContext())
+		}
+		mismatch := func(t *testing.T, c *openssl.SSL, err error, says ...string) {
+			t.Helper()
+			if !errors.Is(err, openssl.ErrSessionContextMismatch) {
+				t.Errorf("%v, want ErrSessionContextMismatch", err)
 			}
-			mismatch := func(t *testing.T, c *openssl.SSL, err error, says ...string) {
-				t.Helper()
-				if !errors.Is(err, openssl.ErrSessionContextMismatch) {
-					t.Errorf("%v, want ErrSessionContextMismatch", err)
-				}
-				tlstest.Sentence(t, err, says...)
-				if c.Pending() != 0 {
-					t.Errorf("%d bytes are to be sent", c.Pending())
-				}
+			tlstest.Sentence(t, err, says...)
+			if c.Pending() != 0 {
+				t.Errorf("%d bytes are to be sent", c.Pending())
 			}
-			for _, x := range []struct {
-				name, sidCtx string
-				offer        *openssl.Session
-				quoted       string
-			}{
-				{"mine to others", "other", mine, `"mine"`},
-				{"mine to none", "", mine, `""`},
-				{"none to mine", "mine", nobodys, `"mine"`},
-			} {
-				t.Run("SetSession, "+x.name, func(t *testing.T) {
-					c, s := tlstest.Machines(t, within(t, x.sidCtx), server)
-					mismatch(t, c, c.SetSession(x.offer), x.quoted)
-					tlstest.MustShake(t, c, s) // nothing is offered
-					if c.ConnectionState().DidResume {
-						t.Error("resumed")
-					}
-				})
-			}
-			t.Run("SetSessionIDContext after SetSession", func(t *testing.T) {
-				c, s := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				mismatch(t, c, c.SetSessionIDContext([]byte("other")), `"mine"`, `"other"`)
-				tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context")
-				must(t, c.SetSessionIDContext([]byte("mine")))
-				if got := c.SessionIDContext(); string(got) != "mine" {
-					t.Errorf("%q", got)
-				}
-				tlstest.MustShake(t, c, s)
-				if !c.ConnectionState().DidResume {
-					t.Error("not resumed")
-				}
-				tlstest.Goodbye(t, c, s)
-			})
-			t.Run("SetCtx after SetSession, at the first Handshake", func(t *testing.T) {
-				c, _ := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				must(t, c.SetCtx(within(t, "other")))
-				_, err := c.Handshake()
-				mismatch(t, c, err, `"mine"`, `"other"`)
-			})
-			t.Run("the offer taken back", func(t *testing.T) {
-				c, s := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				must(t, c.SetSession(nil))
-				must(t, c.SetSessionIDContext([]byte("other")))
-				tlstest.MustShake(t, c, s)
+		}
+		for _, x := range []struct {
+			name, sidCtx string
+			offer        *openssl.Session
+			quoted       string
+		}{
+			{"mine to others", "other", mine, `"mine"`},
+			{"mine to none", "", mine, `""`},
+			{"none to mine", "mine", nobodys, `"mine"`},
+		} {
+			t.Run("SetSession, "+x.name, func(t *testing.T) {
+				c, s := tlstest.Machines(t, within(t, x.sidCtx), server)
+				mismatch(t, c, c.SetSession(x.offer), x.quoted)
+				tlstest.MustShake(t, c, s) // nothing is offered
 				if c.ConnectionState().DidResume {
 					t.Error("resumed")
 				}
-				tlstest.Goodbye(t, c, s)
 			})
-			t.Run("another offered instead", func(t *testing.T) {
-				c, s := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				mismatch(t, c, c.SetSession(nobodys))
-				tlstest.MustShake(t, c, s) // the first offer stands
-				if !c.ConnectionState().DidResume {
-					t.Error("not resumed")
-				}
-				tlstest.Goodbye(t, c, s)
-			})
-			t.Run("moved with SetIDContext", func(t *testing.T) {
-				moved := copyOf(t, mine)
-				must(t, moved.SetIDContext([]byte("other")))
-				c, s := tlstest.Machines(t, within(t, "other"), server)
-				must(t, c.SetSession(moved))
-				tlstest.MustShake(t, c, s)
-				if !c.ConnectionState().DidResume {
-					t.Error("not resumed")
-				}
-				tlstest.Goodbye(t, c, s)
-			})
-			t.Run("over TCP", func(t *testing.T) {
-				c, _ := tlstest.Conns(t, within(t, "other"), server)
-				if err := c.SetSession(mine); !errors.Is(err, openssl.ErrSessionContextMismatch) {
-					t.Errorf("SetSession: %v", err)
-				}
-			})
+		}
+		t.Run("SetSessionIDContext after SetSession", func(t *testing.T) {
+			c, s := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			mismatch(t, c, c.SetSessionIDContext([]byte("other")), `"mine"`, `"other"`)
+			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context")
+			must(t, c.SetSessionIDContext([]byte("mine")))
+			if got := c.SessionIDContext(); string(got) != "mine" {
+				t.Errorf("%q", got)
+			}
+			tlstest.MustShake(t, c, s)
+			if !c.ConnectionState().DidResume {
+				t.Error("not resumed")
+			}
+			tlstest.Goodbye(t, c, s)
 		})
-	}
+		t.Run("SetCtx after SetSession, at the first Handshake", func(t *testing.T) {
+			c, _ := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			must(t, c.SetCtx(within(t, "other")))
+			_, err := c.Handshake()
+			mismatch(t, c, err, `"mine"`, `"other"`)
+		})
+		t.Run("the offer taken back", func(t *testing.T) {
+			c, s := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			must(t, c.SetSession(nil))
+			must(t, c.SetSessionIDContext([]byte("other")))
+			tlstest.MustShake(t, c, s)
+			if c.ConnectionState().DidResume {
+				t.Error("resumed")
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+		t.Run("another offered instead", func(t *testing.T) {
+			c, s := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			mismatch(t, c, c.SetSession(nobodys))
+			tlstest.MustShake(t, c, s) // the first offer stands
+			if !c.ConnectionState().DidResume {
+				t.Error("not resumed")
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+		t.Run("moved with SetIDContext", func(t *testing.T) {
+			moved := copyOf(t, mine)
+			must(t, moved.SetIDContext([]byte("other")))
+			c, s := tlstest.Machines(t, within(t, "other"), server)
+			must(t, c.SetSession(moved))
+			tlstest.MustShake(t, c, s)
+			if !c.ConnectionState().DidResume {
+				t.Error("not resumed")
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+		t.Run("over TCP", func(t *testing.T) {
+			c, _ := tlstest.Conns(t, within(t, "other"), server)
+			if err := c.SetSession(mine); !errors.Is(err, openssl.ErrSessionContextMismatch) {
+				t.Errorf("SetSession: %v", err)
+			}
+		})
+	})
 	t.Run("a server offers nothing", func(t *testing.T) {
 		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
@@ -454,50 +452,48 @@ func TestSessionSetIDContextIsOnACopy(t *testing.T) {
 }
 
 func TestParseSessionRefuses(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client := tlstest.NewClient(t)
-			tlstest.SetVersion(t, client, v.ID)
-			der, err := tlstest.Connect(t, tlstest.Pair{Client: client, Server: tlstest.NewMutualServer(t, "tenant")}).Session.MarshalBinary()
-			must(t, err)
-			refuse := func(name string, der []byte) {
-				t.Helper()
-				sess, err := openssl.ParseSession(der)
-				if err == nil {
-					sess.Close()
-					t.Errorf("%s: taken", name)
-					return
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client := tlstest.NewClient(t)
+		tlstest.SetVersion(t, client, v.ID)
+		der, err := tlstest.Connect(t, tlstest.Pair{Client: client, Server: tlstest.NewMutualServer(t, "tenant")}).Session.MarshalBinary()
+		must(t, err)
+		refuse := func(name string, der []byte) {
+			t.Helper()
+			sess, err := openssl.ParseSession(der)
+			if err == nil {
+				sess.Close()
+				t.Errorf("%s: taken", name)
+				return
+			}
+			if !strings.HasPrefix(err.Error(), "openssl: ") || strings.Contains(err.Error(), "\n") || sess != nil {
+				t.Errorf("%s: %v, %v", name, sess, err)
+			}
+		}
+		for n := range der {
+			refuse("truncated", der[:n])
+		}
+		refuse("nil", nil)
+		refuse("garbage", []byte("garbage"))
+		refuse("one byte behind it", append(bytes.Clone(der), 0))
+		refuse("twice", append(bytes.Clone(der), der...))
+		refuse("its PEM", tlstest.CertPEM(der))
+		_, err = openssl.ParseSession(append(bytes.Clone(der), 0))
+		tlstest.Sentence(t, err, "not one session", "d2i_SSL_SESSION")
+		if _, ok := errors.AsType[*openssl.Error](err); !ok {
+			t.Errorf("%T", err)
+		}
+		// No single flipped bit may crash; many are still sessions.
+		for i := range der {
+			flipped := bytes.Clone(der)
+			flipped[i] ^= 0x80
+			if sess, err := openssl.ParseSession(flipped); err == nil {
+				if _, err := sess.MarshalBinary(); err != nil && !strings.HasPrefix(err.Error(), "openssl: ") {
+					t.Errorf("MarshalBinary: %v", err)
 				}
-				if !strings.HasPrefix(err.Error(), "openssl: ") || strings.Contains(err.Error(), "\n") || sess != nil {
-					t.Errorf("%s: %v, %v", name, sess, err)
-				}
+				sess.Close()
 			}
-			for n := range der {
-				refuse("truncated", der[:n])
-			}
-			refuse("nil", nil)
-			refuse("garbage", []byte("garbage"))
-			refuse("one byte behind it", append(bytes.Clone(der), 0))
-			refuse("twice", append(bytes.Clone(der), der...))
-			refuse("its PEM", tlstest.CertPEM(der))
-			_, err = openssl.ParseSession(append(bytes.Clone(der), 0))
-			tlstest.Sentence(t, err, "not one session", "d2i_SSL_SESSION")
-			if _, ok := errors.AsType[*openssl.Error](err); !ok {
-				t.Errorf("%T", err)
-			}
-			// No single flipped bit may crash; many are still sessions.
-			for i := range der {
-				flipped := bytes.Clone(der)
-				flipped[i] ^= 0x80
-				if sess, err := openssl.ParseSession(flipped); err == nil {
-					if _, err := sess.MarshalBinary(); err != nil && !strings.HasPrefix(err.Error(), "openssl: ") {
-						t.Errorf("MarshalBinary: %v", err)
-					}
-					sess.Close()
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
 // A context of 33 bytes cannot be smuggled in by DER.

@@ -187,48 +187,46 @@ func sameSession(t testing.TB, s *openssl.Session) *openssl.Session {
 }
 
 func TestStoreResumes(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				store := new(memStore)
-				server := storeServer(t, v.ID, store)
-				must(t, server.SetSessionTimeout(10*time.Minute))
-				client := clientOf(t, v.ID)
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			store := new(memStore)
+			server := storeServer(t, v.ID, store)
+			must(t, server.SetSessionTimeout(10*time.Minute))
+			client := clientOf(t, v.ID)
 
-				first := mustPass(t, tlstest.Pair{Client: client, Server: server})
-				if got := store.asked(); len(got) != 0 {
-					t.Errorf("a client that offers nothing: %d lookups", len(got))
+			first := mustPass(t, tlstest.Pair{Client: client, Server: server})
+			if got := store.asked(); len(got) != 0 {
+				t.Errorf("a client that offers nothing: %d lookups", len(got))
+			}
+			wantPuts := map[string]int{"TLS1.2": 1, "TLS1.3": 2}[v.Name]
+			if store.puts != wantPuts {
+				t.Errorf("a full handshake put %d sessions, want %d", store.puts, wantPuts)
+			}
+			for id, expires := range store.expires {
+				sess, err := openssl.ParseSession(store.kept[id])
+				must(t, err)
+				if want := sess.Time().Add(10 * time.Minute); !expires.Equal(want) {
+					t.Errorf("it expires at %v, want %v", expires, want)
 				}
-				wantPuts := map[string]int{"TLS1.2": 1, "TLS1.3": 2}[v.Name]
-				if store.puts != wantPuts {
-					t.Errorf("a full handshake put %d sessions, want %d", store.puts, wantPuts)
-				}
-				for id, expires := range store.expires {
-					sess, err := openssl.ParseSession(store.kept[id])
-					must(t, err)
-					if want := sess.Time().Add(10 * time.Minute); !expires.Equal(want) {
-						t.Errorf("it expires at %v, want %v", expires, want)
-					}
-					must(t, sess.Close())
-				}
+				must(t, sess.Close())
+			}
 
-				second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
-				if !second.Client.DidResume || !second.Server.DidResume || second.Server.Resumption != openssl.ResumptionResumed {
-					t.Errorf("not resumed: client %v, server %v (%v)", second.Client.DidResume, second.Server.DidResume, second.Server.Resumption)
-				}
-				if got := store.asked(); len(got) != 1 {
-					t.Errorf("%d lookups of one resumption, want 1", len(got))
-				}
-				stats := server.Stats()
-				if want := (openssl.StoreStats{Hits: 1}); stats.Store != want {
-					t.Errorf("Stats().Store is %+v, want %+v", stats.Store, want)
-				}
-				if stats.Number != 0 {
-					t.Errorf("%d sessions in libssl's own cache beside the store, want none", stats.Number)
-				}
-			})
+			second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+			if !second.Client.DidResume || !second.Server.DidResume || second.Server.Resumption != openssl.ResumptionResumed {
+				t.Errorf("not resumed: client %v, server %v (%v)", second.Client.DidResume, second.Server.DidResume, second.Server.Resumption)
+			}
+			if got := store.asked(); len(got) != 1 {
+				t.Errorf("%d lookups of one resumption, want 1", len(got))
+			}
+			stats := server.Stats()
+			if want := (openssl.StoreStats{Hits: 1}); stats.Store != want {
+				t.Errorf("Stats().Store is %+v, want %+v", stats.Store, want)
+			}
+			if stats.Number != 0 {
+				t.Errorf("%d sessions in libssl's own cache beside the store, want none", stats.Number)
+			}
 		})
-	}
+	})
 }
 
 // TestStoreServesMany has more handshakes at once ask than may ever be lost.
@@ -417,38 +415,36 @@ func TestStoreAskedOnceAcrossHelloRetryRequest(t *testing.T) {
 
 // TestStoreKeysTellContextsApart has two tenants share one store.
 func TestStoreKeysTellContextsApart(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				store := new(memStore)
-				server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
-				as := func(tenant string) func(testing.TB, tlstest.SidSetter) {
-					return func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(tenant))) }
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			store := new(memStore)
+			server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
+			as := func(tenant string) func(testing.TB, tlstest.SidSetter) {
+				return func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(tenant))) }
+			}
+			red := mustPass(t, tlstest.Pair{Client: client, Server: server, AtServer: as("red")})
+			for id := range store.kept {
+				if len(id) != 32 || id == string(red.Session.ID()) {
+					t.Errorf("a session is stored under %x, which is no hash of context and id", id)
 				}
-				red := mustPass(t, tlstest.Pair{Client: client, Server: server, AtServer: as("red")})
-				for id := range store.kept {
-					if len(id) != 32 || id == string(red.Session.ID()) {
-						t.Errorf("a session is stored under %x, which is no hash of context and id", id)
-					}
-				}
-				crossed := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("tan")})
-				if crossed.Server.DidResume {
-					t.Error("a session crossed from red to tan")
-				}
-				tan := store.asked()
-				if stats := server.Stats().Store; stats.Hits != 0 || stats.Misses != 1 {
-					t.Errorf("tan's lookup of red's session: %+v", stats)
-				}
-				within := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("red")})
-				if !within.Server.DidResume {
-					t.Errorf("not resumed within red: %v", within.Server.Resumption)
-				}
-				if got := store.asked(); slices.Equal(got, tan) {
-					t.Errorf("red and tan ask for one session by the same name %x", got)
-				}
-			})
+			}
+			crossed := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("tan")})
+			if crossed.Server.DidResume {
+				t.Error("a session crossed from red to tan")
+			}
+			tan := store.asked()
+			if stats := server.Stats().Store; stats.Hits != 0 || stats.Misses != 1 {
+				t.Errorf("tan's lookup of red's session: %+v", stats)
+			}
+			within := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("red")})
+			if !within.Server.DidResume {
+				t.Errorf("not resumed within red: %v", within.Server.Resumption)
+			}
+			if got := store.asked(); slices.Equal(got, tan) {
+				t.Errorf("red and tan ask for one session by the same name %x", got)
+			}
 		})
-	}
+	})
 }
 
 // TestStoreOutlivesItsCtx closes a Ctx with 1,000 sessions in the store.

@@ -593,39 +593,37 @@ func TestFleetTicketKeysRefuse(t *testing.T) {
 // TestSetFleetTicketKeysRotate lets a day pass for two servers that have been
 // told the secret and nothing else.
 func TestSetFleetTicketKeysRotate(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				machine := func() *openssl.Ctx {
-					server := tlstest.NewServer(t)
-					tlstest.SetVersion(t, server, v.ID)
-					must(t, server.SetSessionIDContext([]byte("fleet")))
-					must(t, server.SetSessionTimeout(2*slot))
-					must(t, server.SetFleetTicketKeys(secret, slot))
-					return server
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			machine := func() *openssl.Ctx {
+				server := tlstest.NewServer(t)
+				tlstest.SetVersion(t, server, v.ID)
+				must(t, server.SetSessionIDContext([]byte("fleet")))
+				must(t, server.SetSessionTimeout(2*slot))
+				must(t, server.SetFleetTicketKeys(secret, slot))
+				return server
+			}
+			one, client := machine(), tlstest.NewClient(t)
+			old := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one})
+			fresh := old
+			for i := range 144 {
+				<-time.After(slot)
+				other := machine() // it comes to the fleet just now
+				e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: sameSession(t, fresh.Session)})
+				if !e.Server.DidResume {
+					t.Fatalf("slot %d: not resumed by a new machine: %v", i, e.Server.Resumption)
 				}
-				one, client := machine(), tlstest.NewClient(t)
-				old := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one})
-				fresh := old
-				for i := range 144 {
-					<-time.After(slot)
-					other := machine() // it comes to the fleet just now
-					e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: sameSession(t, fresh.Session)})
-					if !e.Server.DidResume {
-						t.Fatalf("slot %d: not resumed by a new machine: %v", i, e.Server.Resumption)
-					}
-					fresh = tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: sameSession(t, e.Session)})
-					if !fresh.Server.DidResume {
-						t.Fatalf("slot %d: not resumed by the old machine: %v", i, fresh.Server.Resumption)
-					}
-					must(t, other.Close())
+				fresh = tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: sameSession(t, e.Session)})
+				if !fresh.Server.DidResume {
+					t.Fatalf("slot %d: not resumed by the old machine: %v", i, fresh.Server.Resumption)
 				}
-				if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: old.Session}); e.Server.Resumption != openssl.ResumptionUndecryptable {
-					t.Errorf("a ticket of yesterday: %v, want undecryptable: its key is forgotten", e.Server.Resumption)
-				}
-			})
+				must(t, other.Close())
+			}
+			if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: old.Session}); e.Server.Resumption != openssl.ResumptionUndecryptable {
+				t.Errorf("a ticket of yesterday: %v, want undecryptable: its key is forgotten", e.Server.Resumption)
+			}
 		})
-	}
+	})
 }
 
 // TestSetFleetTicketKeysFollowTheContext changes a derived context under keys
@@ -691,67 +689,65 @@ func TestSetFleetTicketKeysForALaterLifetime(t *testing.T) {
 // TestFleetTicketKeysRotateUnderLoad moves a live Ctx from slot to slot while
 // clients resume as fast as they can.
 func TestFleetTicketKeysRotateUnderLoad(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			const clients, each = 4, 60
-			server := machineOf(t, v.ID, "fleet", noon)
-			client := tlstest.NewClient(t)
-			var wg sync.WaitGroup
-			stop, turned := make(chan struct{}), 0
-			errs := make(chan error, clients)
-			resumed := make(chan int, clients)
-			for range clients {
-				wg.Go(func() {
-					var offer *openssl.Session
-					n := 0
-					for range each {
-						e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server, Offer: offer})
-						if err := errors.Join(e.ClientErr, e.ServerErr); err != nil {
-							errs <- err
-							return
-						}
-						if e.Server.DidResume {
-							n++
-						}
-						offer = e.Session
-					}
-					resumed <- n
-				})
-			}
-			var rotator sync.WaitGroup
-			rotator.Go(func() {
-				for at := noon; ; at = at.Add(slot) {
-					select {
-					case <-stop:
-						return
-					case <-time.After(5 * time.Millisecond): // a client's ticket is never more than two slots old by much
-					}
-					if err := server.SetTicketKeys(fleetKeysAt(t, "fleet", at)...); err != nil {
-						t.Errorf("rotation: %v", err)
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		const clients, each = 4, 60
+		server := machineOf(t, v.ID, "fleet", noon)
+		client := tlstest.NewClient(t)
+		var wg sync.WaitGroup
+		stop, turned := make(chan struct{}), 0
+		errs := make(chan error, clients)
+		resumed := make(chan int, clients)
+		for range clients {
+			wg.Go(func() {
+				var offer *openssl.Session
+				n := 0
+				for range each {
+					e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server, Offer: offer})
+					if err := errors.Join(e.ClientErr, e.ServerErr); err != nil {
+						errs <- err
 						return
 					}
-					turned++
+					if e.Server.DidResume {
+						n++
+					}
+					offer = e.Session
 				}
+				resumed <- n
 			})
-			wg.Wait()
-			close(stop)
-			rotator.Wait()
-			close(errs)
-			close(resumed)
-			for err := range errs {
-				t.Errorf("a handshake failed: %v", err)
+		}
+		var rotator sync.WaitGroup
+		rotator.Go(func() {
+			for at := noon; ; at = at.Add(slot) {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond): // a client's ticket is never more than two slots old by much
+				}
+				if err := server.SetTicketKeys(fleetKeysAt(t, "fleet", at)...); err != nil {
+					t.Errorf("rotation: %v", err)
+					return
+				}
+				turned++
 			}
-			sum := 0
-			for n := range resumed {
-				sum += n
-			}
-			if turned < 5 {
-				t.Errorf("the keys have turned %d times only", turned)
-			}
-			if sum == 0 {
-				t.Error("not one handshake was resumed")
-			}
-			t.Logf("%d rotations, %d of %d handshakes resumed", turned, sum, clients*each)
 		})
-	}
+		wg.Wait()
+		close(stop)
+		rotator.Wait()
+		close(errs)
+		close(resumed)
+		for err := range errs {
+			t.Errorf("a handshake failed: %v", err)
+		}
+		sum := 0
+		for n := range resumed {
+			sum += n
+		}
+		if turned < 5 {
+			t.Errorf("the keys have turned %d times only", turned)
+		}
+		if sum == 0 {
+			t.Error("not one handshake was resumed")
+		}
+		t.Logf("%d rotations, %d of %d handshakes resumed", turned, sum, clients*each)
+	})
 }

@@ -71,12 +71,23 @@ func SetVersion(t testing.TB, c *openssl.Ctx, v uint16) {
 	must(t, c.SetMaxVersion(v))
 }
 
-var Versions = []struct {
+// Version is a protocol version.
+type Version struct {
 	Name string
 	ID   uint16
-}{
+}
+
+// Versions are those that the library speaks by default.
+var Versions = []Version{
 	{"TLS1.2", tls.VersionTLS12},
 	{"TLS1.3", tls.VersionTLS13},
+}
+
+// EachVersion runs a subtest for each of Versions.
+func EachVersion(t *testing.T, test func(t *testing.T, v Version)) {
+	for _, v := range Versions {
+		t.Run(v.Name, func(t *testing.T) { test(t, v) })
+	}
 }
 
 // Machines is a pair of machines joined by nothing yet; both are closed with the test.
