@@ -146,27 +146,29 @@ func TestAttacks(t *testing.T) {
 	for _, row := range attacks {
 		t.Run(row.id+"_"+row.name, func(t *testing.T) {
 			t.Parallel()
-			var waiting sync.WaitGroup
-			defer waiting.Wait()
-			for _, m := range mechanisms {
-				if !row.in.includes(m) {
-					continue
-				}
-				for _, w := range attackWires {
-					if testing.Short() && w.name != "memory" || row.in == once && w.name != "memory" {
-						continue
-					}
-					run := func() {
-						t.Run(m.name+"/"+w.name, func(t *testing.T) { row.run(newEnv(t, m, w.pair)) })
-					}
-					if row.waits {
-						waiting.Go(run)
-					} else {
-						run()
-					}
-				}
-			}
+			row.everywhere(t)
 		})
+	}
+}
+
+// everywhere runs a row in its mechanisms, over memory and over TCP.
+func (row attack) everywhere(t *testing.T) {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	for _, m := range mechanisms {
+		for _, w := range attackWires {
+			if !row.in.includes(m) || w.name != "memory" && (testing.Short() || row.in == once) {
+				continue
+			}
+			run := func() {
+				t.Run(m.name+"/"+w.name, func(t *testing.T) { row.run(newEnv(t, m, w.pair)) })
+			}
+			if row.waits {
+				waiting.Go(run)
+			} else {
+				run()
+			}
+		}
 	}
 }
 
@@ -181,18 +183,23 @@ func TestAttacksAfterRevoke(t *testing.T) {
 				}
 				t.Run(row.id+"_"+row.name, func(t *testing.T) {
 					t.Parallel()
-					for _, m := range mechanisms {
-						if !row.in.includes(m) {
-							continue
-						}
-						t.Run(m.name, func(t *testing.T) {
-							a := newEnv(t, m, memoryWire)
-							a.revoke = revoked
-							row.run(a)
-						})
-					}
+					row.afterRevoke(t, revoked)
 				})
 			}
+		})
+	}
+}
+
+// afterRevoke runs a row in its mechanisms, after a Revoke.
+func (row attack) afterRevoke(t *testing.T, revoked string) {
+	for _, m := range mechanisms {
+		if !row.in.includes(m) {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			a := newEnv(t, m, memoryWire)
+			a.revoke = revoked
+			row.run(a)
 		})
 	}
 }
@@ -640,38 +647,8 @@ func secondHelloSaysOtherwise(a *env) {
 			s, err := openssl.Server(far, listener)
 			must(a, err)
 			must(a, near.SetDeadline(time.Now().Add(10*time.Second)))
-			p := make([]byte, 1<<16)
 			clientErr, serverErr := tlstest.Both(func() error {
-				defer near.Close()
-				if _, err := c.Handshake(); err != nil {
-					return err
-				}
-				near.Write(p[:c.Drain(p)])
-				for c.Pending() == 0 { // until the retry has been answered
-					n, err := near.Read(p)
-					if err != nil {
-						return err
-					}
-					c.Feed(p[:n])
-					if _, err := c.Handshake(); err != nil {
-						return err
-					}
-				}
-				second := bytes.Clone(p[:c.Drain(p)])
-				if bytes.Count(second, edit.from) != 1 {
-					return fmt.Errorf("the second hello has no %x", edit.from)
-				}
-				near.Write(bytes.Replace(second, edit.from, edit.to, 1))
-				for {
-					n, err := near.Read(p)
-					if err != nil {
-						return nil // the server has hung up
-					}
-					c.Feed(p[:n])
-					if w, err := c.Handshake(); err == nil && w == openssl.WantNothing {
-						return errors.New("a handshake with two minds")
-					}
-				}
+				return editSecondHello(c, near, edit.from, edit.to)
 			}, func() error {
 				defer s.Close()
 				return s.Handshake()
@@ -683,6 +660,42 @@ func secondHelloSaysOtherwise(a *env) {
 			if what == "name" && !strings.Contains(fmt.Sprint(serverErr), "selects another Ctx or context") {
 				a.Errorf("the server's error is %v", serverErr)
 			}
+		}
+	}
+}
+
+// editSecondHello is a client's handshake that replaces from by to in its second
+// ClientHello. It returns nil if the server ends the connection.
+func editSecondHello(c *openssl.SSL, near net.Conn, from, to []byte) error {
+	defer near.Close()
+	if _, err := c.Handshake(); err != nil {
+		return err
+	}
+	p := make([]byte, 1<<16)
+	near.Write(p[:c.Drain(p)])
+	for c.Pending() == 0 { // until the retry has been answered
+		n, err := near.Read(p)
+		if err != nil {
+			return err
+		}
+		c.Feed(p[:n])
+		if _, err := c.Handshake(); err != nil {
+			return err
+		}
+	}
+	second := bytes.Clone(p[:c.Drain(p)])
+	if bytes.Count(second, from) != 1 {
+		return fmt.Errorf("the second hello has no %x", from)
+	}
+	near.Write(bytes.Replace(second, from, to, 1))
+	for {
+		n, err := near.Read(p)
+		if err != nil {
+			return nil
+		}
+		c.Feed(p[:n])
+		if w, err := c.Handshake(); err == nil && w == openssl.WantNothing {
+			return errors.New("a handshake with two minds")
 		}
 	}
 }

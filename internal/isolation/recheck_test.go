@@ -96,15 +96,15 @@ func TestMaxAuthAgeShowsInTheTicket(t *testing.T) {
 				continue // a session by id has no promise
 			}
 			for _, f := range tlstest.SessionFields(a, o.session) {
-				if f.Class == 2 && f.Tag == tlstest.FieldLifetime {
-					var promised int64
-					for _, b := range f.Bytes[2:] {
-						promised = promised<<8 | int64(b)
-					}
-					got := time.Duration(promised) * time.Second
-					if got > most || got < most-2*time.Second {
-						a.Errorf("%s: a promise of %v", name, got)
-					}
+				if f.Class != 2 || f.Tag != tlstest.FieldLifetime {
+					continue
+				}
+				var promised int64
+				for _, b := range f.Bytes[2:] {
+					promised = promised<<8 | int64(b)
+				}
+				if got := time.Duration(promised) * time.Second; got > most || got < most-2*time.Second {
+					a.Errorf("%s: a promise of %v, want %v", name, got, most)
 				}
 			}
 		}
@@ -421,27 +421,30 @@ func TestMaxAuthAgeOfSessionsByID(t *testing.T) {
 		for _, stored := range []bool{false, true} {
 			t.Run(fmt.Sprint(m.name, "/stored ", stored), func(t *testing.T) {
 				t.Parallel()
-				a := newEnv(t, m, memoryWire)
-				settings := []setting{requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(2*time.Second)) }}
-				if stored {
-					settings = append(settings, a.sharing())
-				}
-				host := a.host("a.test", settings...)
-				began := time.Now()
-				o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
-				if m.version == tls.VersionTLS13 {
-					o.session = tlstest.EditSession(a, o.session, tlstest.FieldLifetime, tlstest.Integer(a, 7200))
-				}
-				a.until(10*time.Second, "the limit", func() bool {
-					next := a.passed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
-					if next.server.DidResume && time.Since(began) > 3*time.Second {
-						a.Fatalf("resumed after %v", time.Since(began))
-					}
-					return !next.server.DidResume
-				})
+				declinesAtTheLimit(newEnv(t, m, memoryWire), stored)
 			})
 		}
 	}
+}
+
+func declinesAtTheLimit(a *env, stored bool) {
+	settings := []setting{requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(2*time.Second)) }}
+	if stored {
+		settings = append(settings, a.sharing())
+	}
+	host := a.host("a.test", settings...)
+	began := time.Now()
+	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
+	if a.m.version == tls.VersionTLS13 {
+		o.session = tlstest.EditSession(a, o.session, tlstest.FieldLifetime, tlstest.Integer(a, 7200))
+	}
+	a.until(10*time.Second, "the limit", func() bool {
+		next := a.passed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
+		if next.server.DidResume && time.Since(began) > 3*time.Second {
+			a.Fatalf("resumed after %v", time.Since(began))
+		}
+		return !next.server.DidResume
+	})
 }
 
 func TestSealStore(t *testing.T) {
