@@ -37,16 +37,16 @@ const (
 	fatal   = "refused with 277"
 )
 
-// TestResumption is the server's decision: one context, or another one, in every
-// protocol and mechanism, over machines and over TCP, with the context set at
-// each of the places that are in time.
-func TestResumption(t *testing.T) {
+// resumptionContext is what is set for two connections, and what becomes of the second.
+type resumptionContext struct {
+	name          string
+	first, second []byte
+	want          string
+}
+
+var resumptionContexts = func() []resumptionContext {
 	ff := bytes.Repeat([]byte{0xff}, 32)
-	contexts := []struct {
-		name          string
-		first, second []byte
-		want          string
-	}{
+	return []resumptionContext{
 		{"A, A", []byte("A"), []byte("A"), resumed},
 		{"A, B", []byte("A"), []byte("B"), full},
 		{"A, none", []byte("A"), nil, full},
@@ -64,6 +64,12 @@ func TestResumption(t *testing.T) {
 		{"longer, then its beginning", []byte("tenant-12"), []byte("tenant-1"), full},
 		{"case differs", []byte("tenant"), []byte("Tenant"), full},
 	}
+}()
+
+// TestResumption is the server's decision: one context, or another one, in every
+// protocol and mechanism, over machines and over TCP, with the context set at
+// each of the places that are in time.
+func TestResumption(t *testing.T) {
 	modes := []struct {
 		name string
 		mode openssl.VerifyMode
@@ -107,79 +113,95 @@ func TestResumption(t *testing.T) {
 			}
 		}},
 	}
-	for _, v := range tlstest.Versions {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
 		for _, mechanism := range mechanisms {
 			for _, mode := range modes {
 				for _, level := range levels {
-					t.Run(strings.Join([]string{v.Name, mechanism.name, mode.name, level.name}, "/"), func(t *testing.T) {
-						for _, over := range tlstest.Transports {
-							for _, x := range contexts {
-								t.Run(over.Name+"/"+x.name, func(t *testing.T) {
-									client := tlstest.NewClient(t)
-									tlstest.SetVersion(t, client, v.ID)
-									connect := level.call(t, func() *openssl.Ctx {
-										c := tlstest.NewServer(t)
-										must(t, c.SetOptions(mechanism.options))
-										must(t, c.SetVerify(mode.mode))
-										must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
-										return c
-									})
-									withCertificates := mode.mode != openssl.VerifyNone
-									want := x.want
-									if want == resumed && x.first == nil && withCertificates {
-										// OpenSSL's own: a ticket is refused, and nothing goes into the cache.
-										want = fatal
-										if mechanism.options != 0 {
-											want = full
-										}
-									}
-
-									one := connect(x.first)
-									one.Client = client
-									first := over.Connect(t, one)
-									if first.ClientErr != nil || first.ServerErr != nil {
-										t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
-									}
-									two := connect(x.second)
-									two.Client, two.Offer = client, first.Session
-									if two.Offer == nil && want != full {
-										t.Fatal("no session to offer")
-									}
-									second := over.Connect(t, two)
-
-									if want == fatal {
-										if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) || second.ClientErr == nil {
-											t.Errorf("server %v, client %v, want %s", second.ServerErr, second.ClientErr, want)
-										}
-										return
-									}
-									if second.ClientErr != nil || second.ServerErr != nil {
-										t.Fatalf("handshake: client %v, server %v", second.ClientErr, second.ServerErr)
-									}
-									for end, cs := range map[string]openssl.ConnectionState{"client": second.Client, "server": second.Server} {
-										if cs.DidResume != (want == resumed) {
-											t.Errorf("the %s says resumed: %v, want a %s", end, cs.DidResume, want)
-										}
-									}
-									if first.Client.DidResume || first.Server.DidResume {
-										t.Error("the first connection was resumed")
-									}
-									if got := first.Server.SessionIDContext; !bytes.Equal(got, x.first) {
-										t.Errorf("the first session is within %q, want %q", got, x.first)
-									}
-									if got := second.Server.SessionIDContext; !bytes.Equal(got, x.second) {
-										t.Errorf("the second session is within %q, want %q", got, x.second)
-									}
-									if n := len(second.Server.PeerCertificates); (n == 1) != withCertificates {
-										t.Errorf("the server sees %d client certificates", n)
-									}
-								})
-							}
-						}
-					})
+					x := resumption{version: v.ID, options: mechanism.options, mode: mode.mode, level: level.call}
+					t.Run(strings.Join([]string{mechanism.name, mode.name, level.name}, "/"), x.inEachContext)
 				}
 			}
 		}
+	})
+}
+
+// resumption is a row of TestResumption.
+type resumption struct {
+	version uint16
+	options openssl.Options
+	mode    openssl.VerifyMode
+	level   func(t *testing.T, make func() *openssl.Ctx) func(sidCtx []byte) tlstest.Pair
+	over    func(t testing.TB, x tlstest.Pair) tlstest.Result
+	resumptionContext
+}
+
+func (x resumption) inEachContext(t *testing.T) {
+	for _, over := range tlstest.Transports {
+		for _, c := range resumptionContexts {
+			x.over, x.resumptionContext = over.Connect, c
+			t.Run(over.Name+"/"+c.name, x.run)
+		}
+	}
+}
+
+func (x resumption) run(t *testing.T) {
+	client := tlstest.NewClient(t)
+	tlstest.SetVersion(t, client, x.version)
+	connect := x.level(t, func() *openssl.Ctx {
+		c := tlstest.NewServer(t)
+		must(t, c.SetOptions(x.options))
+		must(t, c.SetVerify(x.mode))
+		must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
+		return c
+	})
+	withCertificates := x.mode != openssl.VerifyNone
+	want := x.want
+	if want == resumed && x.first == nil && withCertificates {
+		// OpenSSL's own: a ticket is refused, and nothing goes into the cache.
+		want = fatal
+		if x.options != 0 {
+			want = full
+		}
+	}
+
+	one := connect(x.first)
+	one.Client = client
+	first := x.over(t, one)
+	if first.ClientErr != nil || first.ServerErr != nil {
+		t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
+	}
+	two := connect(x.second)
+	two.Client, two.Offer = client, first.Session
+	if two.Offer == nil && want != full {
+		t.Fatal("no session to offer")
+	}
+	second := x.over(t, two)
+
+	if want == fatal {
+		if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) || second.ClientErr == nil {
+			t.Errorf("server %v, client %v, want %s", second.ServerErr, second.ClientErr, want)
+		}
+		return
+	}
+	if second.ClientErr != nil || second.ServerErr != nil {
+		t.Fatalf("handshake: client %v, server %v", second.ClientErr, second.ServerErr)
+	}
+	for end, cs := range map[string]openssl.ConnectionState{"client": second.Client, "server": second.Server} {
+		if cs.DidResume != (want == resumed) {
+			t.Errorf("the %s says resumed: %v, want a %s", end, cs.DidResume, want)
+		}
+	}
+	if first.Client.DidResume || first.Server.DidResume {
+		t.Error("the first connection was resumed")
+	}
+	if got := first.Server.SessionIDContext; !bytes.Equal(got, x.first) {
+		t.Errorf("the first session is within %q, want %q", got, x.first)
+	}
+	if got := second.Server.SessionIDContext; !bytes.Equal(got, x.second) {
+		t.Errorf("the second session is within %q, want %q", got, x.second)
+	}
+	if n := len(second.Server.PeerCertificates); (n == 1) != withCertificates {
+		t.Errorf("the server sees %d client certificates", n)
 	}
 }
 
