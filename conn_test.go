@@ -282,41 +282,40 @@ func (k *knock) Read(p []byte) (int, error) {
 // connection and so shakes hands: neither waits for the other. A Read that kept
 // the handshake's lock until it had data would wait for a peer that waits for us.
 func TestConnSpeaksFirst(t *testing.T) {
-	const each, atOnce = 16, 4 // of 16 kinds: 1,024 connections
 	until := time.Now().Add(time.Minute)
 	for _, v := range tlstest.Versions {
 		for _, w := range wires {
-			if w.name == "unix" {
-				continue
-			}
-			for _, speaker := range []string{"server", "client"} {
-				for _, first := range []string{"Read", "Write"} {
-					t.Run(v.Name+"/"+w.name+"/"+speaker+" speaks/"+first+" first", func(t *testing.T) {
-						tlstest.CheckLeaks(t)
-						client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-						tlstest.SetVersion(t, client, v.ID)
-						tlstest.SetVersion(t, server, v.ID)
-						var wg sync.WaitGroup
-						for range atOnce {
-							wg.Go(func() {
-								for i := range each {
-									near, far := w.pair(t)
-									if err := speakFirst(client, server, near, far, speaker, first == "Read", until); err != nil {
-										t.Errorf("connection %d: %v", i, err)
-										return
-									}
-								}
-							})
-						}
-						wg.Wait()
-					})
-					if t.Failed() {
-						return // the time is up for the others, too
-					}
+			for _, x := range []struct{ speaker, first string }{{"server", "Read"}, {"server", "Write"}, {"client", "Read"}, {"client", "Write"}} {
+				if w.name == "unix" || t.Failed() { // then the time is up for the others, too
+					continue
 				}
+				t.Run(v.Name+"/"+w.name+"/"+x.speaker+" speaks/"+x.first+" first", func(t *testing.T) {
+					speakFirstAtOnce(t, v.ID, w.pair, x.speaker, x.first == "Read", until)
+				})
 			}
 		}
 	}
+}
+
+// speakFirstAtOnce makes 64 connections, 4 at a time.
+func speakFirstAtOnce(t *testing.T, version uint16, pair func(t testing.TB) (near, far net.Conn), speaker string, readFirst bool, until time.Time) {
+	tlstest.CheckLeaks(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, version)
+	tlstest.SetVersion(t, server, version)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 16 {
+				near, far := pair(t)
+				if err := speakFirst(client, server, near, far, speaker, readFirst, until); err != nil {
+					t.Errorf("connection %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // speakFirst is one connection on which one end greets and the other one answers

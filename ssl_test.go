@@ -19,23 +19,36 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
+// inheritance is a row of TestSessionIDContextInheritance: the Ctx that an SSL is made
+// from, what is set on it afterwards, and the context that it then has.
+type inheritance struct {
+	name  string
+	from  string
+	steps []inheritanceStep
+	want  string
+}
+
+type inheritanceStep struct {
+	set string // a context to set on the SSL...
+	ctx string // ...or the Ctx to go on with: "ctxA", "ctxB", "ctxC", "none", "nil"
+}
+
+// inheritancePlace is an end, and when the steps are taken.
+type inheritancePlace struct {
+	name   string
+	client bool
+	asked  bool
+}
+
 // Whatever is said in whatever order, one value comes out, and the session that
 // the full handshake makes carries it. It is OpenSSL's table, with one rule of
 // this package: libssl's own inheritance is never left to itself.
 func TestSessionIDContextInheritance(t *testing.T) {
-	type step struct {
-		set string // a context to set on the SSL...
-		ctx string // ...or the Ctx to go on with: "ctxA", "ctxB", "ctxC", "none", "nil"
-	}
+	type step = inheritanceStep
 	set := func(v string) step { return step{set: v} }
 	to := func(name string) step { return step{ctx: name} }
 	long := strings.Repeat("x", 33)
-	cases := []struct {
-		name  string
-		from  string
-		steps []step
-		want  string
-	}{
+	cases := []inheritance{
 		{"nothing", "ctxA", nil, "ctxA"},
 		{"nothing, from none", "none", nil, ""},
 		{"to B", "ctxA", []step{to("ctxB")}, "ctxB"},
@@ -60,83 +73,75 @@ func TestSessionIDContextInheritance(t *testing.T) {
 		{"own, one too long", "ctxA", []step{set("own"), set(long)}, "own"},
 		{"one too long, to B", "ctxA", []step{set(long), to("ctxB")}, "ctxB"},
 	}
-	places := []struct {
-		name   string
-		client bool
-		asked  bool
-	}{
+	for _, place := range []inheritancePlace{
 		{"server, before", false, false},
 		{"server, asked", false, true},
 		{"client", true, false},
+	} {
+		for _, v := range tlstest.Versions {
+			for _, x := range cases {
+				t.Run(place.name+"/"+v.Name+"/"+x.name, func(t *testing.T) { x.run(t, place, v.ID) })
+			}
+		}
 	}
-	for _, place := range places {
-		t.Run(place.name, func(t *testing.T) {
-			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
-				for _, x := range cases {
-					t.Run(x.name, func(t *testing.T) {
-						ctxs := map[string]*openssl.Ctx{"nil": nil}
-						for _, name := range []string{"ctxA", "ctxB", "ctxC", "none"} {
-							make := tlstest.NewServer
-							if place.client {
-								make = tlstest.NewClient
-							}
-							ctxs[name] = make(t)
-							if name != "none" {
-								must(t, ctxs[name].SetSessionIDContext([]byte(name)))
-							}
-							if place.asked {
-								must(t, ctxs[name].SetClientHelloFunc(tlstest.Stay))
-							}
-						}
-						client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-						if place.client {
-							client = ctxs[x.from]
-						} else {
-							server = ctxs[x.from]
-						}
-						must(t, server.SetMaxVersion(v.ID))
-						for _, c := range ctxs {
-							if c != nil && c != server {
-								must(t, c.SetMaxVersion(v.ID))
-							}
-						}
-						c, s := tlstest.Machines(t, client, server)
-						ours := s
-						if place.client {
-							ours = c
-						}
-						walk := func(ours *openssl.SSL) {
-							for _, step := range x.steps {
-								switch {
-								case step.ctx != "":
-									must(t, ours.SetCtx(ctxs[step.ctx]))
-								case step.set == long:
-									tooLong(t, ours.SetSessionIDContext([]byte(long)), "SSL_set_session_id_context")
-								default:
-									must(t, ours.SetSessionIDContext([]byte(step.set)))
-								}
-							}
-							if got := ours.SessionIDContext(); string(got) != x.want {
-								t.Errorf("the getter says %q, want %q", got, x.want)
-							}
-						}
-						if !place.asked {
-							walk(ours)
-							walk = func(*openssl.SSL) {}
-						}
-						if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
-							t.Fatalf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
-						}
-						if s.ConnectionState().Version != v.ID {
-							t.Fatalf("%#04x", s.ConnectionState().Version)
-						}
-						if got := ours.ConnectionState().SessionIDContext; string(got) != x.want {
-							t.Errorf("the session is within %q, want %q", got, x.want)
-						}
-					})
-				}
-			})
-		})
+}
+
+func (x inheritance) run(t *testing.T, place inheritancePlace, version uint16) {
+	ctxs := map[string]*openssl.Ctx{"nil": nil}
+	for _, name := range []string{"ctxA", "ctxB", "ctxC", "none"} {
+		make := tlstest.NewServer
+		if place.client {
+			make = tlstest.NewClient
+		}
+		c := make(t)
+		must(t, c.SetMaxVersion(version))
+		if name != "none" {
+			must(t, c.SetSessionIDContext([]byte(name)))
+		}
+		if place.asked {
+			must(t, c.SetClientHelloFunc(tlstest.Stay))
+		}
+		ctxs[name] = c
+	}
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	if place.client {
+		client = ctxs[x.from]
+	} else {
+		server = ctxs[x.from]
+	}
+	must(t, server.SetMaxVersion(version))
+	c, s := tlstest.Machines(t, client, server)
+	ours := s
+	if place.client {
+		ours = c
+	}
+	walk := func(ours *openssl.SSL) {
+		for _, step := range x.steps {
+			switch {
+			case step.ctx != "":
+				must(t, ours.SetCtx(ctxs[step.ctx]))
+			case len(step.set) > 32:
+				tooLong(t, ours.SetSessionIDContext([]byte(step.set)), "SSL_set_session_id_context")
+			default:
+				must(t, ours.SetSessionIDContext([]byte(step.set)))
+			}
+		}
+		if got := ours.SessionIDContext(); string(got) != x.want {
+			t.Errorf("the getter says %q, want %q", got, x.want)
+		}
+	}
+	if !place.asked {
+		walk(ours)
+		walk = func(*openssl.SSL) {}
+	}
+	if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
+		t.Fatalf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
+	}
+	if s.ConnectionState().Version != version {
+		t.Fatalf("version %#04x, want %#04x", s.ConnectionState().Version, version)
+	}
+	if got := ours.ConnectionState().SessionIDContext; string(got) != x.want {
+		t.Errorf("the session is within %q, want %q", got, x.want)
 	}
 }
 
