@@ -403,11 +403,11 @@ func TestSessionCountersCallback(t *testing.T) {
 			c, s = tlstest.Machines(t, client, server)
 			must(t, c.SetSession(offer))
 			if w, err := c.Handshake(); w != openssl.WantInput || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			must(t, s.AnswerSession(der))
 			tlstest.MustShake(t, c, s)
@@ -630,7 +630,7 @@ func listenAndEcho(t testing.TB, server *openssl.Ctx) string {
 }
 
 // reach is one connection over TCP: a message there and back, unless the client
-// is a silent one, which reads nothing. It says whether the client resumed.
+// is a silent one, which reads nothing. It reports whether the client resumed.
 func reach(t testing.TB, client *openssl.Ctx, addr, name string, silent bool) bool {
 	t.Helper()
 	d := openssl.Dialer{Ctx: client, ServerName: name}
@@ -715,50 +715,48 @@ func TestClientSessionCacheOnce(t *testing.T) {
 func TestClientSessionCacheKeys(t *testing.T) {
 	other := tlstest.NewAuthority(t, "another CA", nil)
 	otherCert, otherKey := tlstest.Certs(t).Leaf(t, "other.client.test", tlstest.ECKey(t), nil)
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			cache := newWatchedCache(t, 32)
-			server := newHostServer(t, "a.test", "b.test")
-			here, there := listenAndEcho(t, server), listenAndEcho(t, server)
-			client := newCachingClient(t, v.ID, cache, nil)
-			reach(t, client, here, "a.test", false)
-			for _, test := range []struct {
-				name         string
-				addr, server string
-				change       func(*openssl.Ctx)
-			}{
-				{"another host", here, "b.test", nil},
-				{"its address", here, "127.0.0.1", nil},
-				{"another port", there, "a.test", nil},
-				{"more trust", here, "a.test", func(c *openssl.Ctx) {
-					must(t, c.SetVerifyCAs(append(slices.Clone(tlstest.Certs(t).PEM), other.PEM...)))
-				}},
-				{"other verification", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerify(openssl.VerifyNone)) }},
-				{"another depth", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerifyDepth(5)) }},
-				{"another identity", here, "a.test", func(c *openssl.Ctx) { must(t, c.UseCertificate(otherCert, otherKey)) }},
-				{"another context", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetSessionIDContext([]byte("x"))) }},
-			} {
-				t.Run(test.name, func(t *testing.T) {
-					next := newCachingClient(t, v.ID, cache, test.change)
-					before := server.Stats().Resumptions
-					if reach(t, next, test.addr, test.server, false) {
-						t.Error("it was resumed")
-					}
-					after := server.Stats().Resumptions
-					if got := after[openssl.ResumptionNotOffered] - before[openssl.ResumptionNotOffered]; got != 1 {
-						t.Errorf("the server counts %v, before %v", after, before)
-					}
-				})
-			}
-			if !reach(t, client, here, "a.test", false) {
-				t.Error("the session was lost on the way")
-			}
-			// Who is the same shares the cache.
-			if !reach(t, newCachingClient(t, v.ID, cache, nil), here, "A.TEST.", false) {
-				t.Error("the same client, made twice, is somebody else, or a name is another in capitals")
-			}
-		})
-	}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		cache := newWatchedCache(t, 32)
+		server := newHostServer(t, "a.test", "b.test")
+		here, there := listenAndEcho(t, server), listenAndEcho(t, server)
+		client := newCachingClient(t, v.ID, cache, nil)
+		reach(t, client, here, "a.test", false)
+		for _, test := range []struct {
+			name         string
+			addr, server string
+			change       func(*openssl.Ctx)
+		}{
+			{"another host", here, "b.test", nil},
+			{"its address", here, "127.0.0.1", nil},
+			{"another port", there, "a.test", nil},
+			{"more trust", here, "a.test", func(c *openssl.Ctx) {
+				must(t, c.SetVerifyCAs(append(slices.Clone(tlstest.Certs(t).PEM), other.PEM...)))
+			}},
+			{"other verification", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerify(openssl.VerifyNone)) }},
+			{"another depth", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetVerifyDepth(5)) }},
+			{"another identity", here, "a.test", func(c *openssl.Ctx) { must(t, c.UseCertificate(otherCert, otherKey)) }},
+			{"another context", here, "a.test", func(c *openssl.Ctx) { must(t, c.SetSessionIDContext([]byte("x"))) }},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				next := newCachingClient(t, v.ID, cache, test.change)
+				before := server.Stats().Resumptions
+				if reach(t, next, test.addr, test.server, false) {
+					t.Error("it was resumed")
+				}
+				after := server.Stats().Resumptions
+				if got := after[openssl.ResumptionNotOffered] - before[openssl.ResumptionNotOffered]; got != 1 {
+					t.Errorf("the server counts %v, before %v", after, before)
+				}
+			})
+		}
+		if !reach(t, client, here, "a.test", false) {
+			t.Error("the session was lost on the way")
+		}
+		// Who is the same shares the cache.
+		if !reach(t, newCachingClient(t, v.ID, cache, nil), here, "A.TEST.", false) {
+			t.Error("the same client, made twice, is somebody else, or a name is another in capitals")
+		}
+	})
 }
 
 // A connection of its own context does not take the Ctx's sessions, which
@@ -788,63 +786,61 @@ func TestClientSessionCacheConnContext(t *testing.T) {
 
 // A session that has led to a failed handshake is not tried again.
 func TestClientSessionCacheFailed(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			cache := newWatchedCache(t, 8)
-			server := tlstest.NewServer(t)
-			client := newCachingClient(t, v.ID, cache, nil)
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			must(t, err)
-			defer l.Close()
-			serve := func(broken bool) error {
-				wire, err := l.Accept()
-				if err != nil {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		cache := newWatchedCache(t, 8)
+		server := tlstest.NewServer(t)
+		client := newCachingClient(t, v.ID, cache, nil)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		defer l.Close()
+		serve := func(broken bool) error {
+			wire, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			if broken {
+				defer wire.Close()
+				if _, err := io.ReadFull(wire, make([]byte, 5)); err != nil {
 					return err
 				}
-				if broken {
-					defer wire.Close()
-					if _, err := io.ReadFull(wire, make([]byte, 5)); err != nil {
-						return err
-					}
-					_, err = wire.Write([]byte{21, 3, 3, 0, 2, 2, 40}) // fatal handshake_failure
-					io.Copy(io.Discard, wire)
-					return err
-				}
-				conn, err := openssl.Server(wire, server)
+				_, err = wire.Write([]byte{21, 3, 3, 0, 2, 2, 40}) // fatal handshake_failure
+				io.Copy(io.Discard, wire)
+				return err
+			}
+			conn, err := openssl.Server(wire, server)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return tlstest.Echo(conn)
+		}
+		dial := func(broken bool) error {
+			clientErr, serverErr := tlstest.Both(func() error {
+				d := openssl.Dialer{Ctx: client, ServerName: "server.test"}
+				conn, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 				if err != nil {
 					return err
 				}
 				defer conn.Close()
-				return tlstest.Echo(conn)
-			}
-			dial := func(broken bool) error {
-				clientErr, serverErr := tlstest.Both(func() error {
-					d := openssl.Dialer{Ctx: client, ServerName: "server.test"}
-					conn, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
-					if err != nil {
-						return err
-					}
-					defer conn.Close()
-					return tlstest.RoundTrip(conn, []byte("ping"))
-				}, func() error { return serve(broken) })
-				must(t, serverErr)
-				return clientErr
-			}
-			must(t, dial(false))
-			must(t, dial(false))
-			var alert tls.AlertError
-			if err := dial(true); !errors.As(err, &alert) || alert != 40 {
-				t.Fatalf("a broken server: %v", err)
-			}
-			if cache.hits != 2 || cache.drops != 1 {
-				t.Fatalf("%d sessions were taken from the cache, %d dropped", cache.hits, cache.drops)
-			}
-			must(t, dial(false))
-			if got := server.Stats().Resumptions; got[openssl.ResumptionNotOffered] != 2 || got[openssl.ResumptionResumed] != 1 {
-				t.Fatalf("the server counts %v", got)
-			}
-		})
-	}
+				return tlstest.RoundTrip(conn, []byte("ping"))
+			}, func() error { return serve(broken) })
+			must(t, serverErr)
+			return clientErr
+		}
+		must(t, dial(false))
+		must(t, dial(false))
+		var alert tls.AlertError
+		if err := dial(true); !errors.As(err, &alert) || alert != 40 {
+			t.Fatalf("a broken server: %v", err)
+		}
+		if cache.hits != 2 || cache.drops != 1 {
+			t.Fatalf("%d sessions were taken from the cache, %d dropped", cache.hits, cache.drops)
+		}
+		must(t, dial(false))
+		if got := server.Stats().Resumptions; got[openssl.ResumptionNotOffered] != 2 || got[openssl.ResumptionResumed] != 1 {
+			t.Fatalf("the server counts %v", got)
+		}
+	})
 }
 
 // A TLS 1.2 ticket that a resumption renews takes the old one's place.
@@ -892,13 +888,13 @@ func TestClientSessionCacheFlood(t *testing.T) {
 	}
 }
 
-// A session is offered to nobody but the partner whose key it was kept under, also
-// where the partner becomes another one in the moment between.
+// A session is offered only to the server whose key it was kept under, also if the
+// connection's server changes between the lookup and the offer.
 func TestClientSessionCacheRenamed(t *testing.T) {
 	const before, after = "server.test", "other.test"
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {
-			server := tlstest.NewServer(t) // it is server.test and nobody else
+			server := tlstest.NewServer(t) // it is server.test only
 			sess := sessionOf(t, v.ID, server)
 			var c *openssl.Conn
 			cache := &funcCache{get: func(string) (*openssl.Session, bool) {
@@ -920,41 +916,39 @@ func TestClientSessionCacheRenamed(t *testing.T) {
 // Other goroutines may say whom a connection calls, and within which context, while
 // it looks for a session: for the race detector.
 func TestClientSessionCacheBesideSetters(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			cache := newWatchedCache(t, 64)
-			server := newHostServer(t, "server.test", "a.test", "b.test")
-			client := newCachingClient(t, v.ID, cache, nil)
-			for i := range 50 {
-				c, s := tlstest.Conns(t, client, server)
-				stop := make(chan struct{})
-				var settles sync.WaitGroup
-				settles.Go(func() {
-					for k := 0; ; k++ {
-						select {
-						case <-stop:
-							return
-						default:
-							c.SetServerName([]string{"a.test", "b.test"}[k%2])
-							c.SetSessionIDContext([]byte{byte(k % 2)})
-						}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		cache := newWatchedCache(t, 64)
+		server := newHostServer(t, "server.test", "a.test", "b.test")
+		client := newCachingClient(t, v.ID, cache, nil)
+		for i := range 50 {
+			c, s := tlstest.Conns(t, client, server)
+			stop := make(chan struct{})
+			var setting sync.WaitGroup
+			setting.Go(func() {
+				for k := 0; ; k++ {
+					select {
+					case <-stop:
+						return
+					default:
+						c.SetServerName([]string{"a.test", "b.test"}[k%2])
+						c.SetSessionIDContext([]byte{byte(k % 2)})
 					}
-				})
-				clientErr, serverErr := tlstest.Both(func() error {
-					err := c.Handshake()
-					if err == nil {
-						err = tlstest.RoundTrip(c, []byte("ping"))
-					}
-					close(stop)
-					return errors.Join(err, c.Close())
-				}, func() error { return errors.Join(tlstest.Echo(s), s.Close()) })
-				settles.Wait()
-				if clientErr != nil || serverErr != nil {
-					t.Fatalf("connection %d: client %v, server %v", i, clientErr, serverErr)
 				}
+			})
+			clientErr, serverErr := tlstest.Both(func() error {
+				err := c.Handshake()
+				if err == nil {
+					err = tlstest.RoundTrip(c, []byte("ping"))
+				}
+				close(stop)
+				return errors.Join(err, c.Close())
+			}, func() error { return errors.Join(tlstest.Echo(s), s.Close()) })
+			setting.Wait()
+			if clientErr != nil || serverErr != nil {
+				t.Fatalf("connection %d: client %v, server %v", i, clientErr, serverErr)
 			}
-		})
-	}
+		}
+	})
 }
 
 // What a cache does wrong costs a full handshake, or the session, and no more.

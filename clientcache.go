@@ -109,7 +109,7 @@ func (l *lruCache) remove(e *list.Element) *Session {
 	return entry.session
 }
 
-// offerable says whether offering the session can lead anywhere. Its time may be
+// offerable reports whether offering the session can lead anywhere. Its time may be
 // any number that stood in DER.
 func offerable(i libssl.SessionInfo, now time.Time) bool {
 	made := i.Time.Unix()

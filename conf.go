@@ -109,7 +109,7 @@ var listenOnlyCommands = []string{
 	"-groups", "-curves", "-named_curve", "-num_tickets", "-record_padding",
 }
 
-// isConf says whether a command that libssl knows is one of a list. Names of
+// isConf reports whether a command that libssl knows is one of a list. Names of
 // openssl.cnf have no case, those of the command line have.
 func isConf(cmd string, list []string) bool {
 	return slices.ContainsFunc(list, func(name string) bool {

@@ -152,7 +152,7 @@ func TestConfFrozen(t *testing.T) {
 	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 	if err := server.Conf("MaxProtocol", "TLSv1.2"); !errors.Is(err, openssl.ErrCtxInUse) {
-		t.Fatal(err)
+		t.Fatalf("Conf: %v", err)
 	}
 }
 
@@ -311,7 +311,7 @@ func TestConfListenOnlyRefused(t *testing.T) {
 	}
 }
 
-// Verify modes that ask nobody for a certificate, although they say what happens
+// Verify modes that request no certificate, although they define what happens
 // without one, are refused by whichever way they come.
 func TestVerifyModesThatAskNobody(t *testing.T) {
 	for _, x := range []struct {
@@ -418,7 +418,7 @@ func folder(t testing.TB, name string, content []byte) string {
 }
 
 // A block that is encrypted is refused by every setter that reads PEM, with a word
-// on what to do, and nobody is asked for its password: a prompt would wait for a
+// on what to do, and its password is not asked for: a prompt would wait for a
 // terminal for ever.
 func TestNoPasswordPrompt(t *testing.T) {
 	ca := tlstest.Certs(t)
@@ -552,7 +552,7 @@ func TestEncryptedKeyBesideCertificates(t *testing.T) {
 }
 
 // An encrypted certificate that comes into a folder later is not found, and the
-// handshake that looks for it asks nobody.
+// handshake that looks for it asks for no password.
 func TestNoPasswordPromptInHandshake(t *testing.T) {
 	ca := tlstest.Certs(t)
 	terminal := tlstest.NewTerminal(t)

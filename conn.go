@@ -24,13 +24,13 @@ type Conn struct {
 	// the caller run with handshaking alone, which neither Close nor a finished
 	// handshake waits for.
 	handshaking tryMutex // the handshake, until it is done
-	reading     tryMutex // the wire's reading side, and what feeds the machine
+	reading     tryMutex // the wire's reading side, and what feeds the SSL
 	writing     tryMutex // the wire's writing side, unsent and writeErr
 
 	unsent    buffer // sealed, and goes out before anything later
 	writeErr  error  // the wire's writing side is broken for good
 	bulk      bool   // under reading: the last read was large, so the next buffer is
-	needsRead bool   // under reading: the machine has nothing to read from
+	needsRead bool   // under reading: the SSL has nothing to read from
 	held      int    // under reading: bytes that reading has made and that were not sent
 
 	handshakeDone atomic.Bool
@@ -284,17 +284,17 @@ func (c *Conn) boundHandshake(ctx context.Context, by side) (err error) {
 	return c.runHandshake(ctx)
 }
 
-// runHandshake drives the machine's handshake over the wire, with handshaking held.
+// runHandshake drives the SSL's handshake over the wire, with handshaking held.
 func (c *Conn) runHandshake(ctx context.Context) error {
 	for {
 		w, err := c.ssl.Handshake()
 		if w == WantNothing && err == nil {
-			c.storeNewSessions() // before the client hears of them and comes back
+			c.storeNewSessions() // before the client receives them and offers one
 		}
 		sent := c.lockAndFlush()
 		switch {
 		case err != nil:
-			return err // the machine's verdict outranks the wire's
+			return err // libssl's error comes before the transport's
 		case w == WantNothing && sent != nil && c.ssl.ticketsRemain():
 			return nil // they are sent later, or the client has gone
 		case sent != nil:
@@ -330,12 +330,12 @@ func (c *Conn) receive() (got buffer, eof bool, err error) {
 	}
 	got.release()
 	if err == io.EOF {
-		return got, true, nil // what that means is for the machine to say
+		return got, true, nil // what that means is for the SSL to decide
 	}
 	return got, false, err
 }
 
-// fill feeds the machine, which has taken all that it had.
+// fill feeds the SSL, which has taken all that it had.
 func (c *Conn) fill() error {
 	c.reading.lock()
 	defer c.reading.unlock()
@@ -349,7 +349,7 @@ func (c *Conn) fill() error {
 	return nil
 }
 
-// flush sends what the machine has made, with writing held. What the wire did
+// flush sends what the SSL has made, with writing held. What the wire did
 // not take stays first in line.
 func (c *Conn) flush() error {
 	if c.writeErr != nil {
@@ -384,7 +384,7 @@ func (c *Conn) wakeReader() {
 	if c.sentWanted.Load() {
 		select {
 		case c.room <- struct{}{}:
-		default: // it has been told
+		default: // it has been notified
 		}
 	}
 }
@@ -459,7 +459,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// read says in fresh whether a session has come for the session cache.
+// read reports in fresh whether a session has come for the session cache.
 func (c *Conn) read(p []byte, fresh *bool) (int, error) {
 	if err := c.lock(context.Background(), &c.reading, reads); err != nil {
 		return 0, err

@@ -82,10 +82,10 @@ func firstDifference(a, b []byte) string {
 func speak(t testing.TB, c, s *openssl.Conn) {
 	t.Helper()
 	if _, err := s.Write([]byte{1}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Write: %v", err)
 	}
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("ReadFull: %v", err)
 	}
 }
 
@@ -175,9 +175,7 @@ func TestConnManyWriters(t *testing.T) {
 		wg.Go(func() { sw = write(s) })
 		cr, sr := tlstest.Both(func() error { return read(c) }, func() error { return read(s) })
 		wg.Wait()
-		if err := errors.Join(cw, sw, cr, sr); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(cw, sw, cr, sr))
 	})
 }
 
@@ -206,7 +204,7 @@ func TestConnManyReaders(t *testing.T) {
 					mu.Unlock()
 					if err != nil {
 						if err != io.EOF {
-							t.Error(err)
+							t.Errorf("Read: %v", err)
 						}
 						return
 					}
@@ -215,7 +213,7 @@ func TestConnManyReaders(t *testing.T) {
 		}
 		wg.Wait()
 		if w := <-done; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 		for _, b := range sent {
 			sum[b]++
@@ -241,7 +239,7 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 			write := start(writing(end.near, sent))
 			got := make([]byte, len(sent))
 			if _, err := io.ReadFull(end.far, got); err != nil {
-				t.Fatal(err)
+				t.Fatalf("ReadFull: %v", err)
 			}
 			if !bytes.Equal(got, sent) {
 				t.Fatal(firstDifference(got, sent))
@@ -256,7 +254,7 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 			default:
 			}
 			if _, err := end.far.Write([]byte{7}); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			if r := <-read; r.n != 1 || r.err != nil {
 				t.Fatalf("Read: %d, %v", r.n, r.err)
@@ -265,8 +263,8 @@ func TestConnWritesBesideABlockedRead(t *testing.T) {
 	})
 }
 
-// knock is a wire that says when it is read from for the first time: whoever
-// shakes hands over it waits for the peer.
+// knock is a wire that reports when it is read from for the first time: the
+// handshake over it waits for the peer then.
 type knock struct {
 	net.Conn
 	once sync.Once
@@ -280,45 +278,44 @@ func (k *knock) Read(p []byte) (int, error) {
 	return k.Conn.Read(p)
 }
 
-// Whoever speaks first, and whichever of Read and Write comes first on a fresh
+// Whichever end speaks first, and whichever of Read and Write comes first on a fresh
 // connection and so shakes hands: neither waits for the other. A Read that kept
 // the handshake's lock until it had data would wait for a peer that waits for us.
 func TestConnSpeaksFirst(t *testing.T) {
-	const each, atOnce = 16, 4 // of 16 kinds: 1,024 connections
 	until := time.Now().Add(time.Minute)
 	for _, v := range tlstest.Versions {
 		for _, w := range wires {
-			if w.name == "unix" {
-				continue
-			}
-			for _, speaker := range []string{"server", "client"} {
-				for _, first := range []string{"Read", "Write"} {
-					t.Run(v.Name+"/"+w.name+"/"+speaker+" speaks/"+first+" first", func(t *testing.T) {
-						tlstest.CheckLeaks(t)
-						client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-						tlstest.SetVersion(t, client, v.ID)
-						tlstest.SetVersion(t, server, v.ID)
-						var wg sync.WaitGroup
-						for range atOnce {
-							wg.Go(func() {
-								for i := range each {
-									near, far := w.pair(t)
-									if err := speakFirst(client, server, near, far, speaker, first == "Read", until); err != nil {
-										t.Errorf("connection %d: %v", i, err)
-										return
-									}
-								}
-							})
-						}
-						wg.Wait()
-					})
-					if t.Failed() {
-						return // the time is up for the others, too
-					}
+			for _, x := range []struct{ speaker, first string }{{"server", "Read"}, {"server", "Write"}, {"client", "Read"}, {"client", "Write"}} {
+				if w.name == "unix" || t.Failed() { // then the time is up for the others, too
+					continue
 				}
+				t.Run(v.Name+"/"+w.name+"/"+x.speaker+" speaks/"+x.first+" first", func(t *testing.T) {
+					speakFirstAtOnce(t, v.ID, w.pair, x.speaker, x.first == "Read", until)
+				})
 			}
 		}
 	}
+}
+
+// speakFirstAtOnce makes 64 connections, 4 at a time.
+func speakFirstAtOnce(t *testing.T, version uint16, pair func(t testing.TB) (near, far net.Conn), speaker string, readFirst bool, until time.Time) {
+	tlstest.CheckLeaks(t)
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	tlstest.SetVersion(t, client, version)
+	tlstest.SetVersion(t, server, version)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for i := range 16 {
+				near, far := pair(t)
+				if err := speakFirst(client, server, near, far, speaker, readFirst, until); err != nil {
+					t.Errorf("connection %d: %v", i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // speakFirst is one connection on which one end greets and the other one answers
@@ -427,11 +424,11 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 			// It counts for what is at hand already, too.
 			must(t, end.near.SetReadDeadline(time.Time{}))
 			if _, err := end.far.Write([]byte("two")); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			p := make([]byte, 3)
 			if n, err := end.near.Read(p[:1]); n != 1 || err != nil {
-				t.Fatal(n, err)
+				t.Fatalf("Read: n %v, err %v", n, err)
 			}
 			must(t, end.near.SetReadDeadline(time.Unix(1, 0)))
 			n, err := end.near.Read(p[1:])
@@ -446,9 +443,7 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 
 			// Writing is not affected; and then reading goes on.
 			must(t, end.near.SetReadDeadline(time.Time{}))
-			if err := roundTripOver(end.near, end.far, pattern(100_000)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, roundTripOver(end.near, end.far, pattern(100_000)))
 		}
 		if farWire.Reads.Load() == 0 {
 			t.Error("nothing went over the wire")
@@ -494,7 +489,7 @@ func TestConnDeadlineWithinARecord(t *testing.T) {
 			t.Fatal(firstDifference(got, sent))
 		}
 		if w := <-write; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 	})
 }
@@ -546,7 +541,7 @@ func TestConnWriteDeadlineKeepsTheStream(t *testing.T) {
 			rest := start(writing(end.near, sent[w.n:]))
 			got := make([]byte, len(sent))
 			if _, err := io.ReadFull(end.far, got); err != nil {
-				t.Fatal(err)
+				t.Fatalf("ReadFull: %v", err)
 			}
 			if !bytes.Equal(got, sent) {
 				t.Fatal(firstDifference(got, sent))
@@ -581,14 +576,12 @@ func TestConnWriteDeadlineOverTCP(t *testing.T) {
 			return k, errors.Join(err, c.CloseWrite())
 		})
 		got, err := io.ReadAll(s)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if !bytes.Equal(got, sent) {
 			t.Fatal(firstDifference(got, sent))
 		}
 		if r := <-rest; r.err != nil {
-			t.Fatal(r.err)
+			t.Fatalf("Read: %v", r.err)
 		}
 	})
 }
@@ -773,7 +766,7 @@ func TestConnCloseUnblocks(t *testing.T) {
 				return nil, heard
 			}))
 			c, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
-			shake := start(shaking(c))
+			handshake := start(shaking(c))
 			serve := start(shaking(s))
 			synctest.Wait()
 			if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
@@ -783,7 +776,7 @@ func TestConnCloseUnblocks(t *testing.T) {
 			if heard != context.Canceled {
 				t.Errorf("the function's context: %v", heard)
 			}
-			if got := <-shake; got.err == nil {
+			if got := <-handshake; got.err == nil {
 				t.Error("the client has shaken hands with nobody")
 			}
 		})
@@ -795,9 +788,9 @@ func TestConnAfterClose(t *testing.T) {
 		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
 		tlstest.MustHandshake(t, c, s)
 		closeBoth(c, s)
-		unshaken, other, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-		closeBoth(unshaken, other)
-		for _, conn := range []*openssl.Conn{c, s, unshaken, other} {
+		fresh, other, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+		closeBoth(fresh, other)
+		for _, conn := range []*openssl.Conn{c, s, fresh, other} {
 			p := make([]byte, 1)
 			for what, call := range map[string]func() error{
 				"Read":                func() error { _, err := conn.Read(p); return err },
@@ -874,7 +867,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		return <-start(func() (int, error) { return 0, c.Close() })
 	}
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		// Sealed bytes that nobody reads.
+		// Encrypted bytes that are not read.
 		for _, role := range []string{"client", "server"} {
 			end, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
 			tlstest.MustHandshake(t, end, s)
@@ -907,7 +900,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		tlstest.MustHandshake(t, c, s)
 		done := start(func() (int, error) { return 0, c.Close() })
 		if _, err := io.ReadAll(far); err != nil {
-			t.Error(err)
+			t.Errorf("ReadAll: %v", err)
 		}
 		far.Close()
 		if got := <-done; got.err != nil || got.took != 0 {
@@ -918,7 +911,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		c, s, near, _ := tlstest.WireConns(t, client, server, 200_000)
 		tlstest.MustHandshake(t, c, s)
 		if _, err := s.Write(make([]byte, 150_000)); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Write: %v", err)
 		}
 		if got := closing(c); got.err != nil || got.took != 0 {
 			t.Errorf("Close with unread data: %v after %v", got.err, got.took)
@@ -941,7 +934,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 			t.Errorf("Close: %v after %v", got.err, got.took)
 		}
 		if got := <-serve; got.err != nil {
-			t.Error(got.err)
+			t.Errorf("Handshake: %v", got.err)
 		}
 	})
 }
@@ -955,7 +948,7 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 			return server, nil
 		}))
 		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-		shake, serve := start(shaking(c)), start(shaking(s))
+		handshake, serve := start(shaking(c)), start(shaking(s))
 		synctest.Wait()
 		if got := <-start(func() (int, error) { return 0, s.Close() }); got.err != nil || got.took != 0 {
 			t.Errorf("Close beside a ClientHello function that blocks: %v after %v, want nil at once", got.err, got.took)
@@ -964,7 +957,7 @@ func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 		if got := <-serve; !errors.Is(got.err, net.ErrClosed) {
 			t.Errorf("the server's handshake: %v", got.err)
 		}
-		if got := <-shake; got.err == nil {
+		if got := <-handshake; got.err == nil {
 			t.Error("the client has shaken hands with nobody")
 		}
 	})
@@ -985,9 +978,7 @@ func TestConnCloseSendsWhatWasSealed(t *testing.T) {
 			t.Fatalf("the Write: %d, %v", w.n, w.err)
 		}
 		got, err := io.ReadAll(s)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if !bytes.Equal(got, sent[:w.n]) {
 			t.Fatal(firstDifference(got, sent[:w.n]))
 		}
@@ -1011,7 +1002,7 @@ func TestConnCloseWrite(t *testing.T) {
 				near, far = far, near
 			}
 			if _, err := near.Write([]byte("question")); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			must(t, near.CloseWrite())
 			must(t, near.CloseWrite())
@@ -1035,7 +1026,7 @@ func TestConnCloseWrite(t *testing.T) {
 				t.Fatalf("%s: the other half: %v, %s", role, err, firstDifference(got, answer))
 			}
 			if w := <-write; w.err != nil {
-				t.Fatal(w.err)
+				t.Fatalf("Write: %v", w.err)
 			}
 		}
 	})
@@ -1056,7 +1047,7 @@ func TestConnCutWire(t *testing.T) {
 					near, far, nearWire = far, near, farWire
 				}
 				if _, err := near.Write([]byte("data")); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Write: %v", err)
 				}
 				cut(near, nearWire)
 				nearWire.CloseWrite()
@@ -1099,18 +1090,16 @@ func TestConnCloseWithUnreadTickets(t *testing.T) {
 			// The tickets are there, and so is what the client's Close does.
 			got := make([]byte, len(sent))
 			if _, err := io.ReadFull(s, got[:1]); err != nil {
-				t.Fatal(err)
+				t.Fatalf("ReadFull: %v", err)
 			}
 			rest, err := io.ReadAll(s)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if got = append(got[:1], rest...); !bytes.Equal(got, sent) {
 				t.Fatal(firstDifference(got, sent))
 			}
 			s.Close()
 			if w := <-send; w.err != nil {
-				t.Fatal(w.err)
+				t.Fatalf("Write: %v", w.err)
 			}
 		}
 	})
@@ -1190,8 +1179,8 @@ func TestConnPeersAlert(t *testing.T) {
 	})
 }
 
-// What the machine says outranks what the wire says: an alert that cannot be
-// sent does not hide why there was one.
+// libssl's error comes before the transport's: an alert that cannot be sent does
+// not hide why there was one.
 func TestConnVerdictOutranksTheWire(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
@@ -1199,9 +1188,9 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		// The client's first flight goes out, and nothing after it.
 		once := &brokenAfter{Conn: near, left: 1}
 		c, s := tlstest.ConnsOver(t, client, server, once, far)
-		shake := start(shaking(c))
+		handshake := start(shaking(c))
 		serve := start(shaking(s))
-		got := <-shake
+		got := <-handshake
 		if _, ok := errors.AsType[*openssl.VerifyError](got.err); !ok {
 			t.Errorf("client: %v", got.err)
 		}
@@ -1218,12 +1207,12 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		}))
 		c, s, _, far := tlstest.WireConns(t, client, server, 64<<10)
 		far.Refuse.Store(true)
-		shake := start(shaking(c))
+		handshake := start(shaking(c))
 		if err := s.Handshake(); !errors.Is(err, refusal) {
 			t.Errorf("server: %v", err)
 		}
 		far.CloseWrite()
-		if got := <-shake; got.err == nil {
+		if got := <-handshake; got.err == nil {
 			t.Error("the client has shaken hands with a server that refused it")
 		}
 	})
@@ -1243,8 +1232,8 @@ func (b *brokenAfter) Write(p []byte) (int, error) {
 	return b.Conn.Write(p)
 }
 
-// A client that says what it has to say and goes is served, though nobody is
-// there any more for the tickets.
+// A client that sends its request and leaves is served, although its tickets
+// cannot be sent any more.
 func TestConnTicketsNobodyWants(t *testing.T) {
 	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	tlstest.SetVersion(t, client, tls.VersionTLS13)
@@ -1267,11 +1256,11 @@ func TestConnTicketsNobodyWants(t *testing.T) {
 		n, err := near.Read(p)
 		must(t, err)
 		if _, err := c.Feed(p[:n]); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 	}
 	if _, _, err := c.Write([]byte("and away")); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Write: %v", err)
 	}
 	far.Refuse.Store(true)
 	near.Write(p[:c.Drain(p)])
@@ -1300,12 +1289,12 @@ func TestConnHandshakeContext(t *testing.T) {
 				}
 				// The other end says nothing.
 				ctx, cancel := context.WithCancel(t.Context())
-				shake := start(func() (int, error) { return 0, end.HandshakeContext(ctx) })
+				handshake := start(func() (int, error) { return 0, end.HandshakeContext(ctx) })
 				synctest.Wait()
 				behind := start(reading(end))
 				synctest.Wait()
 				cancel()
-				for _, call := range []<-chan outcome{shake, behind} {
+				for _, call := range []<-chan outcome{handshake, behind} {
 					if got := <-call; got.err != context.Canceled || got.took != 0 {
 						t.Errorf("%s: %v after %v", role, got.err, got.took)
 					}
@@ -1357,7 +1346,7 @@ func TestConnHandshakeContext(t *testing.T) {
 				return nil, ctx.Err()
 			}))
 			c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-			shake := start(shaking(c))
+			handshake := start(shaking(c))
 			ctx, cancel := context.WithCancel(t.Context())
 			serve := start(func() (int, error) { return 0, s.HandshakeContext(ctx) })
 			synctest.Wait()
@@ -1365,7 +1354,7 @@ func TestConnHandshakeContext(t *testing.T) {
 			if got := <-serve; got.err != context.Canceled || got.took != 0 {
 				t.Errorf("server: %v after %v", got.err, got.took)
 			}
-			if got := <-shake; got.err == nil {
+			if got := <-handshake; got.err == nil {
 				t.Error("the client has shaken hands with nobody")
 			}
 		})
@@ -1401,16 +1390,12 @@ func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
 				}
 			}
 		}
-		if err := errors.Join(tlstest.Both(again(c), again(s))); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(tlstest.Both(again(c), again(s))))
 		if nearCut.cuts < 10 || farCut.cuts < 10 {
 			t.Errorf("the handshake was cut %d and %d times", nearCut.cuts, farCut.cuts)
 		}
 		nearCut.off, farCut.off = true, true
-		if err := roundTripOver(c, s, pattern(100_000)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, roundTripOver(c, s, pattern(100_000)))
 	})
 }
 
@@ -1457,16 +1442,14 @@ func TestConnLazyHandshakeGoesOnAfterADeadline(t *testing.T) {
 		_, err := c.Read(make([]byte, 1))
 		wantTimeout(t, "Read", err)
 		must(t, c.SetDeadline(time.Time{}))
-		if err := roundTripOver(c, s, pattern(1000)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, roundTripOver(c, s, pattern(1000)))
 	})
 }
 
 // ---- KeyUpdate ----
 
 // handmade is the peer's end of a connection, record by record: neither crypto/tls
-// nor this package can be told to send a KeyUpdate, or to ask for a renegotiation
+// nor this package can be made to send a KeyUpdate, or to ask for a renegotiation
 // without end. crypto/tls shakes hands and logs the secrets, from there on it is
 // done by hand.
 type handmade struct {
@@ -1662,7 +1645,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // newHandmade is the peer, at the far end of a wire, of an end in the role given.
 // Both have shaken hands.
-func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, shake func() error) *handmade {
+func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, handshake func() error) *handmade {
 	t.Helper()
 	record := &recorder{Conn: far}
 	var keys bytes.Buffer
@@ -1683,9 +1666,7 @@ func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, s
 		peer = tls.Server(record, config)
 		hello = &record.written
 	}
-	if err := errors.Join(tlstest.Both(shake, peer.Handshake)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, errors.Join(tlstest.Both(handshake, peer.Handshake)))
 	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
 	client, server := &h.out, &h.in
 	if role == "client" {
@@ -1752,8 +1733,8 @@ func eachRoleWithHandmade(t *testing.T, capacity int, test func(t *testing.T, co
 	}
 }
 
-// A Read that waits answers a KeyUpdate by itself: nobody else would, where the
-// application has nothing to say.
+// A Read that waits answers a KeyUpdate by itself: no other call would, where the
+// application has nothing to send.
 func TestConnKeyUpdate(t *testing.T) {
 	eachRoleWithHandmade(t, 64<<10, func(t *testing.T, conn *openssl.Conn, peer *handmade) {
 		read := start(reading(conn))
@@ -1763,9 +1744,7 @@ func TestConnKeyUpdate(t *testing.T) {
 			peer.out.update()
 			for {
 				kind, body, err := peer.receive()
-				if err != nil {
-					t.Fatal(err)
-				}
+				must(t, err)
 				if bytes.Equal(body, keyUpdateNotRequested) && kind == recordHandshake {
 					break
 				}
@@ -1781,7 +1760,7 @@ func TestConnKeyUpdate(t *testing.T) {
 		}
 		sent := pattern(40_000)
 		if _, err := conn.Write(sent); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Write: %v", err)
 		}
 		got, updates, err := peer.receiveAll(len(sent))
 		if err != nil || updates != 0 || !bytes.Equal(got, sent) {
@@ -1807,7 +1786,7 @@ func TestConnKeyUpdateBesideAStuckWrite(t *testing.T) {
 			t.Fatalf("%v, %d updates, %s", err, updates, firstDifference(got, sent))
 		}
 		if w := <-write; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 	})
 }
@@ -1831,7 +1810,7 @@ func TestConnKeyUpdateBehindTheLastWrite(t *testing.T) {
 			t.Fatalf("the answer: record of type %d, %x, %v", kind, body, err)
 		}
 		if w := <-write; w.err != nil {
-			t.Fatal(w.err)
+			t.Fatalf("Write: %v", w.err)
 		}
 		must(t, peer.send(recordData, []byte{7}))
 		if r := <-read; r.n != 1 || r.err != nil {
@@ -1855,7 +1834,7 @@ func TestConnAlertBehindData(t *testing.T) {
 	})
 }
 
-// ---- answers that nobody reads ----
+// ---- answers that are not read ----
 
 // flood is something that a peer can send without end, and that an end must
 // answer each time.
@@ -2156,7 +2135,7 @@ func TestConnFloodTakesNoMoreThanFromCryptoTLS(t *testing.T) {
 	}
 }
 
-// Whoever waits for the peer to read keeps to the deadline of Read, can be called
+// A Read that waits for the peer to read keeps to its deadline, can be called
 // again, and then goes on where it was.
 func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
 	eachFlood(t, func(t *testing.T, f *flooded) {
@@ -2173,7 +2152,7 @@ func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
 		for range 2 * openssl.MaxHeld / f.answer {
 			must(t, f.conn.SetReadDeadline(time.Now().Add(time.Nanosecond)))
 			if _, err := f.conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatal(err)
+				t.Fatalf("Read: %v", err)
 			}
 		}
 		f.isBounded(t)
@@ -2201,7 +2180,7 @@ func TestConnFloodedReadKeepsItsDeadline(t *testing.T) {
 	})
 }
 
-// Close ends whoever waits at once, and the peer costs Close itself its bound.
+// Close ends a call that waits at once; Close itself waits for the peer up to its bound.
 func TestConnFloodedReadHearsOfClose(t *testing.T) {
 	eachFlood(t, func(t *testing.T, f *flooded) {
 		read := start(reading(f.conn))
@@ -2433,7 +2412,7 @@ func TestDoorsOfTheWrongRole(t *testing.T) {
 	}
 	// The wires are the caller's still.
 	if _, err := near.Write([]byte{1}); err != nil {
-		t.Error(err)
+		t.Errorf("Write: %v", err)
 	}
 }
 
@@ -2480,7 +2459,7 @@ func TestDialerTimeout(t *testing.T) {
 
 // What is counted here is exact: these are tests, not benchmarks.
 
-// instrumented says whether this test binary was built so that it allocates on
+// instrumented reports whether this test binary was built so that it allocates on
 // its own behalf: -race has sync.Pool forget what it holds, and a sanitizer
 // keeps books, too.
 func instrumented() bool {
@@ -2496,7 +2475,7 @@ func instrumented() bool {
 	return false
 }
 
-// alone runs the calling test in a process of its own, where nobody else
+// alone runs the calling test in a process of its own, where nothing else
 // allocates, calls C or starts threads. In that process it returns true; in the
 // first one it has beside, if not nil, talk to the other, over listeners on
 // loopback that both have open.
@@ -2534,9 +2513,7 @@ func alone(t *testing.T, beside func(addr string) error) (l net.Listener, here b
 		t.Fatalf("in a process of its own: %v\n%s", err, out)
 	}
 	<-done
-	if besideErr != nil {
-		t.Fatal(besideErr)
-	}
+	must(t, besideErr)
 	if !strings.Contains(string(out), "--- PASS: "+t.Name()) {
 		t.Fatalf("the process of its own has not run %s:\n%s", t.Name(), out)
 	}
@@ -2583,12 +2560,12 @@ func TestCountsReadWrite(t *testing.T) {
 				p := make([]byte, size)
 				send := func() {
 					if n, err := end.from.Write(p); n != size || err != nil {
-						t.Fatal(n, err)
+						t.Fatalf("Write: n %v, err %v", n, err)
 					}
 				}
 				receive := func() {
 					if _, err := io.ReadFull(end.to, p); err != nil {
-						t.Fatal(err)
+						t.Fatalf("ReadFull: %v", err)
 					}
 				}
 				send()
@@ -2609,7 +2586,7 @@ func TestCountsReadWrite(t *testing.T) {
 				}
 
 				if instrumented() {
-					continue // the sanitizer's own mallocs cannot be told from ours
+					continue // the sanitizer's own mallocs are counted with ours
 				}
 				before := mallocs()
 				for range rounds {
@@ -2635,15 +2612,13 @@ func TestCountsBusyRead(t *testing.T) {
 		p := make([]byte, 64<<10)
 		for range total / len(p) {
 			if _, err := s.Write(p); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 		}
 		calls := runtime.NumCgoCall()
 		for buf, n := make([]byte, size), 0; n < total; {
 			k, err := c.Read(buf)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			n += k
 		}
 		each := float64(runtime.NumCgoCall()-calls) / (total / size)
@@ -2657,66 +2632,64 @@ func TestCountsBusyRead(t *testing.T) {
 // A server accepts and shakes hands with few allocations and few calls into C.
 // The client is another process; the server's counts are this one's.
 func TestCountsHandshake(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			const rounds, warm = 100, 10
-			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-			tlstest.SetVersion(t, client, v.ID)
-			tlstest.SetVersion(t, server, v.ID)
-			inner, here := alone(t, func(addr string) error {
-				must(t, client.SetVerify(openssl.VerifyNone)) // the other process has its own CA
-				for range warm + rounds {
-					c, err := openssl.Dial("tcp", addr, client)
-					if err != nil {
-						return err
-					}
-					if err := errors.Join(tlstest.RoundTrip(c, []byte("ping")), c.Close()); err != nil {
-						return err
-					}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		const rounds, warm = 100, 10
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		tlstest.SetVersion(t, server, v.ID)
+		inner, here := alone(t, func(addr string) error {
+			must(t, client.SetVerify(openssl.VerifyNone)) // the other process has its own CA
+			for range warm + rounds {
+				c, err := openssl.Dial("tcp", addr, client)
+				if err != nil {
+					return err
 				}
-				return nil
-			})
-			if !here {
-				return
-			}
-			noGC(t)
-			l := openssl.NewListener(inner, server)
-			var allocated, calls, whole uint64
-			p := make([]byte, 4)
-			for i := range warm + rounds {
-				before, beforeCalls := mallocs(), runtime.NumCgoCall()
-				wire, err := l.Accept()
-				must(t, err)
-				conn := wire.(*openssl.Conn)
-				must(t, conn.Handshake())
-				shaken, shakenCalls := mallocs(), runtime.NumCgoCall()
-				if _, err := io.ReadFull(conn, p); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := conn.Write(p); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := conn.Read(p); err != io.EOF {
-					t.Fatal(err)
-				}
-				must(t, conn.Close())
-				if i >= warm {
-					allocated += shaken - before
-					calls += uint64(shakenCalls - beforeCalls)
-					whole += mallocs() - before
+				if err := errors.Join(tlstest.RoundTrip(c, []byte("ping")), c.Close()); err != nil {
+					return err
 				}
 			}
-			per := func(n uint64) float64 { return float64(n) / rounds }
-			t.Logf("counted: %.2f mallocs and %.2f calls into C for each connection that is accepted and shaken hands with; %.2f mallocs until it is closed",
-				per(allocated), per(calls), per(whole))
-			if got := per(allocated); got > 16 && !instrumented() {
-				t.Errorf("%.2f mallocs for each accepted connection, want at most 16", got)
-			}
-			if got := per(calls); got > 12 {
-				t.Errorf("%.2f calls into C for each handshake, want at most 12", got)
-			}
+			return nil
 		})
-	}
+		if !here {
+			return
+		}
+		noGC(t)
+		l := openssl.NewListener(inner, server)
+		var allocated, calls, whole uint64
+		p := make([]byte, 4)
+		for i := range warm + rounds {
+			before, beforeCalls := mallocs(), runtime.NumCgoCall()
+			wire, err := l.Accept()
+			must(t, err)
+			conn := wire.(*openssl.Conn)
+			must(t, conn.Handshake())
+			connected, connectedCalls := mallocs(), runtime.NumCgoCall()
+			if _, err := io.ReadFull(conn, p); err != nil {
+				t.Fatalf("ReadFull: %v", err)
+			}
+			if _, err := conn.Write(p); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			if _, err := conn.Read(p); err != io.EOF {
+				t.Fatalf("Read: %v", err)
+			}
+			must(t, conn.Close())
+			if i >= warm {
+				allocated += connected - before
+				calls += uint64(connectedCalls - beforeCalls)
+				whole += mallocs() - before
+			}
+		}
+		per := func(n uint64) float64 { return float64(n) / rounds }
+		t.Logf("counted: %.2f mallocs and %.2f calls into C for each connection that is accepted and shaken hands with; %.2f mallocs until it is closed",
+			per(allocated), per(calls), per(whole))
+		if got := per(allocated); got > 16 && !instrumented() {
+			t.Errorf("%.2f mallocs for each accepted connection, want at most 16", got)
+		}
+		if got := per(calls); got > 12 {
+			t.Errorf("%.2f calls into C for each handshake, want at most 12", got)
+		}
+	})
 }
 
 // A reader that waits holds no thread, and a connection no goroutine.
@@ -2770,7 +2743,7 @@ func TestCountsThreads(t *testing.T) {
 	for i, conn := range all {
 		must(t, conn.Close())
 		if r := <-reads[i]; !errors.Is(r.err, net.ErrClosed) {
-			t.Fatal(r.err)
+			t.Fatalf("Read: %v, want net.ErrClosed", r.err)
 		}
 	}
 }
@@ -2817,10 +2790,10 @@ func unixPair(t testing.TB) (near, far net.Conn) {
 	must(t, err)
 	defer l.Close()
 	if near, err = net.Dial("unix", l.Addr().String()); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Dial: %v", err)
 	}
 	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Accept: %v", err)
 	}
 	return near, far
 }

@@ -158,13 +158,13 @@ func (c *Ctx) lock() error {
 	return nil
 }
 
-// use calls act with the SSL_CTX, under the lock.
-func (c *Ctx) use(act func(p libssl.CTX) error) error {
+// use calls f with the SSL_CTX, under the lock.
+func (c *Ctx) use(f func(p libssl.CTX) error) error {
 	if err := c.lock(); err != nil {
 		return err
 	}
 	defer c.h.Mu.Unlock()
-	return act(c.h.P)
+	return f(c.h.P)
 }
 
 // useUntilFreed is use for a Ctx that may have been closed while a ClientHello function
@@ -182,12 +182,12 @@ func (c *Ctx) useUntilFreed(act func(p libssl.CTX) error) error {
 }
 
 // change is use for a Ctx that must not be frozen.
-func (c *Ctx) change(act func(p libssl.CTX) error) error {
+func (c *Ctx) change(f func(p libssl.CTX) error) error {
 	return c.use(func(p libssl.CTX) error {
 		if c.frozen {
 			return ErrCtxInUse
 		}
-		return act(p)
+		return f(p)
 	})
 }
 
@@ -267,19 +267,28 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 // UseCertificateFiles is like [Ctx.UseCertificate], but reads the certificates and the
 // key from files.
 func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
-	certPEM, err := os.ReadFile(certFile)
+	certPEM, err := readPEM("certificate", certFile)
 	if err != nil {
-		return fmt.Errorf("openssl: certificate: %w", err)
+		return err
 	}
-	keyPEM, err := os.ReadFile(keyFile)
+	keyPEM, err := readPEM("private key", keyFile)
 	defer clear(keyPEM)
 	if err != nil {
-		return fmt.Errorf("openssl: private key: %w", err)
+		return err
 	}
 	if err := c.UseCertificate(certPEM, keyPEM); err != nil {
 		return fmt.Errorf("%w (files %s and %s)", err, certFile, keyFile)
 	}
 	return nil
+}
+
+func readPEM(what, name string) ([]byte, error) {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		folder, _ := os.Getwd() // where a relative name was looked for
+		return b, fmt.Errorf("openssl: %s: %w: give the path of a PEM file, absolute or from %s", what, err, folder)
+	}
+	return b, nil
 }
 
 // SetMinVersion sets the lowest protocol version, for example [crypto/tls.VersionTLS12].
@@ -457,7 +466,7 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 		return err
 	}
 	if c.server {
-		if err := c.settlePolicy(p, facts); err != nil {
+		if err := c.freezePolicy(p, facts); err != nil {
 			return err
 		}
 	}

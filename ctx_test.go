@@ -72,11 +72,11 @@ var sidTargets = []struct {
 		must(t, server.SetClientHelloFunc(tlstest.Stay))
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		if _, err := c.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		tlstest.Carry(t, c, s)
 		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-			t.Fatal(w, err)
+			t.Fatalf("Handshake: w %v, err %v", w, err)
 		}
 		hello, err := s.ClientHello()
 		must(t, err)
@@ -89,7 +89,7 @@ var sidTargets = []struct {
 		c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		return sidTarget{s.SetSessionIDContext, nil, func(t *testing.T) []byte {
 			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			return s.ConnectionState().SessionIDContext
 		}}
@@ -195,7 +195,7 @@ func tooLong(t testing.TB, err error, op string) {
 	if !ok {
 		t.Fatalf("%T is no *Error", err)
 	}
-	if want := "openssl: " + op + ": ssl session id context too long"; err.Error() != want || e.Error() != want {
+	if want := "openssl: " + op + ": ssl session id context too long: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want || e.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	if e.Op != op || e.Code != 0 || len(e.Stack) != 1 {
@@ -305,7 +305,7 @@ func BenchmarkSetSessionIDContext(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					if err := set(value); (err == nil) != (outcome == "success") {
-						b.Fatal(err)
+						b.Fatalf("set: %v", err)
 					}
 				}
 			})
@@ -366,7 +366,7 @@ func TestCtxFreezes(t *testing.T) {
 		c := tlstest.NewServer(t)
 		must(t, c.SetVerify(openssl.VerifyPeer))
 		if _, err := openssl.NewSSL(c); !errors.Is(err, openssl.ErrSessionIDContextUninitialized) {
-			t.Fatal(err)
+			t.Fatalf("NewSSL: %v", err)
 		}
 		must(t, c.SetSessionIDContext([]byte("now")))
 		s, err := openssl.NewSSL(c)
@@ -474,28 +474,26 @@ func TestServerNotReady(t *testing.T) {
 // "None", said explicitly, is OpenSSL's own behaviour: a session by ticket is
 // refused on the second connection, and its reason arrives.
 func TestExplicitlyNoContext(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			for _, over := range tlstest.Transports {
-				t.Run(over.Name, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "")
-					must(t, client.SetMaxVersion(v.ID))
-					first := over.Connect(t, tlstest.Pair{Client: client, Server: server})
-					if first.ClientErr != nil || first.ServerErr != nil {
-						t.Fatal(first.ClientErr, first.ServerErr)
-					}
-					second := over.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
-					if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) {
-						t.Errorf("server: %v, want libssl's 277", second.ServerErr)
-					}
-					tlstest.Sentence(t, second.ServerErr, "SSL_do_handshake", "session id context uninitialized")
-					if alert, _ := errors.AsType[tls.AlertError](second.ClientErr); alert != 80 {
-						t.Errorf("client: %v, want internal_error", second.ClientErr)
-					}
-				})
-			}
-		})
-	}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		for _, over := range tlstest.Transports {
+			t.Run(over.Name, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "")
+				must(t, client.SetMaxVersion(v.ID))
+				first := over.Connect(t, tlstest.Pair{Client: client, Server: server})
+				if first.ClientErr != nil || first.ServerErr != nil {
+					t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
+				}
+				second := over.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+				if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) {
+					t.Errorf("server: %v, want libssl's 277", second.ServerErr)
+				}
+				tlstest.Sentence(t, second.ServerErr, "SSL_do_handshake", "session id context uninitialized")
+				if alert, _ := errors.AsType[tls.AlertError](second.ClientErr); alert != 80 {
+					t.Errorf("client: %v, want internal_error", second.ClientErr)
+				}
+			})
+		}
+	})
 }
 
 // ---- certificates ----
@@ -798,7 +796,7 @@ func TestTrust(t *testing.T) {
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: tlstest.NewServer(t)})
 			if x.trusted {
 				if e.ClientErr != nil || e.ServerErr != nil {
-					t.Fatal(e.ClientErr, e.ServerErr)
+					t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 				}
 				return
 			}
@@ -883,7 +881,7 @@ func TestClientCANames(t *testing.T) {
 				return errors.Join(tlstest.Echo(s), s.Close())
 			})
 			if clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			if len(names) != 2 || !bytes.Equal(names[0], ca.Cert.RawSubject) || !bytes.Equal(names[1], second.Cert.RawSubject) {
 				t.Errorf("%d names arrived", len(names))
@@ -940,39 +938,37 @@ func TestClientVerifies(t *testing.T) {
 		{"for clients only", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, []string{"server.test"}, "certificate purpose"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.BareServer(t)
-					tlstest.SetVersion(t, client, v.ID)
-					must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
-					c, s := tlstest.Machines(t, client, server)
-					for _, name := range x.ask {
-						must(t, c.SetServerName(name))
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				client, server := tlstest.NewClient(t), tlstest.BareServer(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
+				c, s := tlstest.Machines(t, client, server)
+				for _, name := range x.ask {
+					must(t, c.SetServerName(name))
+				}
+				clientErr, serverErr := tlstest.Shake(t, c, s)
+				if x.says == "" {
+					if clientErr != nil || serverErr != nil {
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
-					clientErr, serverErr := tlstest.Shake(t, c, s)
-					if x.says == "" {
-						if clientErr != nil || serverErr != nil {
-							t.Fatal(clientErr, serverErr)
-						}
-						return
-					}
-					verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
-					if !ok {
-						t.Fatalf("client: %v, want a VerifyError", clientErr)
-					}
-					// Some versions say "unsuitable", some "unsupported certificate purpose".
-					if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
-						t.Errorf("%q, want %q", verify.Reason, x.says)
-					}
-					tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
-					if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
-						t.Errorf("server: %v, want the client's alert", serverErr)
-					}
-					if c.ConnectionState().VerifyError == nil {
-						t.Error("the state knows nothing of it")
-					}
-				})
-			}
+					return
+				}
+				verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
+				if !ok {
+					t.Fatalf("client: %v, want a VerifyError", clientErr)
+				}
+				// Some versions say "unsuitable", some "unsupported certificate purpose".
+				if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
+					t.Errorf("%q, want %q", verify.Reason, x.says)
+				}
+				tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
+				if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
+					t.Errorf("server: %v, want the client's alert", serverErr)
+				}
+				if c.ConnectionState().VerifyError == nil {
+					t.Error("the state knows nothing of it")
+				}
+			})
 		})
 	}
 	t.Run("a self-signed server", func(t *testing.T) {
@@ -994,7 +990,7 @@ func TestClientVerifies(t *testing.T) {
 		}
 		must(t, c.SetServerName("server.test")) // it is not too late
 		if w, err := c.Handshake(); w != openssl.WantInput || err != nil || c.Pending() == 0 {
-			t.Error(w, err)
+			t.Errorf("Handshake: w %v, err %v", w, err)
 		}
 	})
 	t.Run("VerifyNone wants no name and takes anything", func(t *testing.T) {
@@ -1043,10 +1039,10 @@ func TestSetServerNameRefuses(t *testing.T) {
 	t.Run("after the first byte", func(t *testing.T) {
 		c, _ := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		if _, err := c.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		if err := c.SetServerName("other.test"); !errors.Is(err, openssl.ErrTooLate) {
-			t.Error(err)
+			t.Errorf("SetServerName: %v", err)
 		}
 	})
 }
@@ -1087,28 +1083,26 @@ func TestCtxSettingsRefused(t *testing.T) {
 		}, "renegotiation is not offered"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					client := tlstest.NewClient(t)
-					tlstest.SetVersion(t, client, v.ID)
-					must(t, client.SetALPN("proto"))
-					plain, server := tlstest.NewServer(t), tlstest.NewServer(t)
-					must(t, plain.SetALPN("proto"))
-					must(t, server.SetALPN("proto"))
-					before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: plain})
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, client.SetALPN("proto"))
+				plain, server := tlstest.NewServer(t), tlstest.NewServer(t)
+				must(t, plain.SetALPN("proto"))
+				must(t, server.SetALPN("proto"))
+				before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: plain})
 
-					options := server.Options()
-					tlstest.Sentence(t, x.set(server), x.says)
-					if server.Options() != options {
-						t.Error("the options changed")
-					}
-					after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
-					if a, b := before.Server, after.Server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
-						b.NegotiatedProtocol != "proto" {
-						t.Errorf("something changed: %+v, was %+v", b, a)
-					}
-				})
-			}
+				options := server.Options()
+				tlstest.Sentence(t, x.set(server), x.says)
+				if server.Options() != options {
+					t.Error("the options changed")
+				}
+				after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+				if a, b := before.Server, after.Server; a.Version != b.Version || a.CipherSuite != b.CipherSuite ||
+					b.NegotiatedProtocol != "proto" {
+					t.Errorf("something changed: %+v, was %+v", b, a)
+				}
+			})
 		})
 	}
 	t.Run("a ClientHello function on a client", func(t *testing.T) {
@@ -1173,30 +1167,28 @@ func TestALPN(t *testing.T) {
 		{"bytes of any value", []string{"a\x00\xff"}, []string{"a\x00\xff"}, "a\x00\xff", false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-					tlstest.SetVersion(t, client, v.ID)
-					must(t, server.SetALPN("to be replaced"))
-					must(t, client.SetALPN("to be replaced"))
-					must(t, client.SetALPN(x.client...))
-					must(t, server.SetALPN(x.server...))
-					e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
-					if x.refused {
-						tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
-						if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
-							t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
-						}
-						return
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, server.SetALPN("to be replaced"))
+				must(t, client.SetALPN("to be replaced"))
+				must(t, client.SetALPN(x.client...))
+				must(t, server.SetALPN(x.server...))
+				e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+				if x.refused {
+					tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
+					if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
+						t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
 					}
-					if e.ClientErr != nil || e.ServerErr != nil {
-						t.Fatal(e.ClientErr, e.ServerErr)
-					}
-					if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
-						t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
-					}
-				})
-			}
+					return
+				}
+				if e.ClientErr != nil || e.ServerErr != nil {
+					t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
+				}
+				if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
+					t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
+				}
+			})
 		})
 	}
 }
@@ -1302,7 +1294,7 @@ func trusts(t testing.TB, server *openssl.Ctx, cas map[string]*tlstest.Authority
 	return accepted
 }
 
-// requiring is a server that requires a client certificate and trusts nobody yet.
+// requiring is a server that requires a client certificate and trusts no CA yet.
 func requiring(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	server := tlstest.NewServer(t)

@@ -124,7 +124,7 @@ type funcWriter struct{ write func(p []byte) (int, error) }
 
 func (w *funcWriter) Write(p []byte) (int, error) { return w.write(p) }
 
-// funcCache is a cache that keeps nothing, or what it is told to.
+// funcCache is a cache of two functions; without them it keeps nothing.
 type funcCache struct {
 	get func(key string) (*openssl.Session, bool)
 	put func(key string, sess *openssl.Session)
@@ -146,17 +146,19 @@ func (c *funcCache) Put(key string, sess *openssl.Session) {
 	}
 }
 
-// transitions says for each place and call what becomes of it: when its read
+// transition is for each place and call what becomes of it: when its read
 // deadline passes, or its write deadline; when another goroutine calls Close; when
 // its context ends, if it has one; when the peer closes the wire. And what becomes
 // of a Handshake, a Read and a Write that other goroutines begin meanwhile.
-var transitions = []struct {
+type transition struct {
 	at                          *spot
 	calls                       string
 	read, write                 string
 	close, cancel, gone         string
 	handshaking, reads, writing string
-}{
+}
+
+var transitions = []transition{
 	{driving, "Read", timesOut, blocks, isClosed, "", isCut, blocks, blocks, blocks},
 	{driving, "Write", blocks, timesOut, isClosed, "", isCut, blocks, blocks, blocks},
 	{driving, "Handshake HandshakeContext", timesOut, blocks, isClosed, cancelled, isCut, blocks, blocks, blocks},
@@ -482,39 +484,43 @@ func TestConnTransitions(t *testing.T) {
 		for _, row := range transitions {
 			for _, call := range strings.Fields(row.calls) {
 				for _, role := range strings.Fields(row.at.roles) {
-					for i, event := range events {
-						want := []string{row.read, row.read, row.write, row.write, row.close, row.cancel, row.gone, ""}[i]
-						if event.name == "the context ends" && call != "HandshakeContext" {
-							continue
-						}
-						name := fmt.Sprintf("%s/%s %s, %s: %s", v.Name, role, call, row.at.name, event.name)
-						t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-							tlstest.CheckLeaks(t)
-							bubble(t, func(t *testing.T) {
-								x := &scene{T: t, at: row.at, role: role, call: call}
-								x.enter(v.ID, offer, func() {
-									if event.before != nil {
-										must(t, event.before(x))
-									}
-								})
-								switch event.name {
-								case "Close":
-									x.closes(want)
-								case "other calls":
-									x.others(row.handshaking, row.reads, row.writing)
-									x.goesOn()
-								default:
-									event.happens(x)
-									synctest.Wait()
-									x.comesTo(want, event.took)
-									x.afterwards(event.name)
-								}
-							})
-						})
-					}
+					row.eachEvent(t, v, offer, call, role)
 				}
 			}
 		}
+	}
+}
+
+func (row transition) eachEvent(t *testing.T, v tlstest.Version, offer *openssl.Session, call, role string) {
+	for i, event := range events {
+		want := []string{row.read, row.read, row.write, row.write, row.close, row.cancel, row.gone, ""}[i]
+		if event.name == "the context ends" && call != "HandshakeContext" {
+			continue
+		}
+		name := fmt.Sprintf("%s/%s %s, %s: %s", v.Name, role, call, row.at.name, event.name)
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			tlstest.CheckLeaks(t)
+			bubble(t, func(t *testing.T) {
+				x := &scene{T: t, at: row.at, role: role, call: call}
+				x.enter(v.ID, offer, func() {
+					if event.before != nil {
+						must(t, event.before(x))
+					}
+				})
+				switch event.name {
+				case "Close":
+					x.closes(want)
+				case "other calls":
+					x.others(row.handshaking, row.reads, row.writing)
+					x.goesOn()
+				default:
+					event.happens(x)
+					synctest.Wait()
+					x.comesTo(want, event.took)
+					x.afterwards(event.name)
+				}
+			})
+		})
 	}
 }
 
@@ -621,7 +627,7 @@ func offerForStore(t *testing.T, v uint16) *openssl.Session {
 }
 
 // A caller's function that ends its goroutine leaves no lock behind: other calls go
-// on with the handshake. But nobody goes on past a ClientHello function that has
+// on with the handshake. But no call goes on past a ClientHello function that has
 // not answered.
 func TestConnGoexit(t *testing.T) {
 	for _, v := range tlstest.Versions {
@@ -630,37 +636,42 @@ func TestConnGoexit(t *testing.T) {
 			for _, role := range strings.Fields(at.roles) {
 				t.Run(strings.ReplaceAll(v.Name+"/"+role+" "+at.name, " ", "_"), func(t *testing.T) {
 					tlstest.CheckLeaks(t)
-					bubble(t, func(t *testing.T) {
-						x := &scene{T: t, at: at, role: role, instead: runtime.Goexit}
-						x.build(v.ID, offer)
-						x.letGo() // a second time it does its work
-						x.live()
-						over := make(chan struct{})
-						go func() {
-							defer close(over)
-							x.end.Read(make([]byte, 1))
-						}()
-						<-over
-						if !x.inside.Load() {
-							t.Fatal("the function was not called")
-						}
-						if at != inHello {
-							x.goesOn()
-							return
-						}
-						for what, call := range map[string]func() (int, error){
-							"Handshake": shaking(x.end), "Read": reading(x.end), "Write": writing(x.end, []byte{1}),
-						} {
-							if got := x.hasReturned(what, start(call)); got.err == nil {
-								t.Errorf("%s has gone past a ClientHello function that never answered: %d, %v", what, got.n, got.err)
-							}
-						}
-						if x.end.ConnectionState().HandshakeComplete {
-							t.Error("the handshake is complete without the ClientHello function's answer")
-						}
-					})
+					bubble(t, goexiting(at, role, v.ID, offer))
 				})
 			}
+		}
+	}
+}
+
+// goexiting is a call whose function ends its goroutine, the first time.
+func goexiting(at *spot, role string, version uint16, offer *openssl.Session) func(*testing.T) {
+	return func(t *testing.T) {
+		x := &scene{T: t, at: at, role: role, instead: runtime.Goexit}
+		x.build(version, offer)
+		x.letGo() // a second time it does its work
+		x.live()
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			x.end.Read(make([]byte, 1))
+		}()
+		<-over
+		if !x.inside.Load() {
+			x.Fatal("the function was not called")
+		}
+		if x.at != inHello {
+			x.goesOn()
+			return
+		}
+		for what, call := range map[string]func() (int, error){
+			"Handshake": shaking(x.end), "Read": reading(x.end), "Write": writing(x.end, []byte{1}),
+		} {
+			if got := x.hasReturned(what, start(call)); got.err == nil {
+				x.Errorf("%s has gone past a ClientHello function that never answered: %d, %v", what, got.n, got.err)
+			}
+		}
+		if x.end.ConnectionState().HandshakeComplete {
+			x.Error("the handshake is complete without the ClientHello function's answer")
 		}
 	}
 }
@@ -709,8 +720,8 @@ func TestVerifyConnectionUndecided(t *testing.T) {
 	}
 }
 
-// Whatever calls there are at once, with whatever deadlines, nobody waits for ever,
-// nobody hears of what is not theirs, and no deadline of a call that is over stays
+// Whatever calls there are at once, with whatever deadlines, none waits for ever,
+// none returns the error of another, and no deadline of a call that is over stays
 // behind. The clock stands still while anybody can run: what is late has waited.
 func TestConnAtRandom(t *testing.T) {
 	const rounds, calls = 40, 6

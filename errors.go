@@ -48,7 +48,8 @@ func asError(f *libssl.Failure) error {
 }
 
 // Error returns one line: the failed call and the first reason of libssl in the queue, or
-// the first of libcrypto if there is none. Stack has the others.
+// the first of libcrypto if there is none, and what to do about it if the package knows.
+// Stack has the other reasons.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("openssl: ")
@@ -78,7 +79,27 @@ func (e *Error) Error() string {
 		b.WriteString(first.Data)
 		b.WriteString(")")
 	}
+	if next := e.advice(); next != "" {
+		b.WriteString(": ")
+		b.WriteString(next)
+	}
 	return b.String()
+}
+
+// advice is what to do about the commonest mistakes, empty for other errors.
+func (e *Error) advice() string {
+	if e.has(libssl.SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG) {
+		return "use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"
+	}
+	v, _ := e.verifyError()
+	switch {
+	case v == nil:
+	case libssl.UnknownIssuer(v.Code):
+		return "trust its CA with SetVerifyCAs or LoadVerifyLocations (a server also with SetClientCAs)"
+	case libssl.OtherName(v.Code):
+		return "give the name in the certificate to SetServerName or Dialer.ServerName"
+	}
+	return ""
 }
 
 // explained is an error with what it concerns in front: still one line, and

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/sidctx/openssl"
@@ -39,13 +40,88 @@ func TestErrorText(t *testing.T) {
 // The exact line that a user meets first.
 func TestErrorOneLine(t *testing.T) {
 	err := tlstest.NewServer(t).SetSessionIDContext(make([]byte, 33))
-	if want := "openssl: SSL_CTX_set_session_id_context: ssl session id context too long"; err.Error() != want {
+	if want := "openssl: SSL_CTX_set_session_id_context: ssl session id context too long: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	wrapped := fmt.Errorf("tenant 7: %w", err)
 	e, ok := errors.AsType[*openssl.Error](wrapped)
 	if !ok || e.Op != "SSL_CTX_set_session_id_context" || !errors.Is(wrapped, openssl.ErrSessionIDContextTooLong) {
 		t.Errorf("%#v", wrapped)
+	}
+}
+
+// The mistakes of the first hour: each error tells what to do next. Those of a build are
+// in internal/libssl.
+func TestMistakes(t *testing.T) {
+	ca := tlstest.Certs(t)
+	path := func(name string, content []byte) string { return tlstest.File(t, name, content) }
+	cert, key := path("server.crt", tlstest.Fixtures.ServerCert), path("server.key", tlstest.Fixtures.ServerKey)
+	otherKey := path("client.key", tlstest.Fixtures.ClientKey)
+	folder, err := os.Getwd()
+	must(t, err)
+	handshake := func(client *openssl.Ctx, name string) error {
+		c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
+		must(t, c.SetServerName(name))
+		clientErr, _ := tlstest.Shake(t, c, s)
+		return clientErr
+	}
+	for _, x := range []struct {
+		mistake string
+		make    func() error
+		says    []string
+	}{
+		{"a wrong path", func() error {
+			return tlstest.BareServer(t).UseCertificateFiles("nowhere.crt", key)
+		}, []string{"certificate", "open nowhere.crt", "give the path of a PEM file", "from " + folder}},
+		{"a wrong path of the key", func() error {
+			return tlstest.BareServer(t).UseCertificateFiles(cert, "nowhere.key")
+		}, []string{"private key", "open nowhere.key", "give the path of a PEM file", "from " + folder}},
+		{"the key of another certificate", func() error {
+			return tlstest.BareServer(t).UseCertificateFiles(cert, otherKey)
+		}, []string{"certificate and private key, which must belong together", cert, otherKey}},
+		{"no context", func() error {
+			c := tlstest.NewServer(t)
+			must(t, c.SetClientCAs(ca.PEM))
+			must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+			_, err := openssl.Listen("tcp", "127.0.0.1:0", c)
+			return err
+		}, []string{"set a context with DeriveSessionIDContext or SetSessionIDContext"}},
+		{"40 bytes", func() error {
+			return tlstest.NewServer(t).SetSessionIDContext(make([]byte, 40))
+		}, []string{"at most 32 bytes", "SHA-256", "DeriveSessionIDContext"}},
+		{"40 bytes for a connection", func() error {
+			_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+			return s.SetSessionIDContext(make([]byte, 40))
+		}, []string{"at most 32 bytes", "SHA-256", "DeriveSessionIDContext"}},
+		{"a client's Ctx for Listen", func() error {
+			_, err := openssl.Listen("tcp", "127.0.0.1:0", tlstest.NewClient(t))
+			return err
+		}, []string{"a server needs a Ctx made by NewServerCtx"}},
+		{"changed after use", func() error {
+			c := tlstest.NewServer(t)
+			tlstest.Machines(t, tlstest.NewClient(t), c)
+			return c.SetSessionIDContext([]byte("late"))
+		}, []string{"configure it before its first connection, or make another Ctx"}},
+		{"no server name", func() error {
+			c, err := openssl.NewSSL(tlstest.NewClient(t))
+			must(t, err)
+			defer c.Close()
+			_, err = c.Handshake()
+			return err
+		}, []string{"call SetServerName, or SetVerify(VerifyNone)"}},
+		{"another CA", func() error {
+			c := tlstest.BareClient(t)
+			must(t, c.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
+			return handshake(c, "server.test")
+		}, []string{"certificate verify failed", "SetVerifyCAs or LoadVerifyLocations"}},
+		{"another name", func() error {
+			return handshake(tlstest.NewClient(t), "other.test")
+		}, []string{"certificate verify failed", "SetServerName or Dialer.ServerName"}},
+		{"another address", func() error {
+			return handshake(tlstest.NewClient(t), "192.0.2.1")
+		}, []string{"certificate verify failed", "SetServerName or Dialer.ServerName"}},
+	} {
+		t.Run(x.mistake, func(t *testing.T) { tlstest.Sentence(t, x.make(), x.says...) })
 	}
 }
 
@@ -101,7 +177,7 @@ func TestErrorUnwraps(t *testing.T) {
 			tlstest.SetVersion(t, client, v.ID)
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 
-			// This end's verdict on the peer.
+			// This end's verification of the peer.
 			verify, ok := errors.AsType[*openssl.VerifyError](e.ClientErr)
 			if !ok || verify.Code != 20 || verify.Reason != "unable to get local issuer certificate" {
 				t.Errorf("client: %#v", e.ClientErr)
@@ -113,7 +189,7 @@ func TestErrorUnwraps(t *testing.T) {
 			if err, ok := errors.AsType[*openssl.Error](e.ClientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
 				t.Errorf("client: %+v", err)
 			}
-			// The other end's verdict, as its alert.
+			// The other end's, as its alert.
 			if alert, ok := errors.AsType[tls.AlertError](e.ServerErr); !ok || alert != 48 {
 				t.Errorf("server: %v", e.ServerErr)
 			}

@@ -67,6 +67,21 @@ func Example() {
 	})))
 }
 
+// A client with a certificate, which resumes its sessions: net/http connects through it.
+func ExampleDialer() {
+	c, err := openssl.NewClientCtx()
+	check(err)
+	check(c.LoadVerifyLocations("server-ca.crt", "")) // without this call: the system's roots
+	check(c.UseCertificateFiles("client.crt", "client.key"))
+	check(c.SetClientSessionCache(openssl.NewLRUClientSessionCache(64)))
+	dialer := &openssl.Dialer{Ctx: c, ServerName: "payroll.example"} // without a name: that of the address
+	client := &http.Client{Transport: &http.Transport{DialTLSContext: dialer.DialContext}}
+	response, err := client.Get("https://127.0.0.1:8443/")
+	check(err)
+	defer response.Body.Close()
+	io.Copy(os.Stdout, response.Body)
+}
+
 // TestExampleTenants: a session is resumed by its tenant and not by the other one.
 func TestExampleTenants(t *testing.T) {
 	t.Chdir(t.TempDir())

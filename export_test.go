@@ -23,7 +23,7 @@ const (
 )
 
 // Unsent is how many sealed bytes c keeps: those on their way to the wire, and
-// those that wait in the machine, in Go and in C. Nobody may be at work on c.
+// those that wait in the SSL, in Go and in C. No other goroutine may use c.
 func Unsent(c *Conn) (going, waiting int) {
 	return c.unsent.w - c.unsent.r, c.ssl.unsent()
 }

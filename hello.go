@@ -132,7 +132,7 @@ func parseServerName(ext wire.Reader) (string, error) {
 	return host, nil
 }
 
-// answerHello asks the ClientHello function and does what it says.
+// answerHello asks the ClientHello function and follows its answer.
 func (c *Conn) answerHello(ctx context.Context) error {
 	c.handshakeErr = errNoAnswer // if the function never returns: libssl would go on without it
 	hello, err := c.ssl.ClientHello()

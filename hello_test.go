@@ -54,7 +54,7 @@ func TestClientHelloFunc(t *testing.T) {
 				return s.HandshakeContext(context.WithValue(t.Context(), key{}, "value"))
 			})
 			if clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			if seen.ServerName != "server.test" || len(seen.ALPNProtocols) != 2 || seen.Conn != s.NetConn() || calls != 1 {
 				t.Errorf("%+v, %d calls", seen, calls)
@@ -100,38 +100,36 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 		}, 80, openssl.ErrSessionIDContextTooLong, ""},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					calls := 0
-					tlstest.CheckLeaks(t)
-					c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
-						calls++
-						return x.f(t)
-					})
-					clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
-					if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
-						t.Errorf("client: %v, want alert %d", clientErr, x.alert)
-					}
-					if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
-						t.Errorf("server: %v, want %v", serverErr, x.is)
-					}
-					if x.says != "" {
-						tlstest.Sentence(t, serverErr, x.says)
-					}
-					// It is final, and nobody is asked twice.
-					for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
-						if err != serverErr {
-							t.Errorf("%s afterwards: %v, want the same", name, err)
-						}
-					}
-					if calls != 1 {
-						t.Errorf("asked %d times", calls)
-					}
-					if s.ConnectionState().HandshakeComplete {
-						t.Error("complete all the same")
-					}
+			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+				calls := 0
+				tlstest.CheckLeaks(t)
+				c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+					calls++
+					return x.f(t)
 				})
-			}
+				clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
+				if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
+					t.Errorf("client: %v, want alert %d", clientErr, x.alert)
+				}
+				if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
+					t.Errorf("server: %v, want %v", serverErr, x.is)
+				}
+				if x.says != "" {
+					tlstest.Sentence(t, serverErr, x.says)
+				}
+				// It is final, and the function is not called twice.
+				for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
+					if err != serverErr {
+						t.Errorf("%s afterwards: %v, want the same", name, err)
+					}
+				}
+				if calls != 1 {
+					t.Errorf("asked %d times", calls)
+				}
+				if s.ConnectionState().HandshakeComplete {
+					t.Error("complete all the same")
+				}
+			})
 		})
 	}
 }
@@ -207,7 +205,7 @@ func TestClientHelloFuncMayUseConn(t *testing.T) {
 		return nil, s.SetSessionIDContext([]byte("by Conn"))
 	})
 	if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-		t.Fatal(clientErr, serverErr)
+		t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 	}
 	if got := s.ConnectionState().SessionIDContext; string(got) != "by Conn" {
 		t.Errorf("%q", got)
@@ -248,7 +246,7 @@ func clientHello(t *testing.T) []byte {
 	must(t, client.SetALPN("one", "two"))
 	c, _ := tlstest.Machines(t, client, tlstest.NewServer(t))
 	if _, err := c.Handshake(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Handshake: %v", err)
 	}
 	p := make([]byte, c.Pending())
 	c.Drain(p)
@@ -290,7 +288,7 @@ func TestClientHelloMalformed(t *testing.T) {
 			must(t, err)
 			defer s.Close()
 			if _, err := near.Write(bad); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			err = s.Handshake()
 			if alert, ok := errors.AsType[tls.AlertError](err); !ok || byte(alert) != x.alert {

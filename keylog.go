@@ -126,7 +126,7 @@ func callKeyLogWriter(k keyLogLines) {
 	})
 }
 
-// sameWriter says whether two writers must not be called at once. Those that
+// sameWriter reports whether two writers must not be called at once. Those that
 // cannot be compared are taken for the same if their types are.
 func sameWriter(a, b io.Writer) bool {
 	switch va, vb := reflect.ValueOf(a), reflect.ValueOf(b); {

@@ -118,7 +118,7 @@ func TestKeyLogOfCryptoTLS(t *testing.T) {
 				return tlstest.Echo(s)
 			})
 			if clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			got := slices.DeleteFunc(ours.lines(), func(line string) bool {
 				return strings.HasPrefix(line, "EXPORTER_SECRET ") // crypto/tls keeps it to itself
@@ -149,7 +149,7 @@ func TestKeyLogManyAtOnce(t *testing.T) {
 	for range connections {
 		wg.Go(func() {
 			if _, err := resumeOnce(client, server, nil); err != nil {
-				t.Error(err)
+				t.Errorf("resumeOnce: %v", err)
 			}
 		})
 	}
@@ -232,7 +232,7 @@ func TestKeyLogBlocks(t *testing.T) {
 		must(t, client.SetKeyLogWriter(log))
 		must(t, server.SetKeyLogWriter(log))
 		c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-		shake, serve := start(shaking(c)), start(shaking(s))
+		handshake, serve := start(shaking(c)), start(shaking(s))
 		synctest.Wait()
 		<-log.inside
 
@@ -256,7 +256,7 @@ func TestKeyLogBlocks(t *testing.T) {
 		}
 
 		log.letGo()
-		for _, call := range []<-chan outcome{shake, serve} {
+		for _, call := range []<-chan outcome{handshake, serve} {
 			if got := <-call; got.err != nil {
 				t.Errorf("the connection that was stuck: %v", got.err)
 			}
@@ -309,9 +309,7 @@ func TestKeyLogBlocksAlone(t *testing.T) {
 	var der []byte
 	for range bound/(2*len(keyLogLabels[tls.VersionTLS13])*line) + 1 {
 		next, err := resumeOnce(client, server, der)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if der == nil {
 			der = next
 		}
@@ -361,12 +359,12 @@ func TestKeyLogPanics(t *testing.T) {
 				}()
 				<-inside
 				if _, err := resumeOnce(client, server, nil); err != nil { // its lines wait
-					t.Error(err)
+					t.Errorf("resumeOnce: %v", err)
 				}
 				close(release)
 				<-over
 				if _, err := resumeOnce(client, server, nil); err != nil {
-					t.Error(err)
+					t.Errorf("resumeOnce: %v", err)
 				}
 				seen := map[string]int{}
 				for _, line := range log.lines() {
@@ -396,88 +394,84 @@ func (b bareLog) Write(p []byte) (int, error) { return b.log.Write(p) }
 
 // Writers that cannot be compared are writers, too, and never called two at once.
 func TestKeyLogUncomparable(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-			tlstest.SetVersion(t, client, v.ID)
-			shared, own := &keyLog{t: t}, &keyLog{t: t}
-			must(t, client.SetKeyLogWriter(bareLog{log: shared}))
-			must(t, server.SetKeyLogWriter(bareLog{log: shared}))
-			elsewhere := tlstest.NewServer(t)
-			must(t, elsewhere.SetKeyLogWriter(bareLog{log: own}))
-			plain := tlstest.NewClient(t)
-			tlstest.SetVersion(t, plain, v.ID)
-			const connections = 8
-			var wg sync.WaitGroup
-			for range connections {
-				wg.Go(func() {
-					if _, err := resumeOnce(client, server, nil); err != nil {
-						t.Error(err)
-					}
-				})
-				wg.Go(func() {
-					if _, err := resumeOnce(plain, elsewhere, nil); err != nil {
-						t.Error(err)
-					}
-				})
-			}
-			wg.Wait()
-			mustBeTwice(t, shared, v.ID, connections)
-			if got, want := len(own.lines()), connections*len(keyLogLabels[v.ID]); got != want {
-				t.Errorf("%d lines of the other writer, want %d", got, want)
-			}
-		})
-	}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		shared, own := &keyLog{t: t}, &keyLog{t: t}
+		must(t, client.SetKeyLogWriter(bareLog{log: shared}))
+		must(t, server.SetKeyLogWriter(bareLog{log: shared}))
+		elsewhere := tlstest.NewServer(t)
+		must(t, elsewhere.SetKeyLogWriter(bareLog{log: own}))
+		plain := tlstest.NewClient(t)
+		tlstest.SetVersion(t, plain, v.ID)
+		const connections = 8
+		var wg sync.WaitGroup
+		for range connections {
+			wg.Go(func() {
+				if _, err := resumeOnce(client, server, nil); err != nil {
+					t.Errorf("resumeOnce: %v", err)
+				}
+			})
+			wg.Go(func() {
+				if _, err := resumeOnce(plain, elsewhere, nil); err != nil {
+					t.Errorf("resumeOnce: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		mustBeTwice(t, shared, v.ID, connections)
+		if got, want := len(own.lines()), connections*len(keyLogLabels[v.ID]); got != want {
+			t.Errorf("%d lines of the other writer, want %d", got, want)
+		}
+	})
 }
 
 // ---- keying material ----
 
 func TestExportKeyingMaterial(t *testing.T) {
 	const label = "EXPORTER-test"
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-			tlstest.SetVersion(t, client, v.ID)
-			sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
-			for name, offer := range map[string]*openssl.Session{"full": nil, "resumed": sess} {
-				t.Run(name, func(t *testing.T) {
-					c, s := tlstest.Machines(t, client, server)
-					if offer != nil {
-						must(t, c.SetSession(tlstest.Reparse(t, offer)))
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+		for name, offer := range map[string]*openssl.Session{"full": nil, "resumed": sess} {
+			t.Run(name, func(t *testing.T) {
+				c, s := tlstest.Machines(t, client, server)
+				if offer != nil {
+					must(t, c.SetSession(tlstest.Reparse(t, offer)))
+				}
+				if _, err := c.ExportKeyingMaterial(label, nil, 32); err == nil {
+					t.Error("there is no material before the handshake")
+				}
+				tlstest.MustShake(t, c, s)
+				seen := make(map[string]string)
+				for name, ask := range map[string]func(*openssl.SSL) ([]byte, error){
+					"nil":           func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 32) },
+					"empty":         func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, []byte{}, 32) },
+					"context":       func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, []byte("x"), 32) },
+					"another label": func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label+"2", nil, 32) },
+					"one byte":      func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 1) },
+					"4 KiB":         func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 4096) },
+				} {
+					near, err := ask(c)
+					must(t, err)
+					far, err := ask(s)
+					must(t, err)
+					if !bytes.Equal(near, far) || len(near) == 0 {
+						t.Errorf("%s: %x and %x", name, near, far)
 					}
-					if _, err := c.ExportKeyingMaterial(label, nil, 32); err == nil {
-						t.Error("there is no material before the handshake")
-					}
-					tlstest.MustShake(t, c, s)
-					seen := make(map[string]string)
-					for name, ask := range map[string]func(*openssl.SSL) ([]byte, error){
-						"nil":           func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 32) },
-						"empty":         func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, []byte{}, 32) },
-						"context":       func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, []byte("x"), 32) },
-						"another label": func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label+"2", nil, 32) },
-						"one byte":      func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 1) },
-						"4 KiB":         func(s *openssl.SSL) ([]byte, error) { return s.ExportKeyingMaterial(label, nil, 4096) },
-					} {
-						near, err := ask(c)
-						must(t, err)
-						far, err := ask(s)
-						must(t, err)
-						if !bytes.Equal(near, far) || len(near) == 0 {
-							t.Errorf("%s: %x and %x", name, near, far)
-						}
-						seen[name] = string(near)
-					}
-					if same, want := seen["nil"] == seen["empty"], v.ID == tls.VersionTLS13; same != want {
-						t.Errorf("nil and empty are the same: %v, want %v", same, want)
-					}
-					if seen["nil"] == seen["context"] || seen["nil"] == seen["another label"] {
-						t.Error("label and context do not count")
-					}
-					tlstest.Goodbye(t, c, s)
-				})
-			}
-		})
-	}
+					seen[name] = string(near)
+				}
+				if same, want := seen["nil"] == seen["empty"], v.ID == tls.VersionTLS13; same != want {
+					t.Errorf("nil and empty are the same: %v, want %v", same, want)
+				}
+				if seen["nil"] == seen["context"] || seen["nil"] == seen["another label"] {
+					t.Error("label and context do not count")
+				}
+				tlstest.Goodbye(t, c, s)
+			})
+		}
+	})
 }
 
 func TestExportKeyingMaterialBad(t *testing.T) {
@@ -511,7 +505,7 @@ func TestExportKeyingMaterialOfCryptoTLS(t *testing.T) {
 					return tlstest.RoundTrip(c, []byte("ping"))
 				}, func() error { return tlstest.Echo(s) })
 				if clientErr != nil || serverErr != nil {
-					t.Fatal(clientErr, serverErr)
+					t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 				}
 				state := c.ConnectionState()
 				want, err := state.ExportKeyingMaterial("EXPORTER-test", context, 48)

@@ -67,7 +67,7 @@ func TestWrongRole(t *testing.T) {
 		{"Client", func() error { _, err := openssl.Client(near, server); return err }, "NewClientCtx"},
 		{"Server", func() error { _, err := openssl.Server(far, client); return err }, "NewServerCtx"},
 		{"Listen", func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", client); return err }, "NewServerCtx"},
-		// Nobody is dialled: the address is one that never answers.
+		// It is not dialled: the address is one that never answers.
 		{"Dial", func() error { _, err := openssl.Dial("tcp", "192.0.2.1:443", server); return err }, "NewClientCtx"},
 		{"DialContext", func() error {
 			_, err := (&openssl.Dialer{Ctx: server}).DialContext(t.Context(), "tcp", "192.0.2.1:443")
@@ -99,7 +99,7 @@ func TestWrongRole(t *testing.T) {
 	}
 	// After an error the wire is the caller's still.
 	if _, err := near.Write([]byte("x")); err != nil {
-		t.Error(err)
+		t.Errorf("Write: %v", err)
 	}
 }
 
@@ -159,7 +159,7 @@ func TestDial(t *testing.T) {
 		_, err = (&openssl.Dialer{Ctx: other, Session: tlstest.SessionOf(t, conn)}).DialContext(t.Context(), "tcp", addr)
 		must(t, conn.Close())
 		if !errors.Is(err, openssl.ErrSessionContextMismatch) {
-			t.Error(err)
+			t.Errorf("DialContext: %v", err)
 		}
 	})
 	t.Run("nobody there", func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestDialGivesUp(t *testing.T) {
 		go func() {
 			wire, err := silent.Accept()
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Accept: %v", err)
 				return
 			}
 			wire.Read(make([]byte, 1)) // the ClientHello is here: the handshake waits
@@ -193,7 +193,7 @@ func TestDialGivesUp(t *testing.T) {
 		}()
 		conn, err := (&openssl.Dialer{Ctx: client}).DialContext(ctx, "tcp", addr)
 		if conn != nil || !errors.Is(err, context.Canceled) {
-			t.Error(conn, err)
+			t.Errorf("DialContext: conn %v, err %v", conn, err)
 		}
 	})
 	for name, d := range map[string]*net.Dialer{
@@ -214,7 +214,7 @@ func TestDialGivesUp(t *testing.T) {
 		if _, err := (&openssl.Dialer{Ctx: client}).DialContext(ctx, "tcp", addr); !errors.Is(err, context.Canceled) {
 			var op *net.OpError
 			if !errors.As(err, &op) {
-				t.Error(err)
+				t.Errorf("DialContext after cancel: %v", err)
 			}
 		}
 	})
@@ -242,7 +242,7 @@ func TestListener(t *testing.T) {
 		must(t, err)
 		must(t, l.Close())
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			t.Errorf("Accept: %v", err)
 		}
 	})
 	t.Run("an address that is no address", func(t *testing.T) {
@@ -319,10 +319,10 @@ func TestCertificateRefusedLate(t *testing.T) {
 				x.cert(t, client)
 				tlstest.SetVersion(t, client, v.ID)
 				c, s := tlstest.Conns(t, client, tlstest.NewMutualServer(t, "tenant"))
-				var shakeErr error
+				var handshakeErr error
 				clientErr, serverErr := tlstest.Both(func() error {
-					if shakeErr = c.Handshake(); shakeErr != nil {
-						return shakeErr
+					if handshakeErr = c.Handshake(); handshakeErr != nil {
+						return handshakeErr
 					}
 					return readErr(c)
 				}, s.Handshake)
@@ -334,13 +334,13 @@ func TestCertificateRefusedLate(t *testing.T) {
 					t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.ID])
 				}
 				if v.ID == tls.VersionTLS12 {
-					if shakeErr == nil {
+					if handshakeErr == nil {
 						t.Error("the client's handshake went well")
 					}
 					return
 				}
-				if shakeErr != nil {
-					t.Errorf("the client's handshake: %v", shakeErr)
+				if handshakeErr != nil {
+					t.Errorf("the client's handshake: %v", handshakeErr)
 				}
 				tlstest.Sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
 			})
@@ -417,7 +417,7 @@ func TestInterop(t *testing.T) {
 						return errors.Join(err, s.Close())
 					})
 					if clientErr != nil || serverErr != nil {
-						t.Fatal(clientErr, serverErr)
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
 					seen(t, round, ours, c.ConnectionState())
 					if got := len(ours.PeerCertificates); (got == 1) != withCert || string(ours.SessionIDContext) != "tenant" {
@@ -454,7 +454,7 @@ func TestInterop(t *testing.T) {
 						return errors.Join(tlstest.Echo(s), s.Close())
 					})
 					if clientErr != nil || serverErr != nil {
-						t.Fatal(clientErr, serverErr)
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
 					seen(t, round, ours, s.ConnectionState())
 					if got := len(s.ConnectionState().PeerCertificates); (got == 1) != withCert {

@@ -284,7 +284,7 @@ func (s *SSL) ticketsRemain() bool {
 
 // askHello calls the ClientHello function, if there is one, with no lock held.
 func (s *SSL) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err error) {
-	if s.first.hello == nil { // it is the store that wants to know
+	if s.first.hello == nil { // it is the store that is to be asked
 		return nil, nil
 	}
 	err = recoverToError("SetClientHelloFunc", func() (err error) {

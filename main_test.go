@@ -61,7 +61,7 @@ func callAll(t *testing.T, v any, args map[string][]any, check func(method strin
 	}
 }
 
-// plausible is an argument that a method has no quarrel with.
+// plausible is an argument that most methods accept.
 func plausible(of reflect.Type, variadic bool) reflect.Value {
 	if variadic {
 		of = of.Elem()

@@ -237,7 +237,7 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	return &d, nil
 }
 
-// serverIdentity is who a certificate says it is, and who says so: a renewed
+// serverIdentity is the subject of a certificate and its issuer: a renewed
 // one is the same.
 func serverIdentity(der []byte) []byte {
 	var d wire.Writer
@@ -265,8 +265,8 @@ func serverIdentity(der []byte) []byte {
 	return d.B
 }
 
-// settlePolicy fixes, when a server Ctx freezes, what depends on all of its settings.
-func (c *Ctx) settlePolicy(ptr libssl.CTX, facts libssl.Settings) error {
+// freezePolicy fixes, when a server Ctx freezes, what depends on all of its settings.
+func (c *Ctx) freezePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 	parts, err := c.policyParts(ptr, facts)
 	if err != nil {
 		return err

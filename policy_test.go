@@ -90,8 +90,8 @@ func (p policied) ctx(t testing.TB) *openssl.Ctx {
 // policy's, whichever Ctx has it.
 func uniqueLabel(t testing.TB) string { return fmt.Sprint(t.Name(), " ", tlstest.NextSerial()) }
 
-// settled is the context that connections get.
-func settled(t testing.TB, c *openssl.Ctx) string {
+// effective is the context that connections get.
+func effective(t testing.TB, c *openssl.Ctx) string {
 	t.Helper()
 	s, err := openssl.NewSSL(c)
 	must(t, err)
@@ -149,11 +149,11 @@ func TestDerivedContext(t *testing.T) {
 		"signature algos":  func(p *policied) { p.conf = [2]string{"ClientSignatureAlgorithms", "ECDSA+SHA256"} },
 		"CAs by Conf":      func(p *policied) { p.conf = [2]string{"VerifyCAFile", file} },
 	}
-	seen := map[string]string{settled(t, base.ctx(t)): "nothing"}
+	seen := map[string]string{effective(t, base.ctx(t)): "nothing"}
 	for what, change := range changes {
 		p := base
 		change(&p)
-		sidCtx := settled(t, p.ctx(t))
+		sidCtx := effective(t, p.ctx(t))
 		if other := seen[sidCtx]; other != "" {
 			t.Errorf("%s and %s lead to the same context", what, other)
 		}
@@ -169,16 +169,16 @@ func TestDerivedContext(t *testing.T) {
 	for what, change := range same {
 		p := base
 		change(&p)
-		if settled(t, p.ctx(t)) != settled(t, base.ctx(t)) {
+		if effective(t, p.ctx(t)) != effective(t, base.ctx(t)) {
 			t.Errorf("%s changes the context", what)
 		}
 	}
 	// A file that Conf has read, with another CA in it.
 	p := base
 	p.conf = [2]string{"VerifyCAFile", file}
-	before := settled(t, p.ctx(t))
+	before := effective(t, p.ctx(t))
 	must(t, os.WriteFile(file, secondCA.PEM, 0o600))
-	if settled(t, p.ctx(t)) == before {
+	if effective(t, p.ctx(t)) == before {
 		t.Error("another CA in the file of VerifyCAFile does not change the context")
 	}
 }
@@ -189,19 +189,19 @@ func TestGenerationsOfEqualPolicies(t *testing.T) {
 	tlstest.CheckLeaks(t)
 	p := policied{label: uniqueLabel(t), names: []string{"a.test"}, issuer: tlstest.Certs(t), cas: []*tlstest.Authority{tlstest.Certs(t)}}
 	first := p.ctx(t)
-	contexts := []string{settled(t, first)}
+	contexts := []string{effective(t, first)}
 	for _, generation := range []uint64{1, 7, 1<<64 - 1} {
 		p.generation = generation
-		sidCtx := settled(t, p.ctx(t))
+		sidCtx := effective(t, p.ctx(t))
 		if slices.Contains(contexts, sidCtx) {
 			t.Errorf("generation %d leads to the context of a lower one", generation)
 		}
 		contexts = append(contexts, sidCtx)
 		p.generation = generation - 1
-		if settled(t, p.ctx(t)) != sidCtx {
+		if effective(t, p.ctx(t)) != sidCtx {
 			t.Errorf("a Ctx of generation %d, made after one of %d, is not at that", generation-1, generation)
 		}
-		if settled(t, first) != sidCtx {
+		if effective(t, first) != sidCtx {
 			t.Errorf("a Ctx of generation 0 in use is not at %d", generation)
 		}
 	}
@@ -216,7 +216,7 @@ func TestDeriveCopiesItsPolicy(t *testing.T) {
 	must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Extra: extra}))
 	must(t, d.DeriveSessionIDContext(openssl.SessionPolicy{Extra: [][]byte{[]byte("one")}}))
 	extra[0][0] = 'x'
-	if settled(t, c) != settled(t, d) {
+	if effective(t, c) != effective(t, d) {
 		t.Error("the caller's slice is read later")
 	}
 }
@@ -227,9 +227,9 @@ func TestDeriveRefuses(t *testing.T) {
 	}
 	host := tlstest.NewServer(t)
 	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{}))
-	settled(t, host)
+	effective(t, host)
 	if err := host.DeriveSessionIDContext(openssl.SessionPolicy{}); !errors.Is(err, openssl.ErrCtxInUse) {
-		t.Error(err)
+		t.Errorf("DeriveSessionIDContext: %v", err)
 	}
 	by := tlstest.NewServer(t)
 	must(t, by.SetSessionIDContext([]byte("by hand")))
@@ -292,7 +292,7 @@ func TestRevokeInFlight(t *testing.T) {
 	revocations := map[string]func(t *testing.T, host *openssl.Ctx, again func(generation uint64) *openssl.Ctx){
 		"its own Revoke":    func(t *testing.T, host *openssl.Ctx, _ func(uint64) *openssl.Ctx) { mustRevoke(t, host) },
 		"another's Revoke":  func(t *testing.T, _ *openssl.Ctx, again func(uint64) *openssl.Ctx) { mustRevoke(t, again(0)) },
-		"a renewed Ctx":     func(t *testing.T, _ *openssl.Ctx, again func(uint64) *openssl.Ctx) { settled(t, again(1)) },
+		"a renewed Ctx":     func(t *testing.T, _ *openssl.Ctx, again func(uint64) *openssl.Ctx) { effective(t, again(1)) },
 		"Revoke, and Close": func(t *testing.T, host *openssl.Ctx, _ func(uint64) *openssl.Ctx) { mustRevoke(t, host); host.Close() },
 	}
 	for _, v := range tlstest.Versions {

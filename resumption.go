@@ -5,7 +5,7 @@ package openssl
 import "github.com/sidctx/openssl/internal/libssl"
 
 // Resumption tells whether a connection resumed a session and, if not, why. One case
-// cannot be told apart: a session in libssl's cache that has the right context, but that
+// cannot be distinguished: a session in libssl's cache that has the right context, but that
 // the connection could not use (because of a TLS 1.3 cipher suite with another hash, or
 // of the extended master secret on one side only), is reported as
 // ResumptionContextMismatch.

@@ -89,7 +89,7 @@ func TestResumptionUnknown(t *testing.T) {
 	})
 }
 
-// A session that was spoilt or flushed is not found any more.
+// A session that was invalidated or flushed is not found any more.
 func TestResumptionFlushed(t *testing.T) {
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestResumptionExpired(t *testing.T) {
 }
 
 // expireAmongStrangers offers an expired session from some goroutines and unknown
-// ones from others: each is told its own reason, although libssl counts timeouts
+// ones from others: each gets its own reason, although libssl counts timeouts
 // for all of them together.
 func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *openssl.Session) {
 	t.Helper()
@@ -170,7 +170,7 @@ func expireAmongStrangers(t testing.TB, client, server *openssl.Ctx, expired *op
 			wg.Go(func() {
 				for range rounds {
 					if _, err := resumeOnce(client, server, der); err != nil {
-						t.Error(err)
+						t.Errorf("resumeOnce: %v", err)
 						return
 					}
 				}

@@ -94,7 +94,7 @@ func (s *Session) Clone() (clone *Session, err error) {
 	return clone, err
 }
 
-func (s *Session) use(act func(p libssl.Session) error) error {
+func (s *Session) use(f func(p libssl.Session) error) error {
 	if s == nil {
 		return errNilSession
 	}
@@ -103,7 +103,7 @@ func (s *Session) use(act func(p libssl.Session) error) error {
 	if s.h.ClosedLocked() {
 		return errSessionClosed
 	}
-	return act(s.h.P)
+	return f(s.h.P)
 }
 
 func (s *Session) info() (info libssl.SessionInfo) {

@@ -37,16 +37,16 @@ const (
 	fatal   = "refused with 277"
 )
 
-// TestResumption is the server's decision: one context, or another one, in every
-// protocol and mechanism, over machines and over TCP, with the context set at
-// each of the places that are in time.
-func TestResumption(t *testing.T) {
+// resumptionContext is what is set for two connections, and what becomes of the second.
+type resumptionContext struct {
+	name          string
+	first, second []byte
+	want          string
+}
+
+var resumptionContexts = func() []resumptionContext {
 	ff := bytes.Repeat([]byte{0xff}, 32)
-	contexts := []struct {
-		name          string
-		first, second []byte
-		want          string
-	}{
+	return []resumptionContext{
 		{"A, A", []byte("A"), []byte("A"), resumed},
 		{"A, B", []byte("A"), []byte("B"), full},
 		{"A, none", []byte("A"), nil, full},
@@ -64,6 +64,12 @@ func TestResumption(t *testing.T) {
 		{"longer, then its beginning", []byte("tenant-12"), []byte("tenant-1"), full},
 		{"case differs", []byte("tenant"), []byte("Tenant"), full},
 	}
+}()
+
+// TestResumption is the server's decision: one context, or another one, in every
+// protocol and mechanism, over machines and over TCP, with the context set at
+// each of the places that are in time.
+func TestResumption(t *testing.T) {
 	modes := []struct {
 		name string
 		mode openssl.VerifyMode
@@ -107,79 +113,95 @@ func TestResumption(t *testing.T) {
 			}
 		}},
 	}
-	for _, v := range tlstest.Versions {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
 		for _, mechanism := range mechanisms {
 			for _, mode := range modes {
 				for _, level := range levels {
-					t.Run(strings.Join([]string{v.Name, mechanism.name, mode.name, level.name}, "/"), func(t *testing.T) {
-						for _, over := range tlstest.Transports {
-							for _, x := range contexts {
-								t.Run(over.Name+"/"+x.name, func(t *testing.T) {
-									client := tlstest.NewClient(t)
-									tlstest.SetVersion(t, client, v.ID)
-									connect := level.call(t, func() *openssl.Ctx {
-										c := tlstest.NewServer(t)
-										must(t, c.SetOptions(mechanism.options))
-										must(t, c.SetVerify(mode.mode))
-										must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
-										return c
-									})
-									withCertificates := mode.mode != openssl.VerifyNone
-									want := x.want
-									if want == resumed && x.first == nil && withCertificates {
-										// OpenSSL's own: a ticket is refused, and nothing goes into the cache.
-										want = fatal
-										if mechanism.options != 0 {
-											want = full
-										}
-									}
-
-									one := connect(x.first)
-									one.Client = client
-									first := over.Connect(t, one)
-									if first.ClientErr != nil || first.ServerErr != nil {
-										t.Fatal(first.ClientErr, first.ServerErr)
-									}
-									two := connect(x.second)
-									two.Client, two.Offer = client, first.Session
-									if two.Offer == nil && want != full {
-										t.Fatal("no session to offer")
-									}
-									second := over.Connect(t, two)
-
-									if want == fatal {
-										if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) || second.ClientErr == nil {
-											t.Errorf("server %v, client %v, want %s", second.ServerErr, second.ClientErr, want)
-										}
-										return
-									}
-									if second.ClientErr != nil || second.ServerErr != nil {
-										t.Fatal(second.ClientErr, second.ServerErr)
-									}
-									for end, cs := range map[string]openssl.ConnectionState{"client": second.Client, "server": second.Server} {
-										if cs.DidResume != (want == resumed) {
-											t.Errorf("the %s says resumed: %v, want a %s", end, cs.DidResume, want)
-										}
-									}
-									if first.Client.DidResume || first.Server.DidResume {
-										t.Error("the first connection was resumed")
-									}
-									if got := first.Server.SessionIDContext; !bytes.Equal(got, x.first) {
-										t.Errorf("the first session is within %q, want %q", got, x.first)
-									}
-									if got := second.Server.SessionIDContext; !bytes.Equal(got, x.second) {
-										t.Errorf("the second session is within %q, want %q", got, x.second)
-									}
-									if n := len(second.Server.PeerCertificates); (n == 1) != withCertificates {
-										t.Errorf("the server sees %d client certificates", n)
-									}
-								})
-							}
-						}
-					})
+					x := resumption{version: v.ID, options: mechanism.options, mode: mode.mode, level: level.call}
+					t.Run(strings.Join([]string{mechanism.name, mode.name, level.name}, "/"), x.inEachContext)
 				}
 			}
 		}
+	})
+}
+
+// resumption is a row of TestResumption.
+type resumption struct {
+	version uint16
+	options openssl.Options
+	mode    openssl.VerifyMode
+	level   func(t *testing.T, make func() *openssl.Ctx) func(sidCtx []byte) tlstest.Pair
+	over    func(t testing.TB, x tlstest.Pair) tlstest.Result
+	resumptionContext
+}
+
+func (x resumption) inEachContext(t *testing.T) {
+	for _, over := range tlstest.Transports {
+		for _, c := range resumptionContexts {
+			x.over, x.resumptionContext = over.Connect, c
+			t.Run(over.Name+"/"+c.name, x.run)
+		}
+	}
+}
+
+func (x resumption) run(t *testing.T) {
+	client := tlstest.NewClient(t)
+	tlstest.SetVersion(t, client, x.version)
+	connect := x.level(t, func() *openssl.Ctx {
+		c := tlstest.NewServer(t)
+		must(t, c.SetOptions(x.options))
+		must(t, c.SetVerify(x.mode))
+		must(t, c.SetClientCAs(tlstest.Certs(t).PEM))
+		return c
+	})
+	withCertificates := x.mode != openssl.VerifyNone
+	want := x.want
+	if want == resumed && x.first == nil && withCertificates {
+		// OpenSSL's own: a ticket is refused, and nothing goes into the cache.
+		want = fatal
+		if x.options != 0 {
+			want = full
+		}
+	}
+
+	one := connect(x.first)
+	one.Client = client
+	first := x.over(t, one)
+	if first.ClientErr != nil || first.ServerErr != nil {
+		t.Fatalf("handshake: client %v, server %v", first.ClientErr, first.ServerErr)
+	}
+	two := connect(x.second)
+	two.Client, two.Offer = client, first.Session
+	if two.Offer == nil && want != full {
+		t.Fatal("no session to offer")
+	}
+	second := x.over(t, two)
+
+	if want == fatal {
+		if !errors.Is(second.ServerErr, openssl.ErrSessionIDContextUninitialized) || second.ClientErr == nil {
+			t.Errorf("server %v, client %v, want %s", second.ServerErr, second.ClientErr, want)
+		}
+		return
+	}
+	if second.ClientErr != nil || second.ServerErr != nil {
+		t.Fatalf("handshake: client %v, server %v", second.ClientErr, second.ServerErr)
+	}
+	for end, cs := range map[string]openssl.ConnectionState{"client": second.Client, "server": second.Server} {
+		if cs.DidResume != (want == resumed) {
+			t.Errorf("the %s says resumed: %v, want a %s", end, cs.DidResume, want)
+		}
+	}
+	if first.Client.DidResume || first.Server.DidResume {
+		t.Error("the first connection was resumed")
+	}
+	if got := first.Server.SessionIDContext; !bytes.Equal(got, x.first) {
+		t.Errorf("the first session is within %q, want %q", got, x.first)
+	}
+	if got := second.Server.SessionIDContext; !bytes.Equal(got, x.second) {
+		t.Errorf("the second session is within %q, want %q", got, x.second)
+	}
+	if n := len(second.Server.PeerCertificates); (n == 1) != withCertificates {
+		t.Errorf("the server sees %d client certificates", n)
 	}
 }
 
@@ -210,112 +232,110 @@ func TestResumptionAfterMismatch(t *testing.T) {
 
 // A client's own context is compared before a byte is sent.
 func TestClientContextMismatch(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			server := tlstest.NewServer(t)
-			within := func(t *testing.T, sidCtx string) *openssl.Ctx {
-				c := tlstest.NewClient(t)
-				tlstest.SetVersion(t, c, v.ID)
-				if sidCtx != "" {
-					must(t, c.SetSessionIDContext([]byte(sidCtx)))
-				}
-				return c
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		server := tlstest.NewServer(t)
+		within := func(t *testing.T, sidCtx string) *openssl.Ctx {
+			c := tlstest.NewClient(t)
+			tlstest.SetVersion(t, c, v.ID)
+			if sidCtx != "" {
+				must(t, c.SetSessionIDContext([]byte(sidCtx)))
 			}
-			mine := tlstest.Connect(t, tlstest.Pair{Client: within(t, "mine"), Server: server}).Session
-			nobodys := tlstest.Connect(t, tlstest.Pair{Client: within(t, ""), Server: server}).Session
-			if string(mine.IDContext()) != "mine" || len(nobodys.IDContext()) != 0 {
-				t.Fatalf("%q, %q", mine.IDContext(), nobodys.IDContext())
+			return c
+		}
+		mine := tlstest.Connect(t, tlstest.Pair{Client: within(t, "mine"), Server: server}).Session
+		nobodys := tlstest.Connect(t, tlstest.Pair{Client: within(t, ""), Server: server}).Session
+		if string(mine.IDContext()) != "mine" || len(nobodys.IDContext()) != 0 {
+			t.Fatalf("%q, %q", mine.IDContext(), nobodys.IDContext())
+		}
+		mismatch := func(t *testing.T, c *openssl.SSL, err error, says ...string) {
+			t.Helper()
+			if !errors.Is(err, openssl.ErrSessionContextMismatch) {
+				t.Errorf("%v, want ErrSessionContextMismatch", err)
 			}
-			mismatch := func(t *testing.T, c *openssl.SSL, err error, says ...string) {
-				t.Helper()
-				if !errors.Is(err, openssl.ErrSessionContextMismatch) {
-					t.Errorf("%v, want ErrSessionContextMismatch", err)
-				}
-				tlstest.Sentence(t, err, says...)
-				if c.Pending() != 0 {
-					t.Errorf("%d bytes are to be sent", c.Pending())
-				}
+			tlstest.Sentence(t, err, says...)
+			if c.Pending() != 0 {
+				t.Errorf("%d bytes are to be sent", c.Pending())
 			}
-			for _, x := range []struct {
-				name, sidCtx string
-				offer        *openssl.Session
-				quoted       string
-			}{
-				{"mine to others", "other", mine, `"mine"`},
-				{"mine to none", "", mine, `""`},
-				{"none to mine", "mine", nobodys, `"mine"`},
-			} {
-				t.Run("SetSession, "+x.name, func(t *testing.T) {
-					c, s := tlstest.Machines(t, within(t, x.sidCtx), server)
-					mismatch(t, c, c.SetSession(x.offer), x.quoted)
-					tlstest.MustShake(t, c, s) // nothing is offered
-					if c.ConnectionState().DidResume {
-						t.Error("resumed")
-					}
-				})
-			}
-			t.Run("SetSessionIDContext after SetSession", func(t *testing.T) {
-				c, s := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				mismatch(t, c, c.SetSessionIDContext([]byte("other")), `"mine"`, `"other"`)
-				tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context")
-				must(t, c.SetSessionIDContext([]byte("mine")))
-				if got := c.SessionIDContext(); string(got) != "mine" {
-					t.Errorf("%q", got)
-				}
-				tlstest.MustShake(t, c, s)
-				if !c.ConnectionState().DidResume {
-					t.Error("not resumed")
-				}
-				tlstest.Goodbye(t, c, s)
-			})
-			t.Run("SetCtx after SetSession, at the first Handshake", func(t *testing.T) {
-				c, _ := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				must(t, c.SetCtx(within(t, "other")))
-				_, err := c.Handshake()
-				mismatch(t, c, err, `"mine"`, `"other"`)
-			})
-			t.Run("the offer taken back", func(t *testing.T) {
-				c, s := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				must(t, c.SetSession(nil))
-				must(t, c.SetSessionIDContext([]byte("other")))
-				tlstest.MustShake(t, c, s)
+		}
+		for _, x := range []struct {
+			name, sidCtx string
+			offer        *openssl.Session
+			quoted       string
+		}{
+			{"mine to others", "other", mine, `"mine"`},
+			{"mine to none", "", mine, `""`},
+			{"none to mine", "mine", nobodys, `"mine"`},
+		} {
+			t.Run("SetSession, "+x.name, func(t *testing.T) {
+				c, s := tlstest.Machines(t, within(t, x.sidCtx), server)
+				mismatch(t, c, c.SetSession(x.offer), x.quoted)
+				tlstest.MustShake(t, c, s) // nothing is offered
 				if c.ConnectionState().DidResume {
 					t.Error("resumed")
 				}
-				tlstest.Goodbye(t, c, s)
 			})
-			t.Run("another offered instead", func(t *testing.T) {
-				c, s := tlstest.Machines(t, within(t, "mine"), server)
-				must(t, c.SetSession(mine))
-				mismatch(t, c, c.SetSession(nobodys))
-				tlstest.MustShake(t, c, s) // the first offer stands
-				if !c.ConnectionState().DidResume {
-					t.Error("not resumed")
-				}
-				tlstest.Goodbye(t, c, s)
-			})
-			t.Run("moved with SetIDContext", func(t *testing.T) {
-				moved := copyOf(t, mine)
-				must(t, moved.SetIDContext([]byte("other")))
-				c, s := tlstest.Machines(t, within(t, "other"), server)
-				must(t, c.SetSession(moved))
-				tlstest.MustShake(t, c, s)
-				if !c.ConnectionState().DidResume {
-					t.Error("not resumed")
-				}
-				tlstest.Goodbye(t, c, s)
-			})
-			t.Run("over TCP", func(t *testing.T) {
-				c, _ := tlstest.Conns(t, within(t, "other"), server)
-				if err := c.SetSession(mine); !errors.Is(err, openssl.ErrSessionContextMismatch) {
-					t.Error(err)
-				}
-			})
+		}
+		t.Run("SetSessionIDContext after SetSession", func(t *testing.T) {
+			c, s := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			mismatch(t, c, c.SetSessionIDContext([]byte("other")), `"mine"`, `"other"`)
+			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context")
+			must(t, c.SetSessionIDContext([]byte("mine")))
+			if got := c.SessionIDContext(); string(got) != "mine" {
+				t.Errorf("%q", got)
+			}
+			tlstest.MustShake(t, c, s)
+			if !c.ConnectionState().DidResume {
+				t.Error("not resumed")
+			}
+			tlstest.Goodbye(t, c, s)
 		})
-	}
+		t.Run("SetCtx after SetSession, at the first Handshake", func(t *testing.T) {
+			c, _ := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			must(t, c.SetCtx(within(t, "other")))
+			_, err := c.Handshake()
+			mismatch(t, c, err, `"mine"`, `"other"`)
+		})
+		t.Run("the offer taken back", func(t *testing.T) {
+			c, s := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			must(t, c.SetSession(nil))
+			must(t, c.SetSessionIDContext([]byte("other")))
+			tlstest.MustShake(t, c, s)
+			if c.ConnectionState().DidResume {
+				t.Error("resumed")
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+		t.Run("another offered instead", func(t *testing.T) {
+			c, s := tlstest.Machines(t, within(t, "mine"), server)
+			must(t, c.SetSession(mine))
+			mismatch(t, c, c.SetSession(nobodys))
+			tlstest.MustShake(t, c, s) // the first offer stands
+			if !c.ConnectionState().DidResume {
+				t.Error("not resumed")
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+		t.Run("moved with SetIDContext", func(t *testing.T) {
+			moved := copyOf(t, mine)
+			must(t, moved.SetIDContext([]byte("other")))
+			c, s := tlstest.Machines(t, within(t, "other"), server)
+			must(t, c.SetSession(moved))
+			tlstest.MustShake(t, c, s)
+			if !c.ConnectionState().DidResume {
+				t.Error("not resumed")
+			}
+			tlstest.Goodbye(t, c, s)
+		})
+		t.Run("over TCP", func(t *testing.T) {
+			c, _ := tlstest.Conns(t, within(t, "other"), server)
+			if err := c.SetSession(mine); !errors.Is(err, openssl.ErrSessionContextMismatch) {
+				t.Errorf("SetSession: %v", err)
+			}
+		})
+	})
 	t.Run("a server offers nothing", func(t *testing.T) {
 		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
@@ -405,7 +425,7 @@ func TestSessionNotFound(t *testing.T) {
 	c, s = tlstest.Machines(t, client, server)
 	for _, m := range []*openssl.SSL{c, s, c, s} {
 		if _, err := m.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		if m == c {
 			tlstest.Carry(t, c, s)
@@ -418,7 +438,7 @@ func TestSessionNotFound(t *testing.T) {
 	}
 	tlstest.Carry(t, s, c)
 	if _, _, err := c.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Read: %v", err)
 	}
 	if tlstest.SessionOf(t, c) == nil {
 		t.Error("none after the first Read")
@@ -454,50 +474,48 @@ func TestSessionSetIDContextIsOnACopy(t *testing.T) {
 }
 
 func TestParseSessionRefuses(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client := tlstest.NewClient(t)
-			tlstest.SetVersion(t, client, v.ID)
-			der, err := tlstest.Connect(t, tlstest.Pair{Client: client, Server: tlstest.NewMutualServer(t, "tenant")}).Session.MarshalBinary()
-			must(t, err)
-			refuse := func(name string, der []byte) {
-				t.Helper()
-				sess, err := openssl.ParseSession(der)
-				if err == nil {
-					sess.Close()
-					t.Errorf("%s: taken", name)
-					return
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client := tlstest.NewClient(t)
+		tlstest.SetVersion(t, client, v.ID)
+		der, err := tlstest.Connect(t, tlstest.Pair{Client: client, Server: tlstest.NewMutualServer(t, "tenant")}).Session.MarshalBinary()
+		must(t, err)
+		refuse := func(name string, der []byte) {
+			t.Helper()
+			sess, err := openssl.ParseSession(der)
+			if err == nil {
+				sess.Close()
+				t.Errorf("%s: taken", name)
+				return
+			}
+			if !strings.HasPrefix(err.Error(), "openssl: ") || strings.Contains(err.Error(), "\n") || sess != nil {
+				t.Errorf("%s: %v, %v", name, sess, err)
+			}
+		}
+		for n := range der {
+			refuse("truncated", der[:n])
+		}
+		refuse("nil", nil)
+		refuse("garbage", []byte("garbage"))
+		refuse("one byte behind it", append(bytes.Clone(der), 0))
+		refuse("twice", append(bytes.Clone(der), der...))
+		refuse("its PEM", tlstest.CertPEM(der))
+		_, err = openssl.ParseSession(append(bytes.Clone(der), 0))
+		tlstest.Sentence(t, err, "not one session", "d2i_SSL_SESSION")
+		if _, ok := errors.AsType[*openssl.Error](err); !ok {
+			t.Errorf("%T", err)
+		}
+		// No single flipped bit may crash; many are still sessions.
+		for i := range der {
+			flipped := bytes.Clone(der)
+			flipped[i] ^= 0x80
+			if sess, err := openssl.ParseSession(flipped); err == nil {
+				if _, err := sess.MarshalBinary(); err != nil && !strings.HasPrefix(err.Error(), "openssl: ") {
+					t.Errorf("MarshalBinary: %v", err)
 				}
-				if !strings.HasPrefix(err.Error(), "openssl: ") || strings.Contains(err.Error(), "\n") || sess != nil {
-					t.Errorf("%s: %v, %v", name, sess, err)
-				}
+				sess.Close()
 			}
-			for n := range der {
-				refuse("truncated", der[:n])
-			}
-			refuse("nil", nil)
-			refuse("garbage", []byte("garbage"))
-			refuse("one byte behind it", append(bytes.Clone(der), 0))
-			refuse("twice", append(bytes.Clone(der), der...))
-			refuse("its PEM", tlstest.CertPEM(der))
-			_, err = openssl.ParseSession(append(bytes.Clone(der), 0))
-			tlstest.Sentence(t, err, "not one session", "d2i_SSL_SESSION")
-			if _, ok := errors.AsType[*openssl.Error](err); !ok {
-				t.Errorf("%T", err)
-			}
-			// No single flipped bit may crash; many are still sessions.
-			for i := range der {
-				flipped := bytes.Clone(der)
-				flipped[i] ^= 0x80
-				if sess, err := openssl.ParseSession(flipped); err == nil {
-					if _, err := sess.MarshalBinary(); err != nil && !strings.HasPrefix(err.Error(), "openssl: ") {
-						t.Error(err)
-					}
-					sess.Close()
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
 // A context of 33 bytes cannot be smuggled in by DER.
@@ -546,14 +564,14 @@ func TestCloseAndTheSession(t *testing.T) {
 				}
 				bye := func(m *openssl.SSL) {
 					if _, err := m.Shutdown(); err != nil {
-						t.Fatal(err)
+						t.Fatalf("Shutdown: %v", err)
 					}
 				}
 				t.Run("both say goodbye", func(t *testing.T) {
 					c, s, sess := connect(t)
 					tlstest.Goodbye(t, c, s)
 					if !sess.Resumable() || !resumes(t, sess) {
-						t.Error("spoilt")
+						t.Error("invalidated")
 					}
 				})
 				t.Run("the client does not", func(t *testing.T) {
@@ -567,7 +585,7 @@ func TestCloseAndTheSession(t *testing.T) {
 					}
 					// OpenSSL does not write the mark down.
 					if !saved.Resumable() || !resumes(t, saved) {
-						t.Error("what was written down before is spoilt, too")
+						t.Error("what was written down before is invalidated, too")
 					}
 				})
 				t.Run("the server does not", func(t *testing.T) {
@@ -583,10 +601,10 @@ func TestCloseAndTheSession(t *testing.T) {
 				t.Run("a Conn always does", func(t *testing.T) {
 					e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server})
 					if e.ClientErr != nil || e.ServerErr != nil {
-						t.Fatal(e.ClientErr, e.ServerErr)
+						t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 					}
 					if !e.Session.Resumable() || !resumes(t, e.Session) {
-						t.Error("spoilt")
+						t.Error("invalidated")
 					}
 				})
 				t.Run("Conns, the server first", func(t *testing.T) {
@@ -599,21 +617,21 @@ func TestCloseAndTheSession(t *testing.T) {
 						return err
 					}, func() error { return errors.Join(s.Handshake(), s.Close()) })
 					if clientErr != nil || serverErr != nil {
-						t.Fatal(clientErr, serverErr)
+						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 					}
 					sess := tlstest.SessionOf(t, c)
 					must(t, c.Close())
 					if sess == nil || !sess.Resumable() || !resumes(t, sess) {
-						t.Error("spoilt")
+						t.Error("invalidated")
 					}
 				})
-				t.Run("a failed connection spoils", func(t *testing.T) {
+				t.Run("a failed connection invalidates", func(t *testing.T) {
 					c, s, sess := connect(t)
 					if _, err := c.Feed([]byte{23, 3, 3, 0, 40}); err != nil {
-						t.Fatal(err)
+						t.Fatalf("Feed: %v", err)
 					}
 					if _, err := c.Feed(make([]byte, 40)); err != nil {
-						t.Fatal(err)
+						t.Fatalf("Feed: %v", err)
 					}
 					if _, _, err := c.Read(make([]byte, 10)); err == nil {
 						t.Fatal("40 zeros were read")
@@ -705,12 +723,12 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 			for range 100 {
 				c, err := openssl.NewSSL(client)
 				if err != nil {
-					t.Error(err)
+					t.Errorf("NewSSL: %v", err)
 					return
 				}
 				s, err := openssl.NewSSL(server)
 				if err != nil {
-					t.Error(err)
+					t.Errorf("NewSSL: %v", err)
 					return
 				}
 				err = errors.Join(c.SetServerName("server.test"), c.SetSession(own))
@@ -720,7 +738,7 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 				}
 				tlstest.Goodbye(t, c, s)
 				if err := server.FlushSessions(time.Now()); err != nil {
-					t.Error(err)
+					t.Errorf("FlushSessions: %v", err)
 				}
 			}
 		})
@@ -730,7 +748,7 @@ func TestCachedSessionFromManyConnections(t *testing.T) {
 
 // A connection offers a copy of a Session. What it does to the copy's resumability
 // is known of the Session and of its clones, as if it were one.
-func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
+func TestOfferedSessionIsInvalidatedWithItsClones(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
 		clone, err := sess.Clone()
@@ -765,7 +783,7 @@ func TestOfferedSessionIsSpoiltWithItsClones(t *testing.T) {
 		must(t, c.SetSession(clone))
 		tlstest.MustShake(t, c, s)
 		if got := s.ConnectionState().Resumption; got != openssl.ResumptionNotOffered {
-			t.Errorf("a spoilt session is offered: %v", got)
+			t.Errorf("an invalidated session is offered: %v", got)
 		}
 	})
 }
@@ -782,12 +800,12 @@ func TestOneSessionOfferedAtOnce(t *testing.T) {
 				for range 25 {
 					c, err := openssl.NewSSL(client)
 					if err != nil {
-						t.Error(err)
+						t.Errorf("NewSSL: %v", err)
 						return
 					}
 					s, err := openssl.NewSSL(server)
 					if err != nil {
-						t.Error(err)
+						t.Errorf("NewSSL: %v", err)
 						return
 					}
 					err = errors.Join(c.SetServerName("server.test"), c.SetSession(sess))
@@ -808,8 +826,8 @@ func TestOneSessionOfferedAtOnce(t *testing.T) {
 	})
 }
 
-// libssl writes to a connection's session until the handshake is done: nobody gets
-// it before.
+// libssl writes to a connection's session until the handshake is done: it is not
+// returned before.
 func TestSessionBeforeTheHandshakeIsDone(t *testing.T) {
 	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
 		must(t, server.SetOptions(openssl.OptionNoTicket)) // the server's session has an id from the first flight on
@@ -1072,7 +1090,7 @@ func TestParseSessionPEM(t *testing.T) {
 	for name, der := range sessionsOfAllKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			good := pem.EncodeToMemory(&pem.Block{Type: "SSL SESSION PARAMETERS", Bytes: der})
-			// What stands around the block is nobody's, as in any PEM.
+			// What stands around the block is ignored, as in any PEM.
 			around := slices.Concat([]byte("a session:\n"), ca.PEM, good, []byte("and more\n"))
 			for what, text := range map[string][]byte{"alone": good, "among other things": around} {
 				sess, err := openssl.ParseSessionPEM(text)
@@ -1141,11 +1159,11 @@ func TestAnswerSessionRubbish(t *testing.T) {
 			c, s := tlstest.Machines(t, client, server)
 			must(t, c.SetSession(sess))
 			if _, err := c.Handshake(); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Handshake: %v", err)
 			}
 			tlstest.Carry(t, c, s)
 			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-				t.Fatal(w, err)
+				t.Fatalf("Handshake: w %v, err %v", w, err)
 			}
 			der, err := sess.MarshalBinary()
 			must(t, err)

@@ -19,23 +19,36 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
+// inheritance is a row of TestSessionIDContextInheritance: the Ctx that an SSL is made
+// from, what is set on it afterwards, and the context that it then has.
+type inheritance struct {
+	name  string
+	from  string
+	steps []inheritanceStep
+	want  string
+}
+
+type inheritanceStep struct {
+	set string // a context to set on the SSL...
+	ctx string // ...or the Ctx to go on with: "ctxA", "ctxB", "ctxC", "none", "nil"
+}
+
+// inheritancePlace is an end, and when the steps are taken.
+type inheritancePlace struct {
+	name   string
+	client bool
+	asked  bool
+}
+
 // Whatever is said in whatever order, one value comes out, and the session that
 // the full handshake makes carries it. It is OpenSSL's table, with one rule of
 // this package: libssl's own inheritance is never left to itself.
 func TestSessionIDContextInheritance(t *testing.T) {
-	type step struct {
-		set string // a context to set on the SSL...
-		ctx string // ...or the Ctx to go on with: "ctxA", "ctxB", "ctxC", "none", "nil"
-	}
+	type step = inheritanceStep
 	set := func(v string) step { return step{set: v} }
 	to := func(name string) step { return step{ctx: name} }
 	long := strings.Repeat("x", 33)
-	cases := []struct {
-		name  string
-		from  string
-		steps []step
-		want  string
-	}{
+	cases := []inheritance{
 		{"nothing", "ctxA", nil, "ctxA"},
 		{"nothing, from none", "none", nil, ""},
 		{"to B", "ctxA", []step{to("ctxB")}, "ctxB"},
@@ -60,141 +73,129 @@ func TestSessionIDContextInheritance(t *testing.T) {
 		{"own, one too long", "ctxA", []step{set("own"), set(long)}, "own"},
 		{"one too long, to B", "ctxA", []step{set(long), to("ctxB")}, "ctxB"},
 	}
-	places := []struct {
-		name   string
-		client bool
-		asked  bool
-	}{
+	for _, place := range []inheritancePlace{
 		{"server, before", false, false},
 		{"server, asked", false, true},
 		{"client", true, false},
-	}
-	for _, place := range places {
-		t.Run(place.name, func(t *testing.T) {
-			for _, v := range tlstest.Versions {
-				t.Run(v.Name, func(t *testing.T) {
-					for _, x := range cases {
-						t.Run(x.name, func(t *testing.T) {
-							ctxs := map[string]*openssl.Ctx{"nil": nil}
-							for _, name := range []string{"ctxA", "ctxB", "ctxC", "none"} {
-								make := tlstest.NewServer
-								if place.client {
-									make = tlstest.NewClient
-								}
-								ctxs[name] = make(t)
-								if name != "none" {
-									must(t, ctxs[name].SetSessionIDContext([]byte(name)))
-								}
-								if place.asked {
-									must(t, ctxs[name].SetClientHelloFunc(tlstest.Stay))
-								}
-							}
-							client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-							if place.client {
-								client = ctxs[x.from]
-							} else {
-								server = ctxs[x.from]
-							}
-							must(t, server.SetMaxVersion(v.ID))
-							for _, c := range ctxs {
-								if c != nil && c != server {
-									must(t, c.SetMaxVersion(v.ID))
-								}
-							}
-							c, s := tlstest.Machines(t, client, server)
-							ours := s
-							if place.client {
-								ours = c
-							}
-							walk := func(ours *openssl.SSL) {
-								for _, step := range x.steps {
-									switch {
-									case step.ctx != "":
-										must(t, ours.SetCtx(ctxs[step.ctx]))
-									case step.set == long:
-										tooLong(t, ours.SetSessionIDContext([]byte(long)), "SSL_set_session_id_context")
-									default:
-										must(t, ours.SetSessionIDContext([]byte(step.set)))
-									}
-								}
-								if got := ours.SessionIDContext(); string(got) != x.want {
-									t.Errorf("the getter says %q, want %q", got, x.want)
-								}
-							}
-							if !place.asked {
-								walk(ours)
-								walk = func(*openssl.SSL) {}
-							}
-							if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
-								t.Fatal(clientErr, serverErr)
-							}
-							if s.ConnectionState().Version != v.ID {
-								t.Fatalf("%#04x", s.ConnectionState().Version)
-							}
-							if got := ours.ConnectionState().SessionIDContext; string(got) != x.want {
-								t.Errorf("the session is within %q, want %q", got, x.want)
-							}
-						})
-					}
-				})
+	} {
+		for _, v := range tlstest.Versions {
+			for _, x := range cases {
+				t.Run(place.name+"/"+v.Name+"/"+x.name, func(t *testing.T) { x.run(t, place, v.ID) })
 			}
-		})
+		}
+	}
+}
+
+func (x inheritance) run(t *testing.T, place inheritancePlace, version uint16) {
+	ctxs := map[string]*openssl.Ctx{"nil": nil}
+	for _, name := range []string{"ctxA", "ctxB", "ctxC", "none"} {
+		make := tlstest.NewServer
+		if place.client {
+			make = tlstest.NewClient
+		}
+		c := make(t)
+		must(t, c.SetMaxVersion(version))
+		if name != "none" {
+			must(t, c.SetSessionIDContext([]byte(name)))
+		}
+		if place.asked {
+			must(t, c.SetClientHelloFunc(tlstest.Stay))
+		}
+		ctxs[name] = c
+	}
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	if place.client {
+		client = ctxs[x.from]
+	} else {
+		server = ctxs[x.from]
+	}
+	must(t, server.SetMaxVersion(version))
+	c, s := tlstest.Machines(t, client, server)
+	ours := s
+	if place.client {
+		ours = c
+	}
+	walk := func(ours *openssl.SSL) {
+		for _, step := range x.steps {
+			switch {
+			case step.ctx != "":
+				must(t, ours.SetCtx(ctxs[step.ctx]))
+			case len(step.set) > 32:
+				tooLong(t, ours.SetSessionIDContext([]byte(step.set)), "SSL_set_session_id_context")
+			default:
+				must(t, ours.SetSessionIDContext([]byte(step.set)))
+			}
+		}
+		if got := ours.SessionIDContext(); string(got) != x.want {
+			t.Errorf("the getter says %q, want %q", got, x.want)
+		}
+	}
+	if !place.asked {
+		walk(ours)
+		walk = func(*openssl.SSL) {}
+	}
+	if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, walk); clientErr != nil || serverErr != nil {
+		t.Fatalf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
+	}
+	if s.ConnectionState().Version != version {
+		t.Fatalf("version %#04x, want %#04x", s.ConnectionState().Version, version)
+	}
+	if got := ours.ConnectionState().SessionIDContext; string(got) != x.want {
+		t.Errorf("the session is within %q, want %q", got, x.want)
 	}
 }
 
 // When a session id context may still be set.
 func TestSessionIDContextTooLate(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-			tlstest.SetVersion(t, client, v.ID)
-			must(t, server.SetClientHelloFunc(tlstest.Stay))
-			c, s := tlstest.Machines(t, client, server)
-			must(t, c.SetSessionIDContext([]byte("c")))
-			if _, err := s.Handshake(); err != nil { // nothing has arrived
-				t.Fatal(err)
-			}
-			must(t, s.SetSessionIDContext([]byte("s")))
-			if _, err := c.Handshake(); err != nil {
-				t.Fatal(err)
-			}
-			late := func(when string, m *openssl.SSL) {
-				t.Helper()
-				for name, err := range map[string]error{
-					"a good one": m.SetSessionIDContext([]byte("late")),
-					"none":       m.SetSessionIDContext(nil),
-					"a long one": m.SetSessionIDContext(sidBytes(33)),
-					"SetCtx":     m.SetCtx(nil),
-				} {
-					if !errors.Is(err, openssl.ErrTooLate) {
-						t.Errorf("%s, %s: %v, want ErrTooLate", when, name, err)
-					}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		must(t, server.SetClientHelloFunc(tlstest.Stay))
+		c, s := tlstest.Machines(t, client, server)
+		must(t, c.SetSessionIDContext([]byte("c")))
+		if _, err := s.Handshake(); err != nil { // nothing has arrived
+			t.Fatalf("Handshake: %v", err)
+		}
+		must(t, s.SetSessionIDContext([]byte("s")))
+		if _, err := c.Handshake(); err != nil {
+			t.Fatalf("Handshake: %v", err)
+		}
+		late := func(when string, m *openssl.SSL) {
+			t.Helper()
+			for name, err := range map[string]error{
+				"a good one": m.SetSessionIDContext([]byte("late")),
+				"none":       m.SetSessionIDContext(nil),
+				"a long one": m.SetSessionIDContext(sidBytes(33)),
+				"SetCtx":     m.SetCtx(nil),
+			} {
+				if !errors.Is(err, openssl.ErrTooLate) {
+					t.Errorf("%s, %s: %v, want ErrTooLate", when, name, err)
 				}
 			}
-			late("client, ClientHello sent", c)
-			tlstest.Carry(t, c, s)
-			if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
-				t.Fatal(w, err)
-			}
-			must(t, s.SetSessionIDContext([]byte("asked")))
-			if _, err := s.Handshake(); err != nil {
-				t.Fatal(err)
-			}
-			late("server, ClientHello answered", s)
-			tlstest.MustShake(t, c, s)
-			late("client, done", c)
-			late("server, done", s)
-			if got := s.ConnectionState().SessionIDContext; string(got) != "asked" {
-				t.Errorf("server's session is within %q", got)
-			}
-			if got := c.ConnectionState().SessionIDContext; string(got) != "c" {
-				t.Errorf("client's session is within %q", got)
-			}
-			if err := c.SetSession(nil); !errors.Is(err, openssl.ErrTooLate) {
-				t.Errorf("SetSession: %v", err)
-			}
-		})
-	}
+		}
+		late("client, ClientHello sent", c)
+		tlstest.Carry(t, c, s)
+		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
+			t.Fatalf("Handshake: w %v, err %v", w, err)
+		}
+		must(t, s.SetSessionIDContext([]byte("asked")))
+		if _, err := s.Handshake(); err != nil {
+			t.Fatalf("Handshake: %v", err)
+		}
+		late("server, ClientHello answered", s)
+		tlstest.MustShake(t, c, s)
+		late("client, done", c)
+		late("server, done", s)
+		if got := s.ConnectionState().SessionIDContext; string(got) != "asked" {
+			t.Errorf("server's session is within %q", got)
+		}
+		if got := c.ConnectionState().SessionIDContext; string(got) != "c" {
+			t.Errorf("client's session is within %q", got)
+		}
+		if err := c.SetSession(nil); !errors.Is(err, openssl.ErrTooLate) {
+			t.Errorf("SetSession: %v", err)
+		}
+	})
 }
 
 // What a switch takes over, each shown by a handshake.
@@ -209,7 +210,7 @@ func TestSetCtxTakes(t *testing.T) {
 	ok := func(t *testing.T, e tlstest.Result) {
 		t.Helper()
 		if e.ClientErr != nil || e.ServerErr != nil {
-			t.Error(e.ClientErr, e.ServerErr)
+			t.Errorf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 		}
 	}
 	cases := []struct {
@@ -374,7 +375,7 @@ func TestSetCtxRefuses(t *testing.T) {
 		closed := tlstest.NewServer(t)
 		must(t, closed.Close())
 		if err := s.SetCtx(closed); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			t.Errorf("SetCtx: %v", err)
 		}
 		tlstest.MustShake(t, c, s)
 	})
@@ -394,28 +395,26 @@ func TestSetCtxRefuses(t *testing.T) {
 
 // A session of an open host does not open a host that requires certificates.
 func TestSwitchedHostsAreApart(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			for _, own := range []string{"", "own"} {
-				t.Run("own context "+own, func(t *testing.T) {
-					client := tlstest.BareClient(t)
-					must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
-					tlstest.SetVersion(t, client, v.ID)
-					listener, open, closed := tlstest.NewServer(t), tlstest.NewServer(t), tlstest.NewMutualServer(t, "closed")
-					must(t, listener.SetClientHelloFunc(tlstest.Stay))
-					must(t, open.SetSessionIDContext([]byte("open")))
-					x := tlstest.Pair{Client: client, Server: listener, Answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(open)) }}
-					if own != "" {
-						x.AtServer = func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(own+" open"))) }
-					}
-					first := tlstest.Connect(t, x)
-					x.Offer, x.Answer, x.AtServer = first.Session, func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(closed)) }, nil
-					second := tlstest.ConnectMachines(t, x)
-					tlstest.Sentence(t, second.ServerErr, "peer did not return a certificate")
-				})
-			}
-		})
-	}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		for _, own := range []string{"", "own"} {
+			t.Run("own context "+own, func(t *testing.T) {
+				client := tlstest.BareClient(t)
+				must(t, client.SetVerifyCAs(tlstest.Certs(t).PEM))
+				tlstest.SetVersion(t, client, v.ID)
+				listener, open, closed := tlstest.NewServer(t), tlstest.NewServer(t), tlstest.NewMutualServer(t, "closed")
+				must(t, listener.SetClientHelloFunc(tlstest.Stay))
+				must(t, open.SetSessionIDContext([]byte("open")))
+				x := tlstest.Pair{Client: client, Server: listener, Answer: func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(open)) }}
+				if own != "" {
+					x.AtServer = func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(own+" open"))) }
+				}
+				first := tlstest.Connect(t, x)
+				x.Offer, x.Answer, x.AtServer = first.Session, func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(closed)) }, nil
+				second := tlstest.ConnectMachines(t, x)
+				tlstest.Sentence(t, second.ServerErr, "peer did not return a certificate")
+			})
+		}
+	})
 }
 
 // ---- the machine ----
@@ -426,18 +425,16 @@ func pump(t *testing.T, from, to *openssl.SSL, message []byte, drain, read int) 
 	var got []byte
 	n, w, err := from.Write(message)
 	if n != len(message) || w != openssl.WantNothing || err != nil {
-		t.Fatal(n, w, err)
+		t.Fatalf("Write: n %v, w %v, err %v", n, w, err)
 	}
 	for p, q := make([]byte, drain), make([]byte, read); ; {
 		k := from.Drain(p)
 		if n, err := to.Feed(p[:k]); n != k || err != nil {
-			t.Fatal(n, err)
+			t.Fatalf("Feed: n %v, err %v", n, err)
 		}
 		for {
 			n, w, err := to.Read(q)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			got = append(got, q[:n]...)
 			if w == openssl.WantInput {
 				break
@@ -450,156 +447,152 @@ func pump(t *testing.T, from, to *openssl.SSL, message []byte, drain, read int) 
 }
 
 func TestMachineCarriesBytes(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client := tlstest.NewClient(t)
-			tlstest.SetVersion(t, client, v.ID)
-			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
-			tlstest.MustShake(t, c, s)
-			for _, x := range []struct {
-				name              string
-				size, drain, read int
-			}{
-				{"nothing", 0, 1, 1},
-				{"a byte", 1, 1, 1},
-				{"a byte at a time", 3000, 1, 1},
-				{"a record", 16384, 1 << 20, 1 << 20},
-				{"a record and a byte", 16385, 1000, 1 << 20},
-				{"much", 1 << 20, 1 << 20, 1 << 20},
-				{"much into little", 1 << 20, 100_000, 7},
-				{"much through a needle's eye", 200_000, 17, 65536},
-			} {
-				t.Run(x.name, func(t *testing.T) {
-					message := bytes.Repeat([]byte{1, 2, 3, 5, 7, 11, 13}, x.size/7+1)[:x.size]
-					if got := pump(t, c, s, message, x.drain, x.read); !bytes.Equal(got, message) {
-						t.Errorf("%d bytes came to the server, not the same %d", len(got), len(message))
-					}
-					if got := pump(t, s, c, message, x.drain, x.read); !bytes.Equal(got, message) {
-						t.Errorf("%d bytes came to the client, not the same %d", len(got), len(message))
-					}
-				})
-			}
-		})
-	}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client := tlstest.NewClient(t)
+		tlstest.SetVersion(t, client, v.ID)
+		c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
+		tlstest.MustShake(t, c, s)
+		for _, x := range []struct {
+			name              string
+			size, drain, read int
+		}{
+			{"nothing", 0, 1, 1},
+			{"a byte", 1, 1, 1},
+			{"a byte at a time", 3000, 1, 1},
+			{"a record", 16384, 1 << 20, 1 << 20},
+			{"a record and a byte", 16385, 1000, 1 << 20},
+			{"much", 1 << 20, 1 << 20, 1 << 20},
+			{"much into little", 1 << 20, 100_000, 7},
+			{"much through a needle's eye", 200_000, 17, 65536},
+		} {
+			t.Run(x.name, func(t *testing.T) {
+				message := bytes.Repeat([]byte{1, 2, 3, 5, 7, 11, 13}, x.size/7+1)[:x.size]
+				if got := pump(t, c, s, message, x.drain, x.read); !bytes.Equal(got, message) {
+					t.Errorf("%d bytes came to the server, not the same %d", len(got), len(message))
+				}
+				if got := pump(t, s, c, message, x.drain, x.read); !bytes.Equal(got, message) {
+					t.Errorf("%d bytes came to the client, not the same %d", len(got), len(message))
+				}
+			})
+		}
+	})
 }
 
 func TestMachineEnds(t *testing.T) {
 	p := make([]byte, 10)
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			pair := func(t *testing.T) (c, s *openssl.SSL) {
-				client := tlstest.NewClient(t)
-				tlstest.SetVersion(t, client, v.ID)
-				return tlstest.Machines(t, client, tlstest.NewServer(t))
-			}
-			twice := func(t *testing.T, m *openssl.SSL, want error) {
-				t.Helper()
-				for range 2 {
-					if n, w, err := m.Read(p); n != 0 || w != openssl.WantNothing || err != want {
-						t.Errorf("%d, %v, %v, want %v", n, w, err, want)
-					}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		pair := func(t *testing.T) (c, s *openssl.SSL) {
+			client := tlstest.NewClient(t)
+			tlstest.SetVersion(t, client, v.ID)
+			return tlstest.Machines(t, client, tlstest.NewServer(t))
+		}
+		twice := func(t *testing.T, m *openssl.SSL, want error) {
+			t.Helper()
+			for range 2 {
+				if n, w, err := m.Read(p); n != 0 || w != openssl.WantNothing || err != want {
+					t.Errorf("%d, %v, %v, want %v", n, w, err, want)
 				}
 			}
-			t.Run("with goodbye", func(t *testing.T) {
-				c, s := pair(t)
-				tlstest.MustShake(t, c, s)
-				if _, _, err := c.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
-				}
-				if w, err := c.Shutdown(); w != openssl.WantInput || err != nil {
-					t.Fatal(w, err)
-				}
-				tlstest.Carry(t, c, s)
-				must(t, s.FeedEOF())
-				if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
-					t.Error(n, err)
-				}
-				twice(t, s, io.EOF)
-				if _, _, err := c.Write(p); err == nil {
-					t.Error("a write after close_notify")
-				} else {
-					tlstest.Sentence(t, err, "write after close_notify")
-				}
-				// The other direction is open.
-				if _, _, err := s.Write([]byte("too")); err != nil {
-					t.Error(err)
-				}
-				if w, err := s.Shutdown(); w != openssl.WantNothing || err != nil {
-					t.Error(w, err)
-				}
-				tlstest.Carry(t, s, c)
-				if n, _, err := c.Read(p); string(p[:n]) != "too" || err != nil {
-					t.Error(n, err)
-				}
-				twice(t, c, io.EOF)
-				if w, err := c.Shutdown(); w != openssl.WantNothing || err != nil {
-					t.Error(w, err)
-				}
-			})
-			t.Run("without goodbye", func(t *testing.T) {
-				c, s := pair(t)
-				tlstest.MustShake(t, c, s)
-				if _, _, err := c.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
-				}
-				tlstest.Carry(t, c, s)
-				must(t, s.FeedEOF())
-				must(t, s.FeedEOF())
-				if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
-					t.Error(n, err)
-				}
-				twice(t, s, io.ErrUnexpectedEOF)
-				if n, err := s.Feed(p); n != 0 {
-					t.Error("fed behind the end")
-				} else {
-					tlstest.Sentence(t, err, "Feed after FeedEOF")
-				}
-			})
-			t.Run("inside a record", func(t *testing.T) {
-				c, s := pair(t)
-				tlstest.MustShake(t, c, s)
-				if _, _, err := c.Write([]byte("last words")); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := s.Feed(p[:c.Drain(p)]); err != nil {
-					t.Fatal(err)
-				}
-				must(t, s.FeedEOF())
-				twice(t, s, io.ErrUnexpectedEOF)
-			})
-			t.Run("before the first byte", func(t *testing.T) {
-				c, s := pair(t)
-				for name, m := range map[string]*openssl.SSL{"client": c, "server": s} {
-					must(t, m.FeedEOF())
-					for range 2 {
-						if w, err := m.Handshake(); w != openssl.WantNothing || err != io.ErrUnexpectedEOF {
-							t.Errorf("%s: %v, %v", name, w, err)
-						}
-					}
-					twice(t, m, io.ErrUnexpectedEOF)
-				}
-			})
-			t.Run("inside the handshake", func(t *testing.T) {
-				c, s := pair(t)
-				if _, err := c.Handshake(); err != nil {
-					t.Fatal(err)
-				}
-				tlstest.Carry(t, c, s)
-				must(t, s.FeedEOF())
-				// The first call answers the ClientHello, at the latest the second meets the end.
-				_, err := s.Handshake()
-				if err == nil {
-					_, err = s.Handshake()
-				}
-				if err != io.ErrUnexpectedEOF {
-					t.Error(err)
-				}
-				if _, _, err := s.Write(p); err != io.ErrUnexpectedEOF {
-					t.Error(err)
-				}
-			})
+		}
+		t.Run("with goodbye", func(t *testing.T) {
+			c, s := pair(t)
+			tlstest.MustShake(t, c, s)
+			if _, _, err := c.Write([]byte("last words")); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			if w, err := c.Shutdown(); w != openssl.WantInput || err != nil {
+				t.Fatalf("Shutdown: w %v, err %v", w, err)
+			}
+			tlstest.Carry(t, c, s)
+			must(t, s.FeedEOF())
+			if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
+				t.Errorf("Read: n %v, err %v", n, err)
+			}
+			twice(t, s, io.EOF)
+			if _, _, err := c.Write(p); err == nil {
+				t.Error("a write after close_notify")
+			} else {
+				tlstest.Sentence(t, err, "write after close_notify")
+			}
+			// The other direction is open.
+			if _, _, err := s.Write([]byte("too")); err != nil {
+				t.Errorf("Write: %v", err)
+			}
+			if w, err := s.Shutdown(); w != openssl.WantNothing || err != nil {
+				t.Errorf("Shutdown: w %v, err %v", w, err)
+			}
+			tlstest.Carry(t, s, c)
+			if n, _, err := c.Read(p); string(p[:n]) != "too" || err != nil {
+				t.Errorf("Read: n %v, err %v", n, err)
+			}
+			twice(t, c, io.EOF)
+			if w, err := c.Shutdown(); w != openssl.WantNothing || err != nil {
+				t.Errorf("Shutdown: w %v, err %v", w, err)
+			}
 		})
-	}
+		t.Run("without goodbye", func(t *testing.T) {
+			c, s := pair(t)
+			tlstest.MustShake(t, c, s)
+			if _, _, err := c.Write([]byte("last words")); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			tlstest.Carry(t, c, s)
+			must(t, s.FeedEOF())
+			must(t, s.FeedEOF())
+			if n, _, err := s.Read(p); string(p[:n]) != "last words" || err != nil {
+				t.Errorf("Read: n %v, err %v", n, err)
+			}
+			twice(t, s, io.ErrUnexpectedEOF)
+			if n, err := s.Feed(p); n != 0 {
+				t.Error("fed behind the end")
+			} else {
+				tlstest.Sentence(t, err, "Feed after FeedEOF")
+			}
+		})
+		t.Run("inside a record", func(t *testing.T) {
+			c, s := pair(t)
+			tlstest.MustShake(t, c, s)
+			if _, _, err := c.Write([]byte("last words")); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			if _, err := s.Feed(p[:c.Drain(p)]); err != nil {
+				t.Fatalf("Feed: %v", err)
+			}
+			must(t, s.FeedEOF())
+			twice(t, s, io.ErrUnexpectedEOF)
+		})
+		t.Run("before the first byte", func(t *testing.T) {
+			c, s := pair(t)
+			for name, m := range map[string]*openssl.SSL{"client": c, "server": s} {
+				must(t, m.FeedEOF())
+				for range 2 {
+					if w, err := m.Handshake(); w != openssl.WantNothing || err != io.ErrUnexpectedEOF {
+						t.Errorf("%s: %v, %v", name, w, err)
+					}
+				}
+				twice(t, m, io.ErrUnexpectedEOF)
+			}
+		})
+		t.Run("inside the handshake", func(t *testing.T) {
+			c, s := pair(t)
+			if _, err := c.Handshake(); err != nil {
+				t.Fatalf("Handshake: %v", err)
+			}
+			tlstest.Carry(t, c, s)
+			must(t, s.FeedEOF())
+			// The first call answers the ClientHello, at the latest the second meets the end.
+			_, err := s.Handshake()
+			if err == nil {
+				_, err = s.Handshake()
+			}
+			if err != io.ErrUnexpectedEOF {
+				t.Errorf("Handshake: %v", err)
+			}
+			if _, _, err := s.Write(p); err != io.ErrUnexpectedEOF {
+				t.Errorf("Write: %v", err)
+			}
+		})
+	})
 }
 
 func TestMachineMeetsGarbage(t *testing.T) {
@@ -613,7 +606,7 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				_, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 				if _, err := s.Feed(garbage); err != nil {
-					t.Fatal(err)
+					t.Fatalf("Feed: %v", err)
 				}
 				w, err := s.Handshake()
 				if w != openssl.WantNothing {
@@ -636,13 +629,13 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			c, s := tlstest.Machines(t, client, tlstest.NewServer(t))
 			tlstest.MustShake(t, c, s)
 			if _, _, err := c.Write([]byte("message")); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Write: %v", err)
 			}
 			p := make([]byte, 1000)
 			n := c.Drain(p)
 			p[n-1] ^= 1
 			if _, err := s.Feed(p[:n]); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Feed: %v", err)
 			}
 			_, _, err := s.Read(p)
 			tlstest.Sentence(t, err, "SSL_read_ex", "bad")
@@ -662,39 +655,37 @@ func TestMachineMeetsGarbage(t *testing.T) {
 }
 
 func TestMachineAsks(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-			must(t, client.SetMaxVersion(v.ID))
-			must(t, client.SetALPN("one", "two"))
-			must(t, server.SetClientHelloFunc(tlstest.Stay))
-			c, s := tlstest.Machines(t, client, server)
-			if _, err := s.ClientHello(); err == nil {
-				t.Error("a ClientHello before it came")
-			} else {
-				tlstest.Sentence(t, err, "did not return WantClientHello")
-			}
-			tlstest.Sentence(t, s.Refuse(40), "did not return WantClientHello")
-			asked := 0
-			clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) {
-				asked++
-				for range 2 {
-					hello, err := s.ClientHello()
-					must(t, err)
-					if hello.ServerName != "server.test" || !slices.Equal(hello.ALPNProtocols, []string{"one", "two"}) ||
-						hello.SupportedVersions[0] != v.ID || len(hello.CipherSuites) == 0 || hello.Conn != nil {
-						t.Errorf("%+v", hello)
-					}
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		must(t, client.SetMaxVersion(v.ID))
+		must(t, client.SetALPN("one", "two"))
+		must(t, server.SetClientHelloFunc(tlstest.Stay))
+		c, s := tlstest.Machines(t, client, server)
+		if _, err := s.ClientHello(); err == nil {
+			t.Error("a ClientHello before it came")
+		} else {
+			tlstest.Sentence(t, err, "did not return WantClientHello")
+		}
+		tlstest.Sentence(t, s.Refuse(40), "did not return WantClientHello")
+		asked := 0
+		clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) {
+			asked++
+			for range 2 {
+				hello, err := s.ClientHello()
+				must(t, err)
+				if hello.ServerName != "server.test" || !slices.Equal(hello.ALPNProtocols, []string{"one", "two"}) ||
+					hello.SupportedVersions[0] != v.ID || len(hello.CipherSuites) == 0 || hello.Conn != nil {
+					t.Errorf("%+v", hello)
 				}
-			})
-			if clientErr != nil || serverErr != nil || asked != 1 {
-				t.Fatal(clientErr, serverErr, asked)
-			}
-			if _, err := s.ClientHello(); err == nil {
-				t.Error("a ClientHello after it was answered")
 			}
 		})
-	}
+		if clientErr != nil || serverErr != nil || asked != 1 {
+			t.Fatalf("ShakeAnswering: client %v, server %v, asked %v", clientErr, serverErr, asked)
+		}
+		if _, err := s.ClientHello(); err == nil {
+			t.Error("a ClientHello after it was answered")
+		}
+	})
 	t.Run("again after a HelloRetryRequest", func(t *testing.T) {
 		client, server, next := tlstest.NewClient(t), tlstest.NewServer(t), tlstest.NewServer(t)
 		tlstest.SetVersion(t, client, tls.VersionTLS13)
@@ -712,7 +703,7 @@ func TestMachineAsks(t *testing.T) {
 				must(t, s.SetSessionIDContext([]byte{byte(asked)}))
 			})
 			if clientErr != nil || serverErr != nil || asked != 2 {
-				t.Fatal(clientErr, serverErr, asked)
+				t.Fatalf("ShakeAnswering: client %v, server %v, asked %v", clientErr, serverErr, asked)
 			}
 			if got := s.ConnectionState().SessionIDContext; !bytes.Equal(got, []byte{2}) {
 				t.Errorf("the session is within %q", got)
@@ -733,7 +724,7 @@ func TestMachineAsks(t *testing.T) {
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
 		clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(*openssl.SSL) { t.Error("asked") })
 		if clientErr != nil || serverErr != nil {
-			t.Error(clientErr, serverErr)
+			t.Errorf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
 		}
 	})
 }
@@ -822,7 +813,7 @@ func TestUseAfterClose(t *testing.T) {
 		{"Conn, done", func(t *testing.T) io.Closer {
 			c, s := tlstest.Conns(t, tlstest.NewClient(t), tlstest.NewServer(t))
 			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-				t.Fatal(clientErr, serverErr)
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			return s
 		}, (*openssl.Conn)(nil)},
@@ -875,14 +866,14 @@ func TestUseAfterClose(t *testing.T) {
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		var hello *openssl.ClientHello
 		if clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) { hello, _ = s.ClientHello() }); clientErr != nil || serverErr != nil {
-			t.Fatal(clientErr, serverErr)
+			t.Fatalf("ShakeAnswering: client %v, server %v", clientErr, serverErr)
 		}
 		if err := hello.SetSessionIDContext([]byte("x")); !errors.Is(err, openssl.ErrTooLate) {
-			t.Error(err)
+			t.Errorf("SetSessionIDContext: %v", err)
 		}
 		must(t, s.Close())
 		if err := hello.SetSessionIDContext([]byte("x")); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			t.Errorf("SetSessionIDContext: %v", err)
 		}
 	})
 }
@@ -970,7 +961,7 @@ func carryByteByByte(t *testing.T, from, to *openssl.SSL, step func()) {
 	p := make([]byte, 1)
 	for from.Drain(p) == 1 {
 		if _, err := to.Feed(p); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 		step()
 	}
@@ -1096,7 +1087,7 @@ func flights(t testing.TB, client, server *openssl.Ctx, offer *openssl.Session) 
 			rest = append(rest, send()...)
 		}
 		if _, err := s.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		tlstest.Carry(t, s, c)
 		if w == openssl.WantNothing {

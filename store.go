@@ -257,7 +257,7 @@ func (s *storeClient) work(shard *storeShard) {
 	}
 }
 
-// askStore looks for what the client wants to resume, once per handshake and
+// askStore looks for the session that the client offers, once per handshake and
 // within one timeout. Whatever goes wrong, the handshake goes on without.
 func (c *Conn) askStore(ctx context.Context) {
 	store := c.ssl.store()

@@ -26,7 +26,7 @@ import (
 )
 
 // memStore is a store in memory that writes down what it is asked, and does
-// something else where it is told to.
+// something else if it is configured to.
 type memStore struct {
 	mu      sync.Mutex
 	kept    map[string][]byte
@@ -187,48 +187,46 @@ func sameSession(t testing.TB, s *openssl.Session) *openssl.Session {
 }
 
 func TestStoreResumes(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				store := new(memStore)
-				server := storeServer(t, v.ID, store)
-				must(t, server.SetSessionTimeout(10*time.Minute))
-				client := clientOf(t, v.ID)
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			store := new(memStore)
+			server := storeServer(t, v.ID, store)
+			must(t, server.SetSessionTimeout(10*time.Minute))
+			client := clientOf(t, v.ID)
 
-				first := mustPass(t, tlstest.Pair{Client: client, Server: server})
-				if got := store.asked(); len(got) != 0 {
-					t.Errorf("a client that offers nothing: %d lookups", len(got))
+			first := mustPass(t, tlstest.Pair{Client: client, Server: server})
+			if got := store.asked(); len(got) != 0 {
+				t.Errorf("a client that offers nothing: %d lookups", len(got))
+			}
+			wantPuts := map[string]int{"TLS1.2": 1, "TLS1.3": 2}[v.Name]
+			if store.puts != wantPuts {
+				t.Errorf("a full handshake put %d sessions, want %d", store.puts, wantPuts)
+			}
+			for id, expires := range store.expires {
+				sess, err := openssl.ParseSession(store.kept[id])
+				must(t, err)
+				if want := sess.Time().Add(10 * time.Minute); !expires.Equal(want) {
+					t.Errorf("it expires at %v, want %v", expires, want)
 				}
-				wantPuts := map[string]int{"TLS1.2": 1, "TLS1.3": 2}[v.Name]
-				if store.puts != wantPuts {
-					t.Errorf("a full handshake put %d sessions, want %d", store.puts, wantPuts)
-				}
-				for id, expires := range store.expires {
-					sess, err := openssl.ParseSession(store.kept[id])
-					must(t, err)
-					if want := sess.Time().Add(10 * time.Minute); !expires.Equal(want) {
-						t.Errorf("it expires at %v, want %v", expires, want)
-					}
-					must(t, sess.Close())
-				}
+				must(t, sess.Close())
+			}
 
-				second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
-				if !second.Client.DidResume || !second.Server.DidResume || second.Server.Resumption != openssl.ResumptionResumed {
-					t.Errorf("not resumed: client %v, server %v (%v)", second.Client.DidResume, second.Server.DidResume, second.Server.Resumption)
-				}
-				if got := store.asked(); len(got) != 1 {
-					t.Errorf("%d lookups of one resumption, want 1", len(got))
-				}
-				stats := server.Stats()
-				if want := (openssl.StoreStats{Hits: 1}); stats.Store != want {
-					t.Errorf("Stats().Store is %+v, want %+v", stats.Store, want)
-				}
-				if stats.Number != 0 {
-					t.Errorf("%d sessions in libssl's own cache beside the store, want none", stats.Number)
-				}
-			})
+			second := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: first.Session})
+			if !second.Client.DidResume || !second.Server.DidResume || second.Server.Resumption != openssl.ResumptionResumed {
+				t.Errorf("not resumed: client %v, server %v (%v)", second.Client.DidResume, second.Server.DidResume, second.Server.Resumption)
+			}
+			if got := store.asked(); len(got) != 1 {
+				t.Errorf("%d lookups of one resumption, want 1", len(got))
+			}
+			stats := server.Stats()
+			if want := (openssl.StoreStats{Hits: 1}); stats.Store != want {
+				t.Errorf("Stats().Store is %+v, want %+v", stats.Store, want)
+			}
+			if stats.Number != 0 {
+				t.Errorf("%d sessions in libssl's own cache beside the store, want none", stats.Number)
+			}
 		})
-	}
+	})
 }
 
 // TestStoreServesMany has more handshakes at once ask than may ever be lost.
@@ -305,7 +303,7 @@ func TestStoreIDsAsked(t *testing.T) {
 		must(t, err)
 		defer s.Close()
 		if _, err := s.Feed(hello); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 		if w, err := s.Handshake(); w != openssl.WantClientHello || err != nil {
 			t.Fatalf("%v, %v at the ClientHello", w, err)
@@ -357,7 +355,7 @@ func TestStoreOffers(t *testing.T) {
 		{"TLS1.2 by ticket", tlstest.Versions[0].ID, tlstest.Versions[0].ID, true, 0, 0},
 		{"TLS1.3 by id", tlstest.Versions[1].ID, tlstest.Versions[1].ID, false, 0, 1},
 		{"TLS1.3 by ticket", tlstest.Versions[1].ID, tlstest.Versions[1].ID, true, 0, 0},
-		// A random id looks like a session's to whoever speaks TLS 1.2 alone.
+		// A random id looks like a session's to a server that has TLS 1.2 alone.
 		{"TLS1.2 by id of a client that speaks both", tlstest.Versions[1].ID, tlstest.Versions[0].ID, false, 1, 1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -417,38 +415,36 @@ func TestStoreAskedOnceAcrossHelloRetryRequest(t *testing.T) {
 
 // TestStoreKeysTellContextsApart has two tenants share one store.
 func TestStoreKeysTellContextsApart(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				store := new(memStore)
-				server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
-				as := func(tenant string) func(testing.TB, tlstest.SidSetter) {
-					return func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(tenant))) }
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			store := new(memStore)
+			server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
+			as := func(tenant string) func(testing.TB, tlstest.SidSetter) {
+				return func(t testing.TB, s tlstest.SidSetter) { must(t, s.SetSessionIDContext([]byte(tenant))) }
+			}
+			red := mustPass(t, tlstest.Pair{Client: client, Server: server, AtServer: as("red")})
+			for id := range store.kept {
+				if len(id) != 32 || id == string(red.Session.ID()) {
+					t.Errorf("a session is stored under %x, which is no hash of context and id", id)
 				}
-				red := mustPass(t, tlstest.Pair{Client: client, Server: server, AtServer: as("red")})
-				for id := range store.kept {
-					if len(id) != 32 || id == string(red.Session.ID()) {
-						t.Errorf("a session is stored under %x, which is no hash of context and id", id)
-					}
-				}
-				crossed := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("tan")})
-				if crossed.Server.DidResume {
-					t.Error("a session crossed from red to tan")
-				}
-				tan := store.asked()
-				if stats := server.Stats().Store; stats.Hits != 0 || stats.Misses != 1 {
-					t.Errorf("tan's lookup of red's session: %+v", stats)
-				}
-				within := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("red")})
-				if !within.Server.DidResume {
-					t.Errorf("not resumed within red: %v", within.Server.Resumption)
-				}
-				if got := store.asked(); slices.Equal(got, tan) {
-					t.Errorf("red and tan ask for one session by the same name %x", got)
-				}
-			})
+			}
+			crossed := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("tan")})
+			if crossed.Server.DidResume {
+				t.Error("a session crossed from red to tan")
+			}
+			tan := store.asked()
+			if stats := server.Stats().Store; stats.Hits != 0 || stats.Misses != 1 {
+				t.Errorf("tan's lookup of red's session: %+v", stats)
+			}
+			within := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, red.Session), AtServer: as("red")})
+			if !within.Server.DidResume {
+				t.Errorf("not resumed within red: %v", within.Server.Resumption)
+			}
+			if got := store.asked(); slices.Equal(got, tan) {
+				t.Errorf("red and tan ask for one session by the same name %x", got)
+			}
 		})
-	}
+	})
 }
 
 // TestStoreOutlivesItsCtx closes a Ctx with 1,000 sessions in the store.
@@ -473,8 +469,8 @@ func TestStoreOutlivesItsCtx(t *testing.T) {
 	})
 }
 
-func TestStoreForgetsWhatIsSpoilt(t *testing.T) {
-	cut := 1 // an end without close_notify spoils a session
+func TestStoreForgetsWhatIsInvalidated(t *testing.T) {
+	cut := 1 // an end without close_notify invalidates a session
 	if strings.HasPrefix(openssl.Version().Linked, "OpenSSL 1.1.1") {
 		cut = 0 // not in 1.1.1
 	}
@@ -852,7 +848,7 @@ func TestStoreManyAtOnce(t *testing.T) {
 	})
 	must(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(5*time.Minute)))
 	listener := openssl.NewListener(l, server)
-	control, err := listener.Accept() // the first one says what the store is to do
+	control, err := listener.Accept() // the first one controls the store
 	must(t, err)
 	defer control.Close()
 	must(t, control.(*openssl.Conn).Handshake())

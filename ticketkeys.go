@@ -131,9 +131,9 @@ type fleetKeys struct {
 	slot   time.Duration
 
 	// What the keys in force were made for.
-	sidCtx  sidContext
-	settled bool      // of a frozen Ctx: its context and its timeout were final
-	until   time.Time // and the time before
+	sidCtx sidContext
+	frozen bool      // of a frozen Ctx: its context and its timeout were final
+	until  time.Time // and the time before
 }
 
 // SetFleetTicketKeys makes c use the keys that [FleetTicketKeys] derives for its session
@@ -166,7 +166,7 @@ func (c *Ctx) SetFleetTicketKeys(secret []byte, slot time.Duration) error {
 // force are for others. It is called by use.
 func (c *Ctx) rotateFleetKeys(p libssl.CTX, now time.Time) error {
 	f, present := c.fleet, c.presentLocked()
-	if f == nil || now.Before(f.until) && f.sidCtx == present && f.settled == c.frozen {
+	if f == nil || now.Before(f.until) && f.sidCtx == present && f.frozen == c.frozen {
 		return nil
 	}
 	keys, err := FleetTicketKeys(f.secret, present.bytes(), f.slot, p.Timeout(), now)
@@ -178,6 +178,6 @@ func (c *Ctx) rotateFleetKeys(p libssl.CTX, now time.Time) error {
 	if err := setTicketKeys(p, keys); err != nil {
 		return err
 	}
-	f.sidCtx, f.settled, f.until = present, c.frozen, time.Unix((now.Unix()/seconds+1)*seconds, 0)
+	f.sidCtx, f.frozen, f.until = present, c.frozen, time.Unix((now.Unix()/seconds+1)*seconds, 0)
 	return nil
 }

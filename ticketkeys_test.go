@@ -62,7 +62,7 @@ func TestTicketKeysShared(t *testing.T) {
 	})
 }
 
-// A key's owner cannot forge with part of it: each part has its say.
+// A key's owner cannot forge with part of it: each part matters.
 func TestTicketKeysParts(t *testing.T) {
 	forEachTicket(t, func(t *testing.T, client *openssl.Ctx, newCtx func() *openssl.Ctx) {
 		k, others := ticketKeys(1)[0], ticketKeys(1)[0]
@@ -314,7 +314,7 @@ func TestTicketKeysOwn(t *testing.T) {
 
 // A server's own key turns each day; the ones before open for as long as a
 // session that they sealed may live.
-func TestTicketKeysTurn(t *testing.T) {
+func TestTicketKeysRotate(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, timeout := range []time.Duration{time.Hour, 30 * time.Hour} {
 		t.Run(timeout.String(), func(t *testing.T) {
@@ -590,42 +590,40 @@ func TestFleetTicketKeysRefuse(t *testing.T) {
 	}
 }
 
-// TestSetFleetTicketKeysTurns lets a day pass for two servers that have been
+// TestSetFleetTicketKeysRotate lets a day pass for two servers that have been
 // told the secret and nothing else.
-func TestSetFleetTicketKeysTurns(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				machine := func() *openssl.Ctx {
-					server := tlstest.NewServer(t)
-					tlstest.SetVersion(t, server, v.ID)
-					must(t, server.SetSessionIDContext([]byte("fleet")))
-					must(t, server.SetSessionTimeout(2*slot))
-					must(t, server.SetFleetTicketKeys(secret, slot))
-					return server
+func TestSetFleetTicketKeysRotate(t *testing.T) {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			machine := func() *openssl.Ctx {
+				server := tlstest.NewServer(t)
+				tlstest.SetVersion(t, server, v.ID)
+				must(t, server.SetSessionIDContext([]byte("fleet")))
+				must(t, server.SetSessionTimeout(2*slot))
+				must(t, server.SetFleetTicketKeys(secret, slot))
+				return server
+			}
+			one, client := machine(), tlstest.NewClient(t)
+			old := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one})
+			fresh := old
+			for i := range 144 {
+				<-time.After(slot)
+				other := machine() // it comes to the fleet just now
+				e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: sameSession(t, fresh.Session)})
+				if !e.Server.DidResume {
+					t.Fatalf("slot %d: not resumed by a new machine: %v", i, e.Server.Resumption)
 				}
-				one, client := machine(), tlstest.NewClient(t)
-				old := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one})
-				fresh := old
-				for i := range 144 {
-					<-time.After(slot)
-					other := machine() // it comes to the fleet just now
-					e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: sameSession(t, fresh.Session)})
-					if !e.Server.DidResume {
-						t.Fatalf("slot %d: not resumed by a new machine: %v", i, e.Server.Resumption)
-					}
-					fresh = tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: sameSession(t, e.Session)})
-					if !fresh.Server.DidResume {
-						t.Fatalf("slot %d: not resumed by the old machine: %v", i, fresh.Server.Resumption)
-					}
-					must(t, other.Close())
+				fresh = tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: sameSession(t, e.Session)})
+				if !fresh.Server.DidResume {
+					t.Fatalf("slot %d: not resumed by the old machine: %v", i, fresh.Server.Resumption)
 				}
-				if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: old.Session}); e.Server.Resumption != openssl.ResumptionUndecryptable {
-					t.Errorf("a ticket of yesterday: %v, want undecryptable: its key is forgotten", e.Server.Resumption)
-				}
-			})
+				must(t, other.Close())
+			}
+			if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: one, Offer: old.Session}); e.Server.Resumption != openssl.ResumptionUndecryptable {
+				t.Errorf("a ticket of yesterday: %v, want undecryptable: its key is forgotten", e.Server.Resumption)
+			}
 		})
-	}
+	})
 }
 
 // TestSetFleetTicketKeysFollowTheContext changes a derived context under keys
@@ -643,7 +641,7 @@ func TestSetFleetTicketKeysFollowTheContext(t *testing.T) {
 	}
 	after := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
 
-	other := tlstest.NewServer(t) // a machine that is told the generation
+	other := tlstest.NewServer(t) // a machine that is given the generation
 	must(t, other.DeriveSessionIDContext(openssl.SessionPolicy{Label: label, Generation: generation}))
 	must(t, other.SetFleetTicketKeys(secret, slot))
 	if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: other, Offer: after.Session}); !e.Server.DidResume {
@@ -692,67 +690,65 @@ func TestSetFleetTicketKeysForALaterLifetime(t *testing.T) {
 // TestFleetTicketKeysRotateUnderLoad moves a live Ctx from slot to slot while
 // clients resume as fast as they can.
 func TestFleetTicketKeysRotateUnderLoad(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		t.Run(v.Name, func(t *testing.T) {
-			const clients, each = 4, 60
-			server := machineOf(t, v.ID, "fleet", noon)
-			client := tlstest.NewClient(t)
-			var wg sync.WaitGroup
-			stop, turned := make(chan struct{}), 0
-			errs := make(chan error, clients)
-			resumed := make(chan int, clients)
-			for range clients {
-				wg.Go(func() {
-					var offer *openssl.Session
-					n := 0
-					for range each {
-						e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server, Offer: offer})
-						if err := errors.Join(e.ClientErr, e.ServerErr); err != nil {
-							errs <- err
-							return
-						}
-						if e.Server.DidResume {
-							n++
-						}
-						offer = e.Session
-					}
-					resumed <- n
-				})
-			}
-			var rotator sync.WaitGroup
-			rotator.Go(func() {
-				for at := noon; ; at = at.Add(slot) {
-					select {
-					case <-stop:
-						return
-					case <-time.After(5 * time.Millisecond): // a client's ticket is never more than two slots old by much
-					}
-					if err := server.SetTicketKeys(fleetKeysAt(t, "fleet", at)...); err != nil {
-						t.Errorf("rotation: %v", err)
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		const clients, each = 4, 60
+		server := machineOf(t, v.ID, "fleet", noon)
+		client := tlstest.NewClient(t)
+		var wg sync.WaitGroup
+		stop, turned := make(chan struct{}), 0
+		errs := make(chan error, clients)
+		resumed := make(chan int, clients)
+		for range clients {
+			wg.Go(func() {
+				var offer *openssl.Session
+				n := 0
+				for range each {
+					e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server, Offer: offer})
+					if err := errors.Join(e.ClientErr, e.ServerErr); err != nil {
+						errs <- err
 						return
 					}
-					turned++
+					if e.Server.DidResume {
+						n++
+					}
+					offer = e.Session
 				}
+				resumed <- n
 			})
-			wg.Wait()
-			close(stop)
-			rotator.Wait()
-			close(errs)
-			close(resumed)
-			for err := range errs {
-				t.Errorf("a handshake failed: %v", err)
+		}
+		var rotator sync.WaitGroup
+		rotator.Go(func() {
+			for at := noon; ; at = at.Add(slot) {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond): // a client's ticket is never more than two slots old by much
+				}
+				if err := server.SetTicketKeys(fleetKeysAt(t, "fleet", at)...); err != nil {
+					t.Errorf("rotation: %v", err)
+					return
+				}
+				turned++
 			}
-			sum := 0
-			for n := range resumed {
-				sum += n
-			}
-			if turned < 5 {
-				t.Errorf("the keys have turned %d times only", turned)
-			}
-			if sum == 0 {
-				t.Error("not one handshake was resumed")
-			}
-			t.Logf("%d rotations, %d of %d handshakes resumed", turned, sum, clients*each)
 		})
-	}
+		wg.Wait()
+		close(stop)
+		rotator.Wait()
+		close(errs)
+		close(resumed)
+		for err := range errs {
+			t.Errorf("a handshake failed: %v", err)
+		}
+		sum := 0
+		for n := range resumed {
+			sum += n
+		}
+		if turned < 5 {
+			t.Errorf("the keys have turned %d times only", turned)
+		}
+		if sum == 0 {
+			t.Error("not one handshake was resumed")
+		}
+		t.Logf("%d rotations, %d of %d handshakes resumed", turned, sum, clients*each)
+	})
 }

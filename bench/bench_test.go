@@ -13,7 +13,7 @@ import (
 func TestEveryCaseWithEveryPeer(t *testing.T) {
 	l, err := newLab(t.TempDir())
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("newLab: %v", err)
 	}
 	r := &report{GOMAXPROCS: 2}
 	for i := range cases {
@@ -21,11 +21,11 @@ func TestEveryCaseWithEveryPeer(t *testing.T) {
 		t.Run(c.id, func(t *testing.T) {
 			rounds, err := l.measure(t.Context(), c, quickScale, func(string) {})
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("measure: %v", err)
 			}
 			one, err := newCaseReport(c, rounds) // refuses what is not positive
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("newCaseReport: %v", err)
 			}
 			if got, want := len(one.Median), len(peers)-len(c.without); got != want {
 				t.Errorf("%d peers in the report, not %d", got, want)
@@ -59,7 +59,7 @@ func TestMissingPeerIsAnError(t *testing.T) {
 		all[p] = []sample{one}
 	}
 	if _, err := newCaseReport(c, all); err != nil {
-		t.Fatal(err)
+		t.Fatalf("newCaseReport: %v", err)
 	}
 	for _, p := range peers[1:] {
 		less := series{}
@@ -90,7 +90,7 @@ func TestRatiosArePaired(t *testing.T) {
 	c := &benchCase{id: "x", targets: []target{{plainC, 0.8, 0.9}, {goTLS, 1.01, 2}}}
 	r, err := newCaseReport(c, rounds)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("newCaseReport: %v", err)
 	}
 	for i, want := range []struct {
 		median float64

@@ -144,8 +144,8 @@ func TestRequireHostDefault(t *testing.T) {
 	}
 }
 
-// What came over no connection of this library, or is held against no hosts, is
-// nobody's.
+// A request that came over no connection of this library, or is checked against no
+// hosts, belongs to no host.
 func TestRequireHostWithout(t *testing.T) {
 	_, hosts := tenants(t)
 	served := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was served") })

@@ -320,7 +320,7 @@ func TestServerShutdown(t *testing.T) {
 			s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				io.WriteString(w, "begin ")
 				if err := http.NewResponseController(w).Flush(); err != nil {
-					t.Error(err)
+					t.Errorf("Flush: %v", err)
 				}
 				running <- struct{}{}
 				<-goOn
@@ -439,7 +439,7 @@ func TestServerHijack(t *testing.T) {
 	s := serve(t, serverCtx(t, "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
-			t.Error(err)
+			t.Errorf("Hijack: %v", err)
 			return
 		}
 		defer conn.Close()
@@ -449,7 +449,7 @@ func TestServerHijack(t *testing.T) {
 		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 		line, err := buf.ReadString('\n')
 		if err != nil {
-			t.Error(err)
+			t.Errorf("ReadString: %v", err)
 		}
 		io.WriteString(conn, line)
 	}), nil)

@@ -119,7 +119,7 @@ func TestTransportFirstRequestHasBody(t *testing.T) {
 	}
 }
 
-// onceBody is a body without GetBody, which nobody can read once it is closed.
+// onceBody is a body without GetBody, which cannot be read once it is closed.
 type onceBody struct {
 	text   io.Reader
 	closed chan struct{}
@@ -146,7 +146,7 @@ func (b *onceBody) Close() error {
 	return nil
 }
 
-// Requests that come at once to a host that nobody has spoken to share one HTTP/2 connection.
+// Requests that come at once to a host without a connection share one HTTP/2 connection.
 func TestTransportMultiplexes(t *testing.T) {
 	const requests = 100
 	var together sync.WaitGroup
@@ -162,7 +162,7 @@ func TestTransportMultiplexes(t *testing.T) {
 	r, err := http.NewRequestWithContext(ctx, "GET", s.url, nil)
 	must(t, err)
 	if _, err := c.Do(r); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+		t.Fatalf("Do: %v", err)
 	}
 	var wg sync.WaitGroup
 	conns := make(chan string, requests)
@@ -170,7 +170,7 @@ func TestTransportMultiplexes(t *testing.T) {
 		wg.Go(func() {
 			resp, err := c.Get(fmt.Sprint(s.url, "/", i))
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Get: %v", err)
 				return
 			}
 			defer resp.Body.Close()
@@ -210,7 +210,7 @@ func TestTransportHTTP1AtOnce(t *testing.T) {
 		wg.Go(func() {
 			resp, err := c.Get(s.url)
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Get: %v", err)
 				return
 			}
 			resp.Body.Close()
@@ -434,7 +434,7 @@ func TestTransportStreamLimit(t *testing.T) {
 		wg.Go(func() {
 			resp, err := c.Post(s.url, "text/plain", strings.NewReader("hello"))
 			if err != nil {
-				t.Error(err)
+				t.Errorf("Post: %v", err)
 				return
 			}
 			defer resp.Body.Close()

@@ -272,7 +272,7 @@ func TestSingleUse(t *testing.T) {
 							wg.Go(func() {
 								got, again, err := visit(t.Context(), c.client, servers[i%2].addr, c.last)
 								if err != nil {
-									t.Error(err)
+									t.Errorf("visit: %v", err)
 									return
 								}
 								got.Close()
@@ -363,11 +363,11 @@ func TestRollingRestart(t *testing.T) {
 							switch {
 							case err != nil:
 								failed.Add(1)
-								t.Error(err)
+								t.Errorf("a client's visit: %v", err)
 							case again:
 								resumed.Add(1)
 							}
-							<-time.After(5 * time.Millisecond) // nobody comes back faster than a session is put
+							<-time.After(5 * time.Millisecond) // no client returns before its session is stored
 						}
 					})
 				}

@@ -54,7 +54,7 @@ func must(t testing.TB, err error) {
 
 // ---- a server, in a process of its own ----
 
-// order is what a server process is told.
+// order configures a server process.
 type order struct {
 	Cert, Key  []byte
 	Version    uint16
@@ -210,7 +210,7 @@ func (s *server) ask(t testing.TB, word string) (r report) {
 	}
 	must(t, json.Unmarshal(s.out.Bytes(), &r))
 	if r.Error != "" {
-		t.Fatal(r.Error)
+		t.Fatalf("%s: %s", word, r.Error)
 	}
 	return r
 }
@@ -321,7 +321,7 @@ func (c *caller) call(ctx context.Context, addr string) (resumed bool, err error
 	return resumed, err
 }
 
-// mustCall is a call that must succeed, and says whether it was resumed.
+// mustCall is a call that must succeed, and reports whether it was resumed.
 func (c *caller) mustCall(t testing.TB, addr string) bool {
 	t.Helper()
 	resumed, err := c.call(t.Context(), addr)

@@ -300,8 +300,8 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// A server whose HTTP turns away with 421 what TLS has resumed has let nobody
-// in; any other answer is one.
+// A server whose HTTP turns away with 421 what TLS has resumed has admitted
+// no client; any other answer has.
 func TestMisdirected(t *testing.T) {
 	for _, tt := range []struct {
 		status, outcome string
@@ -466,7 +466,7 @@ func TestOneVersion(t *testing.T) {
 	}
 }
 
-// A host that lets nobody in is named, with what to give; the other's sessions
+// A host that admits no client is named, with what to give; the other's sessions
 // are offered nevertheless.
 func TestRefused(t *testing.T) {
 	target := sessiontest.Target{Addr: serve(t, apart(t, nil)), Hosts: []sessiontest.Host{{Name: "a.test"}, {Name: "b.test"}}}
@@ -482,7 +482,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What cannot be probed is an error that says what to give.
+// What cannot be probed is an error that names what to give.
 func TestTargetErrors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

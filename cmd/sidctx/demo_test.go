@@ -15,7 +15,7 @@ func needOpenssl(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("openssl"); err != nil {
 		if os.Getenv("REQUIRE_PEERS") != "" {
-			t.Fatal(err)
+			t.Fatalf("REQUIRE_PEERS is set, and the openssl command is not on PATH: %v", err)
 		}
 		t.Skip("the openssl command is not on PATH: it is one of the demo's two clients")
 	}
@@ -67,7 +67,7 @@ func TestDemo(t *testing.T) {
 func TestDemoLeavesNothing(t *testing.T) {
 	needOpenssl(t)
 	if _, _, err := sidctx(t, "demo"); err != nil {
-		t.Fatal(err)
+		t.Fatalf("sidctx: %v", err)
 	}
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
 	if err != nil || len(left) != 0 {
@@ -109,11 +109,11 @@ func TestDemoDocument(t *testing.T) {
 	needOpenssl(t)
 	document, err := os.ReadFile("../../docs/DEMO.md")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("ReadFile: %v", err)
 	}
 	out, _, err := sidctx(t, "demo")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("sidctx: %v", err)
 	}
 	_, table, _ := strings.Cut(out, "\n\n")
 	if !strings.Contains(string(document), table) {
@@ -125,7 +125,7 @@ func TestDemoWithoutOpenssl(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, _, err := sidctx(t, "demo")
 	if !errors.Is(err, errNoOpenssl) {
-		t.Fatal(err)
+		t.Fatalf("sidctx: %v", err)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestParseExpected(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := parseExpected(strings.Replace(expectedText, line, tt.replace, 1))
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Fatal(err)
+				t.Fatalf("parseExpected: %v", err)
 			}
 		})
 	}
@@ -213,7 +213,7 @@ func TestSClientResumed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			resumed, err := sClientResumed([]byte(tt.said))
 			if resumed != tt.resumed || (err != nil) != tt.fails {
-				t.Fatal(resumed, err)
+				t.Fatalf("sClientResumed: resumed %v, err %v", resumed, err)
 			}
 		})
 	}

@@ -39,11 +39,11 @@ func peerCerts(t *testing.T) *pki {
 	t.Helper()
 	certs, err := newPKI(t.TempDir())
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("newPKI: %v", err)
 	}
 	for _, name := range []string{"a.test", "b.test", "client"} {
 		if err := certs.leaf(name); err != nil {
-			t.Fatal(err)
+			t.Fatalf("leaf: %v", err)
 		}
 	}
 	return certs
@@ -69,12 +69,12 @@ func startNginx(t *testing.T, certs *pki) (addr string) {
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Listen: %v", err)
 	}
 	defer l.Close()
 	socket, err := l.(*net.TCPListener).File()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("File: %v", err)
 	}
 	defer socket.Close()
 	addr = l.Addr().String()
@@ -97,7 +97,7 @@ func startNginx(t *testing.T, certs *pki) (addr string) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
-		t.Fatal(err)
+		t.Fatalf("WriteFile: %v", err)
 	}
 	cmd := exec.Command(nginx, "-p", dir, "-c", file, "-e", "stderr")
 	cmd.ExtraFiles = []*os.File{socket}
@@ -112,11 +112,11 @@ func start(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	said, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Create: %v", err)
 	}
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Start: %v", err)
 	}
 	t.Cleanup(func() {
 		end(cmd)
@@ -137,7 +137,7 @@ func startApache(t *testing.T, certs *pki) (addr string) {
 	for range 5 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("Listen: %v", err)
 		}
 		addr = l.Addr().String()
 		l.Close()
@@ -160,15 +160,15 @@ func startApache(t *testing.T, certs *pki) (addr string) {
 		}
 		file := filepath.Join(dir, "apache2.conf")
 		if err := os.WriteFile(file, []byte(conf.String()), 0o600); err != nil {
-			t.Fatal(err)
+			t.Fatalf("WriteFile: %v", err)
 		}
 		cmd := exec.Command(apache, "-d", dir, "-f", file, "-DFOREGROUND")
 		said, err := cmd.StderrPipe()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("StderrPipe: %v", err)
 		}
 		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Start: %v", err)
 		}
 		var heard strings.Builder
 		lines := bufio.NewReader(said)
@@ -218,7 +218,7 @@ func TestProbePeers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			version, err := exec.Command(peer(t, tt.program), "-v").CombinedOutput()
 			if err != nil {
-				t.Fatal(err)
+				t.Fatalf("CombinedOutput: %v", err)
 			}
 			certs := peerCerts(t)
 			addr := tt.start(t, certs)

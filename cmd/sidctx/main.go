@@ -105,7 +105,7 @@ func parse(flags *flag.FlagSet, errOut io.Writer, args []string) (done bool, err
 	case errors.Is(err, flag.ErrHelp):
 		return true, nil
 	case err != nil:
-		return false, errUsage // Parse has said what is wrong
+		return false, errUsage // Parse has printed what is wrong
 	case flags.NArg() > 0:
 		fmt.Fprintf(errOut, "sidctx %s: %q is no flag\n", flags.Name(), flags.Arg(0))
 		return false, errUsage

@@ -14,7 +14,7 @@ import (
 func TestMatrix(t *testing.T) {
 	var out, errOut bytes.Buffer
 	if err := matrix(t.Context(), &out, &errOut, nil); err != nil {
-		t.Fatal(err)
+		t.Fatalf("matrix: %v", err)
 	}
 	if text := out.String(); !strings.Contains(text, " 0 differ from the specification\n") || strings.Contains(text, "!") {
 		t.Error(text)
@@ -27,7 +27,7 @@ func TestMatrix(t *testing.T) {
 func TestMatrixJSON(t *testing.T) {
 	var out bytes.Buffer
 	if err := matrix(t.Context(), &out, io.Discard, []string{"-json"}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("matrix: %v", err)
 	}
 	var report struct {
 		OpenSSL string
@@ -35,11 +35,11 @@ func TestMatrixJSON(t *testing.T) {
 		Rows    []struct{ Protocol, Mechanism, First, Second, Outcome, Specification string }
 	}
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Unmarshal: %v", err)
 	}
 	tables, err := spec.Tables()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Tables: %v", err)
 	}
 	if report.OpenSSL == "" || report.Differ != 0 || len(report.Rows) != len(spec.Rows(tables)) {
 		t.Errorf("%s, %d rows, %d differ", report.OpenSSL, len(report.Rows), report.Differ)
@@ -54,11 +54,11 @@ func TestMatrixJSON(t *testing.T) {
 func TestMatrixSpec(t *testing.T) {
 	var out bytes.Buffer
 	if err := matrix(t.Context(), &out, io.Discard, []string{"-spec"}); err != nil {
-		t.Fatal(err)
+		t.Fatalf("matrix: %v", err)
 	}
 	stored, err := os.ReadFile("../../SPEC.md")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("ReadFile: %v", err)
 	}
 	if !bytes.Equal(stored, out.Bytes()) {
 		t.Error("SPEC.md is not what sidctx matrix -spec prints")
@@ -69,16 +69,16 @@ func TestMatrixSpec(t *testing.T) {
 func TestMatrixDiffers(t *testing.T) {
 	tables, err := spec.Tables()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Tables: %v", err)
 	}
 	wrong, err := spec.ParseValue("f[TLS1.3=R-]")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("ParseValue: %v", err)
 	}
 	tables[0].Lines[0].Cells[0] = wrong
 	results, err := holdAgainst(t.Context(), spec.Rows(tables[:1]), nil)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("holdAgainst: %v", err)
 	}
 	const text = "1 of 90 rows differ from the specification:\n" +
 		"  TLS1.2 ticket, A->A, verify none>none, client with a certificate: R-, the specification says f"

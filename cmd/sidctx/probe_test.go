@@ -158,13 +158,13 @@ func TestProbeJSON(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			out, _, err := startServe(t, tt.args...).probe(t, "-json")
 			if (err != nil) != (tt.crossings > 0) {
-				t.Error(err)
+				t.Errorf("probe: %v", err)
 			}
 			var report engine.Report
 			decoder := json.NewDecoder(strings.NewReader(out))
 			decoder.DisallowUnknownFields()
 			if err := decoder.Decode(&report); err != nil {
-				t.Fatal(err)
+				t.Fatalf("Decode: %v", err)
 			}
 			if _, err := decoder.Token(); err != io.EOF {
 				t.Errorf("behind the report: %v", err)
@@ -204,10 +204,10 @@ func TestProbeUsage(t *testing.T) {
 	dir := t.TempDir()
 	certs, err := newPKI(dir)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("newPKI: %v", err)
 	}
 	if err := certs.leaf("client"); err != nil {
-		t.Fatal(err)
+		t.Fatalf("leaf: %v", err)
 	}
 	cert, key := certs.certFile("client"), certs.keyFile("client")
 	const nobody = "192.0.2.1:443" // of a network for documentation
@@ -242,21 +242,21 @@ func TestProbeUsage(t *testing.T) {
 	}
 }
 
-// Nobody who listens is no misuse, and no clean server.
+// A port without a listener is neither a usage error nor a clean server.
 func TestProbeNobody(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Listen: %v", err)
 	}
 	addr := l.Addr().String()
 	l.Close()
 	_, _, err = sidctx(t, "probe", addr, "-host", "a.test", "-host", "b.test")
 	if err == nil || errors.Is(err, errUsage) || !strings.Contains(err.Error(), "give the address of a TLS server") {
-		t.Error(err)
+		t.Errorf("sidctx: %v", err)
 	}
 }
 
-// The program's exit status is the verdict: 0, 1 for a crossing, 2 for misuse.
+// The exit status: 0, 1 for a crossing, 2 for a usage error.
 func TestExitStatus(t *testing.T) {
 	if args := os.Getenv("SIDCTX_ARGS"); args != "" {
 		os.Args = append([]string{"sidctx"}, strings.Split(args, " ")...)
@@ -286,18 +286,18 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-// serve answers by host, and ends when it is told to, with nothing left on disk
-// and no matter who is connected.
+// serve answers by host, and ends on a signal, with nothing left on disk
+// and whatever clients are connected.
 func TestServe(t *testing.T) {
 	s := startServe(t)
 	idle, err := net.Dial("tcp", s.addr) // says nothing
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Dial: %v", err)
 	}
 	defer idle.Close()
 	begun := time.Now()
 	if err := s.stop(); err != nil {
-		t.Error(err)
+		t.Errorf("stop: %v", err)
 	}
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v to stop", took)
@@ -320,7 +320,7 @@ func TestServeSuggests(t *testing.T) {
 	// Its suggestions stand behind the line that startServe has read: a visit
 	// begins after they were written.
 	if _, _, err := s.probe(t); err != nil {
-		t.Fatal(err)
+		t.Fatalf("probe: %v", err)
 	}
 	var ran []string
 	for line := range strings.Lines(s.said.String()) {
@@ -360,11 +360,11 @@ func TestServeHosts(t *testing.T) {
 		t.Errorf("%v\n%s%s", err, out, errOut)
 	}
 	if err := s.stop(); err != nil {
-		t.Error(err)
+		t.Errorf("stop: %v", err)
 	}
 	for _, name := range []string{"ca.crt", "client.crt", "client.key", "one.test.crt", "two.test.crt", "three.test.key"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			t.Error(err)
+			t.Errorf("Stat: %v", err)
 		}
 	}
 }
@@ -372,12 +372,12 @@ func TestServeHosts(t *testing.T) {
 func TestServeUsage(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Listen: %v", err)
 	}
 	defer l.Close()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
+		t.Fatalf("WriteFile: %v", err)
 	}
 	for _, tt := range []struct {
 		name, says string

@@ -46,7 +46,7 @@ func (c *creds) ServerHandshake(wire net.Conn) (net.Conn, credentials.AuthInfo, 
 	if err != nil {
 		return nil, nil, errors.Join(err, wire.Close())
 	}
-	return shake(context.Background(), conn) // gRPC has set a deadline on the wire
+	return handshake(context.Background(), conn) // gRPC has set a deadline on the wire
 }
 
 func (c *creds) ClientHandshake(ctx context.Context, authority string, wire net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -64,10 +64,10 @@ func (c *creds) ClientHandshake(ctx context.Context, authority string, wire net.
 	if err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
 	}
-	return shake(ctx, conn)
+	return handshake(ctx, conn)
 }
 
-func shake(ctx context.Context, conn *openssl.Conn) (net.Conn, credentials.AuthInfo, error) {
+func handshake(ctx context.Context, conn *openssl.Conn) (net.Conn, credentials.AuthInfo, error) {
 	err := conn.HandshakeContext(ctx)
 	state := conn.ConnectionState()
 	if err == nil && state.NegotiatedProtocol != "h2" {

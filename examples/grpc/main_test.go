@@ -36,7 +36,7 @@ func TestRun(t *testing.T) {
 	defer cancel()
 	var out lockedBuffer
 	if err := run(ctx, &out); err != nil {
-		t.Fatal(err)
+		t.Fatalf("run: %v", err)
 	}
 	want := []string{
 		`server: called by client.example, resumed: false, session id context: "grpc-example"`,
@@ -55,11 +55,11 @@ func parts(t *testing.T, change func(server, client *openssl.Ctx) error) (addr s
 	t.Helper()
 	server, err := openssl.NewServerCtx()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("NewServerCtx: %v", err)
 	}
 	client, err := openssl.NewClientCtx()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("NewClientCtx: %v", err)
 	}
 	ca, key, caPEM, _ := certificate("CA", nil, nil)
 	_, _, cert, certKey := certificate("server.example", ca, key)
@@ -68,12 +68,12 @@ func parts(t *testing.T, change func(server, client *openssl.Ctx) error) (addr s
 		change(server, client),
 	} {
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("configuring server and client: %v", err)
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Listen: %v", err)
 	}
 	s := grpc.NewServer(grpc.Creds(&creds{ctx: server}))
 	go s.Serve(l)
@@ -90,7 +90,7 @@ func check(t *testing.T, addr string, c credentials.TransportCredentials, author
 	t.Helper()
 	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithAuthority(authority), grpc.WithTransportCredentials(c))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("NewClient: %v", err)
 	}
 	defer cc.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -126,6 +126,6 @@ func TestStockClient(t *testing.T) {
 	addr, _ := parts(t, func(server, client *openssl.Ctx) error { return nil })
 	stock := credentials.NewTLS(&tls.Config{InsecureSkipVerify: true}) // whom it trusts is not the question here
 	if err := check(t, addr, stock, "server.example"); err == nil || !strings.Contains(err.Error(), "unknown service") {
-		t.Error(err)
+		t.Errorf("check: %v", err)
 	}
 }

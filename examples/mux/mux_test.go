@@ -1,6 +1,6 @@
 // Package mux has a multiplexer, yamux, run over connections of this library: its
-// goroutines read and write a fresh one at once, at both ends, and nobody shakes
-// hands first.
+// goroutines read and write a fresh one at once, at both ends, without a
+// handshake first.
 package mux
 
 import (
@@ -57,50 +57,50 @@ func talk(s *yamux.Session, message []byte) error {
 func TestBothEndsAtOnce(t *testing.T) {
 	cert, key, err := selfsigned.Certificate("server.example")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Certificate: %v", err)
 	}
 	server, err := openssl.NewServerCtx()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("NewServerCtx: %v", err)
 	}
 	defer server.Close()
 	client, err := openssl.NewClientCtx()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("NewClientCtx: %v", err)
 	}
 	defer client.Close()
 	if err := errors.Join(server.UseCertificate(cert, key), client.SetVerifyCAs(cert)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Join: %v", err)
 	}
 	l, err := openssl.Listen("tcp", "127.0.0.1:0", server)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Listen: %v", err)
 	}
 	defer l.Close()
 
 	for i := range 50 {
 		wire, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("Dial: %v", err)
 		}
 		near, err := openssl.Client(wire, client)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("Client: %v", err)
 		}
 		if err := near.SetServerName("server.example"); err != nil {
-			t.Fatal(err)
+			t.Fatalf("SetServerName: %v", err)
 		}
 		far, err := l.Accept()
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("Accept: %v", err)
 		}
 		c, err := session(near, yamux.Client)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("session: %v", err)
 		}
 		s, err := session(far, yamux.Server)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("session: %v", err)
 		}
 		var clientErr, serverErr error
 		var wg sync.WaitGroup

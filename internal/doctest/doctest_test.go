@@ -87,22 +87,22 @@ func TestGoBlocks(t *testing.T) {
 		}
 	}
 	if n < 3 {
-		t.Errorf("%d Go blocks, want README.md's two and more", n)
+		t.Errorf("%d Go blocks, want README.md's and two of docs", n)
 	}
 	here, err := filepath.Abs(root)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("Abs: %v", err)
 	}
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("ReadFile: %v", err)
 	}
 	const module = "github.com/sidctx/openssl"
 	write(t, filepath.Join(dir, "go.mod"), strings.Replace(string(mod), "module "+module, "module documents", 1)+
 		fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %[1]s => %q\n", module, here))
 	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("ReadFile: %v", err)
 	}
 	write(t, filepath.Join(dir, "go.sum"), string(sum))
 	for _, args := range [][]string{{"build", "./..."}, {"vet", "./..."}} {
@@ -118,10 +118,10 @@ func TestGoBlocks(t *testing.T) {
 func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
+		t.Fatalf("MkdirAll: %v", err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		t.Fatalf("WriteFile: %v", err)
 	}
 }
 

@@ -110,7 +110,7 @@ func (v *visits) greet(ctx context.Context, conn *openssl.Conn) {
 	}
 }
 
-// end stops the server and says what it saw.
+// end stops the server and returns what it saw.
 func (v *visits) end() ([]openssl.ConnectionState, []error) {
 	v.listener.Close()
 	<-v.done

@@ -29,7 +29,7 @@ import (
 )
 
 // attack is a row of docs/ATTACKS.md. Every refusal in it is an ordinary full
-// handshake for whoever may enter.
+// handshake for a client that may enter.
 type attack struct {
 	id   string
 	name string
@@ -50,7 +50,7 @@ const (
 	tls13
 )
 
-func (w where) holds(m mechanism) bool {
+func (w where) includes(m mechanism) bool {
 	switch w {
 	case once:
 		return m == mechanisms[0]
@@ -146,27 +146,29 @@ func TestAttacks(t *testing.T) {
 	for _, row := range attacks {
 		t.Run(row.id+"_"+row.name, func(t *testing.T) {
 			t.Parallel()
-			var waiting sync.WaitGroup
-			defer waiting.Wait()
-			for _, m := range mechanisms {
-				if !row.in.holds(m) {
-					continue
-				}
-				for _, w := range attackWires {
-					if testing.Short() && w.name != "memory" || row.in == once && w.name != "memory" {
-						continue
-					}
-					run := func() {
-						t.Run(m.name+"/"+w.name, func(t *testing.T) { row.run(newEnv(t, m, w.pair)) })
-					}
-					if row.waits {
-						waiting.Go(run)
-					} else {
-						run()
-					}
-				}
-			}
+			row.everywhere(t)
 		})
+	}
+}
+
+// everywhere runs a row in its mechanisms, over memory and over TCP.
+func (row attack) everywhere(t *testing.T) {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	for _, m := range mechanisms {
+		for _, w := range attackWires {
+			if !row.in.includes(m) || w.name != "memory" && (testing.Short() || row.in == once) {
+				continue
+			}
+			run := func() {
+				t.Run(m.name+"/"+w.name, func(t *testing.T) { row.run(newEnv(t, m, w.pair)) })
+			}
+			if row.waits {
+				waiting.Go(run)
+			} else {
+				run()
+			}
+		}
 	}
 }
 
@@ -181,18 +183,23 @@ func TestAttacksAfterRevoke(t *testing.T) {
 				}
 				t.Run(row.id+"_"+row.name, func(t *testing.T) {
 					t.Parallel()
-					for _, m := range mechanisms {
-						if !row.in.holds(m) {
-							continue
-						}
-						t.Run(m.name, func(t *testing.T) {
-							a := newEnv(t, m, memoryWire)
-							a.revoke = revoked
-							row.run(a)
-						})
-					}
+					row.afterRevoke(t, revoked)
 				})
 			}
+		})
+	}
+}
+
+// afterRevoke runs a row in its mechanisms, after a Revoke.
+func (row attack) afterRevoke(t *testing.T, revoked string) {
+	for _, m := range mechanisms {
+		if !row.in.includes(m) {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			a := newEnv(t, m, memoryWire)
+			a.revoke = revoked
+			row.run(a)
 		})
 	}
 }
@@ -268,7 +275,7 @@ func controlSamePolicy(a *env) {
 
 func contextChangedBetweenConnections(a *env) {
 	was, now := a.host("a.test", within("was"), a.sharing()), a.host("a.test", within("now"), a.sharing())
-	a.crossing(place{was, "a.test", nil}, place{now, "a.test", nil}, false)
+	a.assertIsolated(endpoint{was, "a.test", nil}, endpoint{now, "a.test", nil}, false)
 	if err := was.SetSessionIDContext([]byte("now")); !errors.Is(err, openssl.ErrCtxInUse) {
 		a.Fatalf("changed in use: %v", err)
 	}
@@ -280,7 +287,7 @@ func contextChangedBetweenConnections(a *env) {
 func sharedKeysOpenToRequired(a *env) {
 	open, strict := a.host("a.test", a.sharing()), a.host("a.test", requires(fixtures.caB), a.sharing())
 	a.ready(nil, open, strict)
-	a.crossing(place{open, "a.test", nil}, place{strict, "a.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{open, "a.test", nil}, endpoint{strict, "a.test", fixtures.cliB}, true)
 
 	// By hand one context for both: Hosts does not start.
 	hosts := openssl.NewHosts()
@@ -292,19 +299,19 @@ func sharedKeysOpenToRequired(a *env) {
 
 func sharedKeysDistinctContextsOpenToRequired(a *env) {
 	open, strict := a.host("a.test", within("a"), a.sharing()), a.host("b.test", requires(fixtures.caB), within("b"), a.sharing())
-	a.crossing(place{open, "a.test", nil}, place{strict, "b.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{open, "a.test", nil}, endpoint{strict, "b.test", fixtures.cliB}, true)
 }
 
 func sharedKeysToAnotherCA(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caB), a.sharing())
 	a.ready(nil, one, two)
-	a.crossing(place{one, "a.test", fixtures.cliA}, place{two, "a.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{one, "a.test", fixtures.cliA}, endpoint{two, "a.test", fixtures.cliB}, true)
 }
 
 func sharedKeysDistinctContextsToAnotherCA(a *env) {
 	one := a.host("a.test", requires(fixtures.caA), within("a"), a.sharing())
 	two := a.host("b.test", requires(fixtures.caB), within("b"), a.sharing())
-	a.crossing(place{one, "a.test", fixtures.cliA}, place{two, "b.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{one, "a.test", fixtures.cliA}, endpoint{two, "b.test", fixtures.cliB}, true)
 }
 
 func noContextAndCertificatesRequired(a *env) {
@@ -329,15 +336,15 @@ func noContextOnTwoHosts(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", nil}, place{listener, "b.test", nil}, false)
+	a.assertIsolated(endpoint{listener, "a.test", nil}, endpoint{listener, "b.test", nil}, false)
 }
 
 // contextPair holds two contexts against each other, both ways.
 func contextPair(a *env, one, two string) {
 	a.Helper()
 	c, d := a.host("a.test", within(one), a.sharing()), a.host("b.test", within(two), a.sharing())
-	a.crossing(place{c, "a.test", nil}, place{d, "b.test", nil}, false)
-	a.crossing(place{d, "b.test", nil}, place{c, "a.test", nil}, false)
+	a.assertIsolated(endpoint{c, "a.test", nil}, endpoint{d, "b.test", nil}, false)
+	a.assertIsolated(endpoint{d, "b.test", nil}, endpoint{c, "a.test", nil}, false)
 }
 
 func prefixesAndBoundaries(a *env) {
@@ -349,7 +356,7 @@ func prefixesAndBoundaries(a *env) {
 	for _, p := range pairs {
 		one, two := a.host("a.test", withPolicy(p[0]), a.sharing()), a.host("a.test", withPolicy(p[1]), a.sharing())
 		a.ready(nil, one, two)
-		a.crossing(place{one, "a.test", nil}, place{two, "a.test", nil}, false)
+		a.assertIsolated(endpoint{one, "a.test", nil}, endpoint{two, "a.test", nil}, false)
 	}
 }
 
@@ -376,8 +383,8 @@ func routeToAnotherCtx(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliB}, true)
-	a.crossing(place{listener, "b.test", fixtures.cliB}, place{listener, "a.test", fixtures.cliA}, true)
+	a.assertIsolated(endpoint{listener, "a.test", fixtures.cliA}, endpoint{listener, "b.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{listener, "b.test", fixtures.cliB}, endpoint{listener, "a.test", fixtures.cliA}, true)
 }
 
 func routeByContextAlone(a *env) {
@@ -385,7 +392,7 @@ func routeByContextAlone(a *env) {
 		return nil, hello.SetSessionIDContext([]byte(hello.ServerName))
 	}, named("a.test", "b.test"))
 	a.ready(c)
-	a.crossing(place{c, "a.test", nil}, place{c, "b.test", nil}, false)
+	a.assertIsolated(endpoint{c, "a.test", nil}, endpoint{c, "b.test", nil}, false)
 }
 
 func routeByCtxAndContext(a *env) {
@@ -395,21 +402,21 @@ func routeByCtxAndContext(a *env) {
 		return map[string]*openssl.Ctx{"a.test": one, "b.test": two}[hello.ServerName], err
 	})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{listener, "a.test", fixtures.cliA}, endpoint{listener, "b.test", fixtures.cliB}, true)
 }
 
 func samePolicyOtherName(a *env) {
 	one, two := a.host("a.test", requires(fixtures.caA)), a.host("b.test", requires(fixtures.caA))
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two})
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", fixtures.cliA}, place{listener, "b.test", fixtures.cliA}, false)
+	a.assertIsolated(endpoint{listener, "a.test", fixtures.cliA}, endpoint{listener, "b.test", fixtures.cliA}, false)
 }
 
 func openHostsByContextAndCtx(a *env) {
 	one, two := a.host("a.test"), a.host("b.test")
 	listener := a.listener(map[string]*openssl.Ctx{"a.test": one, "b.test": two}, named("a.test"))
 	a.ready(listener, one, two)
-	a.crossing(place{listener, "a.test", nil}, place{listener, "b.test", nil}, false)
+	a.assertIsolated(endpoint{listener, "a.test", nil}, endpoint{listener, "b.test", nil}, false)
 	o := a.full(a.connect(listener, client{name: "a.test"}))
 	if got, want := o.server.SessionIDContext, one.SessionIDContext(); !bytes.Equal(got, want) {
 		a.Fatalf("the session is of context %x, the host of %x", got, want)
@@ -420,14 +427,14 @@ func noNameToRequired(a *env) {
 	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": open, "b.test": strict})
 	a.ready(listener, open, strict)
-	a.crossing(place{listener, "", nil}, place{listener, "b.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{listener, "", nil}, endpoint{listener, "b.test", fixtures.cliB}, true)
 }
 
 func nameToNoName(a *env) {
 	open, strict := a.host("a.test"), a.host("b.test", requires(fixtures.caB))
 	listener := a.listener(map[string]*openssl.Ctx{"": strict, "a.test": open})
 	a.ready(listener, open, strict)
-	a.crossing(place{listener, "a.test", nil}, place{listener, "", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{listener, "a.test", nil}, endpoint{listener, "", fixtures.cliB}, true)
 }
 
 // hosted is a listener with Hosts.
@@ -454,7 +461,7 @@ func unknownName(a *env) {
 	fallback := a.server(named("x.test", "y.test"), withPolicy(openssl.SessionPolicy{Label: "default"}))
 	must(a, hosts.SetDefault(fallback))
 	a.ready(nil, fallback)
-	a.crossing(place{listener, "x.test", nil}, place{listener, "a.test", nil}, false)
+	a.assertIsolated(endpoint{listener, "x.test", nil}, endpoint{listener, "a.test", nil}, false)
 	o := a.full(a.connect(listener, client{name: "x.test"}))
 	a.resumed(a.connect(listener, client{name: "y.test", session: o.session}))
 	a.full(a.connect(listener, client{name: "a.test", session: o.session}))
@@ -594,7 +601,7 @@ func helloRetryRequest(a *env) {
 		return map[string]*openssl.Ctx{"a.test": one, "b.test": two}[hello.ServerName], nil
 	}, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetGroups("P-384")) })
 	a.ready(listener, one, two)
-	go1 := func(v client, retry bool) result {
+	connectRetrying := func(v client, retry bool) result {
 		asked = 0
 		v.client = a.retrying(v.cert, retry)
 		o := a.connect(listener, v)
@@ -608,11 +615,11 @@ func helloRetryRequest(a *env) {
 		return o
 	}
 	for _, retry := range [][2]bool{{true, false}, {false, true}, {true, true}} {
-		first := a.full(go1(client{name: "a.test"}, retry[0]))
-		a.resumed(go1(client{name: "a.test", session: first.session}, retry[1]))
-		a.refused(go1(client{name: "b.test", session: first.session}, retry[1]))
-		o := a.full(go1(client{name: "b.test", cert: fixtures.cliB, session: first.session}, retry[1]))
-		a.resumed(go1(client{name: "b.test", cert: fixtures.cliB, session: o.session}, retry[1]))
+		first := a.full(connectRetrying(client{name: "a.test"}, retry[0]))
+		a.resumed(connectRetrying(client{name: "a.test", session: first.session}, retry[1]))
+		a.refused(connectRetrying(client{name: "b.test", session: first.session}, retry[1]))
+		o := a.full(connectRetrying(client{name: "b.test", cert: fixtures.cliB, session: first.session}, retry[1]))
+		a.resumed(connectRetrying(client{name: "b.test", cert: fixtures.cliB, session: o.session}, retry[1]))
 	}
 }
 
@@ -640,38 +647,8 @@ func secondHelloSaysOtherwise(a *env) {
 			s, err := openssl.Server(far, listener)
 			must(a, err)
 			must(a, near.SetDeadline(time.Now().Add(10*time.Second)))
-			p := make([]byte, 1<<16)
 			clientErr, serverErr := tlstest.Both(func() error {
-				defer near.Close()
-				if _, err := c.Handshake(); err != nil {
-					return err
-				}
-				near.Write(p[:c.Drain(p)])
-				for c.Pending() == 0 { // until the retry has been answered
-					n, err := near.Read(p)
-					if err != nil {
-						return err
-					}
-					c.Feed(p[:n])
-					if _, err := c.Handshake(); err != nil {
-						return err
-					}
-				}
-				second := bytes.Clone(p[:c.Drain(p)])
-				if bytes.Count(second, edit.from) != 1 {
-					return fmt.Errorf("the second hello has no %x", edit.from)
-				}
-				near.Write(bytes.Replace(second, edit.from, edit.to, 1))
-				for {
-					n, err := near.Read(p)
-					if err != nil {
-						return nil // the server has hung up
-					}
-					c.Feed(p[:n])
-					if w, err := c.Handshake(); err == nil && w == openssl.WantNothing {
-						return errors.New("a handshake with two minds")
-					}
-				}
+				return editSecondHello(c, near, edit.from, edit.to)
 			}, func() error {
 				defer s.Close()
 				return s.Handshake()
@@ -683,6 +660,42 @@ func secondHelloSaysOtherwise(a *env) {
 			if what == "name" && !strings.Contains(fmt.Sprint(serverErr), "selects another Ctx or context") {
 				a.Errorf("the server's error is %v", serverErr)
 			}
+		}
+	}
+}
+
+// editSecondHello is a client's handshake that replaces from by to in its second
+// ClientHello. It returns nil if the server ends the connection.
+func editSecondHello(c *openssl.SSL, near net.Conn, from, to []byte) error {
+	defer near.Close()
+	if _, err := c.Handshake(); err != nil {
+		return err
+	}
+	p := make([]byte, 1<<16)
+	near.Write(p[:c.Drain(p)])
+	for c.Pending() == 0 { // until the retry has been answered
+		n, err := near.Read(p)
+		if err != nil {
+			return err
+		}
+		c.Feed(p[:n])
+		if _, err := c.Handshake(); err != nil {
+			return err
+		}
+	}
+	second := bytes.Clone(p[:c.Drain(p)])
+	if bytes.Count(second, from) != 1 {
+		return fmt.Errorf("the second hello has no %x", from)
+	}
+	near.Write(bytes.Replace(second, from, to, 1))
+	for {
+		n, err := near.Read(p)
+		if err != nil {
+			return nil
+		}
+		c.Feed(p[:n])
+		if w, err := c.Handshake(); err == nil && w == openssl.WantNothing {
+			return errors.New("a handshake with two minds")
 		}
 	}
 }
@@ -741,7 +754,7 @@ func brokenTickets(a *env) {
 	}
 }
 
-// wireIsSlow says whether to spare it.
+// wireIsSlow reports whether to spare it.
 func (a *env) wireIsSlow() bool { return testing.Short() || strings.HasSuffix(a.Name(), "/tcp") }
 
 func keysRotatedOrForged(a *env) {
@@ -835,7 +848,7 @@ func setVersionTo(t testing.TB, c *openssl.Ctx, v uint16) {
 
 func storeSharedSameLabel(a *env) {
 	one, two := a.host("a.test", a.sharing()), a.host("b.test", requires(fixtures.caB), a.sharing())
-	a.crossing(place{one, "a.test", nil}, place{two, "b.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{one, "a.test", nil}, endpoint{two, "b.test", fixtures.cliB}, true)
 }
 
 func storeSharedLookups(a *env) {
@@ -861,8 +874,8 @@ func storeSharedLookups(a *env) {
 	a.store.mu.Lock()
 }
 
-// sealing is sharing over a store that cannot be trusted.
-func (a *env) sealing(keys ...[32]byte) setting {
+// untrustedStore is sharing over a store that cannot be trusted.
+func (a *env) untrustedStore(keys ...[32]byte) setting {
 	if len(keys) == 0 {
 		keys = [][32]byte{{1}}
 	}
@@ -891,7 +904,7 @@ func (a *env) unopened(what string) {
 func storeRefused(c *openssl.Ctx) int64 { return c.Stats().Store.Refused }
 
 func storeReturnsAnotherSession(a *env) {
-	host := a.host("a.test", requires(fixtures.caA), a.sealing())
+	host := a.host("a.test", requires(fixtures.caA), a.untrustedStore())
 	victim := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	blob := a.store.copy()[string(storeKey(host.SessionIDContext(), a.lookup(victim.session)))]
 	other := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
@@ -909,8 +922,8 @@ func storeReturnsAnotherSession(a *env) {
 }
 
 func storeRewritesTheContext(a *env) {
-	one := a.host("a.test", requires(fixtures.caA), within("A"), a.sealing())
-	two := a.host("a.test", requires(fixtures.caB), within("B"), a.sealing())
+	one := a.host("a.test", requires(fixtures.caA), within("A"), a.untrustedStore())
+	two := a.host("a.test", requires(fixtures.caB), within("B"), a.untrustedStore())
 	o := a.full(a.connect(one, client{name: "a.test", cert: fixtures.cliA}))
 	a.resumed(a.connect(one, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 	id := a.lookup(o.session)
@@ -940,7 +953,7 @@ func storeRewritesTheContext(a *env) {
 }
 
 func storeFlipsEachBit(a *env) {
-	host := a.host("a.test", requires(fixtures.caA), a.sealing())
+	host := a.host("a.test", requires(fixtures.caA), a.untrustedStore())
 	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
 	blob := a.store.copy()[id]
@@ -962,7 +975,7 @@ func storeFlipsEachBit(a *env) {
 }
 
 func storeTruncatesAndInvents(a *env) {
-	host := a.host("a.test", requires(fixtures.caA), a.sealing())
+	host := a.host("a.test", requires(fixtures.caA), a.untrustedStore())
 	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
 	id := string(storeKey(host.SessionIDContext(), a.lookup(o.session)))
 	blob := a.store.copy()[id]
@@ -1049,7 +1062,7 @@ func storeThatFails(a *env) {
 }
 
 func storeRollsBack(a *env) {
-	host := a.host("a.test", a.sealing())
+	host := a.host("a.test", a.untrustedStore())
 	o := a.full(a.connect(host, client{name: "a.test"}))
 	old := a.store.copy()
 	a.store.mu.Lock()
@@ -1111,12 +1124,12 @@ func trusting(ca *tlstest.Authority) setting {
 
 func caRotated(a *env) {
 	was, now := a.host("a.test", trusting(fixtures.caA), a.sharing()), a.host("a.test", trusting(fixtures.caB), a.sharing())
-	a.crossing(place{was, "a.test", fixtures.cliA}, place{now, "a.test", fixtures.cliB}, true)
+	a.assertIsolated(endpoint{was, "a.test", fixtures.cliA}, endpoint{now, "a.test", fixtures.cliB}, true)
 }
 
 func optionalToRequired(a *env) {
 	optional, required := a.host("a.test", asks(fixtures.caA), a.sharing()), a.host("a.test", requires(fixtures.caA), a.sharing())
-	a.crossing(place{optional, "a.test", nil}, place{required, "a.test", fixtures.cliA}, true)
+	a.assertIsolated(endpoint{optional, "a.test", nil}, endpoint{required, "a.test", fixtures.cliA}, true)
 }
 
 func depthCRLAndRulesChanged(a *env) {
@@ -1283,13 +1296,13 @@ func sessionFixationOfAClient(a *env) {
 	// wire's end is called b.test next.
 	host := a.host("a.test")
 	ctx := a.caching(a.sessionCache())
-	a.full(a.connect(host, client{name: "a.test", client: ctx, wrap: samePlace}))
-	o := a.connect(host, client{name: "b.test", client: ctx, wrap: samePlace})
+	a.full(a.connect(host, client{name: "a.test", client: ctx, wrap: sameEndpoint}))
+	o := a.connect(host, client{name: "b.test", client: ctx, wrap: sameEndpoint})
 	var failed *openssl.VerifyError
 	if !errors.As(o.clientErr, &failed) || o.client.DidResume {
 		a.Fatalf("b.test was taken for a.test: resumed %v, %v", o.client.DidResume, o.clientErr)
 	}
-	a.resumed(a.connect(host, client{name: "a.test", client: ctx, wrap: samePlace}))
+	a.resumed(a.connect(host, client{name: "a.test", client: ctx, wrap: sameEndpoint}))
 }
 
 func clientOfAnotherPolicy(a *env) {
@@ -1297,7 +1310,7 @@ func clientOfAnotherPolicy(a *env) {
 		func(t testing.TB, c *openssl.Ctx) { must(t, c.SetALPN("h2", "http/1.1")) })
 	cache := a.sessionCache()
 	plain := a.caching(cache)
-	a.full(a.connect(host, client{name: "a.test", client: plain, wrap: samePlace}))
+	a.full(a.connect(host, client{name: "a.test", client: plain, wrap: sameEndpoint}))
 	extra := tlstest.NewAuthority(a, "another root", nil)
 	for what, s := range map[string]setting{
 		"other roots": func(t testing.TB, c *openssl.Ctx) {
@@ -1309,15 +1322,15 @@ func clientOfAnotherPolicy(a *env) {
 		"another depth":    func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerifyDepth(5)) },
 		"another security": func(t testing.TB, c *openssl.Ctx) { must(t, c.Conf("SignatureAlgorithms", "ECDSA+SHA256:RSA+SHA256")) },
 	} {
-		o := a.connect(host, client{name: "a.test", client: a.caching(cache, s), cert: fixtures.cliA, wrap: samePlace})
+		o := a.connect(host, client{name: "a.test", client: a.caching(cache, s), cert: fixtures.cliA, wrap: sameEndpoint})
 		if o.clientErr != nil || o.serverErr != nil {
 			a.Fatalf("%s: client %v, server %v", what, o.clientErr, o.serverErr)
 		}
 		a.notOffered(o)
 	}
-	a.resumed(a.connect(host, client{name: "a.test", client: plain, wrap: samePlace}))
+	a.resumed(a.connect(host, client{name: "a.test", client: plain, wrap: sameEndpoint}))
 	// Another port of the same host.
-	other := func(w net.Conn) net.Conn { return placeWire{w, "192.0.2.1:444"} }
+	other := func(w net.Conn) net.Conn { return endpointWire{w, "192.0.2.1:444"} }
 	a.notOffered(a.connect(host, client{name: "a.test", client: plain, wrap: other}))
 }
 
@@ -1336,7 +1349,7 @@ func clientContext(a *env) {
 	defer c.Close()
 	must(a, c.SetServerName("a.test"))
 	if err := c.SetSession(sess); !errors.Is(err, openssl.ErrSessionContextMismatch) {
-		a.Fatal(err)
+		a.Fatalf("SetSession: %v", err)
 	}
 	if c.Pending() != 0 {
 		a.Fatal("something was said")
@@ -1398,8 +1411,8 @@ func sessionsOfFailedHandshakes(a *env) {
 	kept("a refused certificate", strict)
 
 	no := errors.New("not you")
-	// One ticket: what else TLS 1.3 has made stays until it expires. Nobody was
-	// told its id.
+	// One ticket: what else TLS 1.3 has made stays until it expires. No client
+	// knows its id.
 	deciding := a.host("a.test", requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) {
 		must(t, c.SetNumTickets(1))
 		must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { return no }))
@@ -1570,7 +1583,7 @@ func configuredWhileInUse(a *env) {
 			for range 5 {
 				c, err := openssl.NewSSL(host)
 				if err != nil {
-					a.Error(err)
+					a.Errorf("NewSSL: %v", err)
 					return
 				}
 				if got := c.SessionIDContext(); string(got) != "one" {

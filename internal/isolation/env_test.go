@@ -125,7 +125,7 @@ func newEnv(t *testing.T, m mechanism, wire func(testing.TB) (near, far net.Conn
 	return a
 }
 
-// setting is something that a host is told.
+// setting configures a host.
 type setting func(t testing.TB, c *openssl.Ctx)
 
 func asks(ca *tlstest.Authority) setting {
@@ -198,7 +198,7 @@ func (a *env) sharing() setting {
 	}
 }
 
-// listener routes by name; the empty name is for clients that name nobody.
+// listener routes by name; the empty name is for clients without a server name.
 func (a *env) listener(hosts map[string]*openssl.Ctx, settings ...setting) *openssl.Ctx {
 	a.Helper()
 	return a.routing(func(hello *openssl.ClientHello) (*openssl.Ctx, error) {
@@ -219,7 +219,7 @@ func (a *env) routing(route func(*openssl.ClientHello) (*openssl.Ctx, error), se
 	return c
 }
 
-// ready freezes all and revokes what the env is told to; nil is nobody. A
+// ready freezes all and revokes where the env says so; nil is skipped. A
 // context that was not derived has nothing to revoke.
 func (a *env) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
 	a.Helper()
@@ -241,7 +241,7 @@ func (a *env) ready(listener *openssl.Ctx, hosts ...*openssl.Ctx) {
 	}
 }
 
-// client is a Ctx for visits. Without verify it calls nobody by name.
+// client is a Ctx for visits. Without verify it sends no server name.
 func (a *env) client(cert *identity, verify bool) *openssl.Ctx {
 	a.Helper()
 	kind := clientKind{cert, verify}
@@ -265,7 +265,7 @@ func (a *env) client(cert *identity, verify bool) *openssl.Ctx {
 
 // client is one connection of a client.
 type client struct {
-	name    string // whom it calls and expects; empty for nobody
+	name    string // the server name, sent and verified; empty for none
 	cert    *identity
 	session []byte // to offer, in DER
 	client  *openssl.Ctx
@@ -279,7 +279,7 @@ type result struct {
 	of                   client
 	client, server       openssl.ConnectionState
 	clientErr, serverErr error
-	heard                bool   // the client has been served
+	served               bool   // the client has been served
 	session              []byte // the newest, in DER; nil for none
 }
 
@@ -321,7 +321,7 @@ func (a *env) connect(server *openssl.Ctx, v client) (o result) {
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			return err
 		}
-		o.heard = true
+		o.served = true
 		if sess, err := c.Session(); err == nil {
 			o.session, err = sess.MarshalBinary()
 			sess.Close()
@@ -369,7 +369,7 @@ func (o result) String() string {
 // resumed fails the test unless the visit resumed its session.
 func (a *env) resumed(o result) result {
 	a.Helper()
-	if o.clientErr != nil || o.serverErr != nil || !o.client.DidResume || !o.server.DidResume || !o.heard {
+	if o.clientErr != nil || o.serverErr != nil || !o.client.DidResume || !o.server.DidResume || !o.served {
 		a.Fatalf("%v was not resumed (%v): client %v, server %v", o, o.server.Resumption, o.clientErr, o.serverErr)
 	}
 	return o
@@ -380,7 +380,7 @@ func (a *env) resumed(o result) result {
 func (a *env) full(o result) result {
 	a.Helper()
 	switch {
-	case o.clientErr != nil || o.serverErr != nil || !o.heard:
+	case o.clientErr != nil || o.serverErr != nil || !o.served:
 		a.Fatalf("%v failed: client %v, server %v", o, o.clientErr, o.serverErr)
 	case o.client.DidResume || o.server.DidResume:
 		a.Fatalf("%v RESUMED", o)
@@ -393,26 +393,26 @@ func (a *env) full(o result) result {
 	return o
 }
 
-// refused fails the test unless the server let nobody in.
+// refused fails the test unless the server refused the client.
 func (a *env) refused(o result) result {
 	a.Helper()
-	if o.serverErr == nil || o.clientErr == nil || o.heard || o.server.DidResume {
+	if o.serverErr == nil || o.clientErr == nil || o.served || o.server.DidResume {
 		a.Fatalf("%v got in (resumed: %v): client %v, server %v", o, o.server.DidResume, o.clientErr, o.serverErr)
 	}
 	return o
 }
 
-// place is a server, a name there, and who may enter.
-type place struct {
+// endpoint is a server, a name there, and who may enter.
+type endpoint struct {
 	server *openssl.Ctx
 	name   string
 	cert   *identity
 }
 
-// crossing makes a session at one place and offers it at another: whoever came
-// from the first does not get in by it, where a certificate is required, and
-// whoever may enter does so by a full handshake, the stale session in hand.
-func (a *env) crossing(from, to place, required bool) {
+// assertIsolated makes a session at one endpoint and offers it at another: a client
+// from the first is not admitted by it, where a certificate is required, and a
+// client that may enter does so by a full handshake, although it offers the session.
+func (a *env) assertIsolated(from, to endpoint, required bool) {
 	a.Helper()
 	first := a.full(a.connect(from.server, client{name: from.name, cert: from.cert}))
 	session := first.session
@@ -430,14 +430,14 @@ func (a *env) crossing(from, to place, required bool) {
 	if got, want := next.server.SessionIDContext, first.server.SessionIDContext; bytes.Equal(got, want) && len(got) > 0 {
 		a.Fatalf("two places share the context %x", got)
 	}
-	// What the new handshake has made belongs to the second place alone.
+	// What the new handshake has made belongs to the second endpoint alone.
 	a.resumed(a.connect(to.server, client{name: to.name, cert: to.cert, session: next.session}))
 	a.resumed(a.connect(from.server, client{name: from.name, cert: from.cert, session: session}))
 }
 
 // ---- a store ----
 
-// memStore is a SessionStore in memory that whoever holds it can look into.
+// memStore is a SessionStore in memory whose contents can be read and changed.
 type memStore struct {
 	mu    sync.Mutex
 	blobs map[string][]byte
@@ -528,20 +528,20 @@ func tcpWire(t testing.TB) (near, far net.Conn) { return tlstest.TCPPair(t) }
 // memoryWire is two ends of a wire with room for all that one end says.
 func memoryWire(testing.TB) (near, far net.Conn) { return tlstest.WirePair(128 << 10) }
 
-// placeWire says where it leads: every TCP server here has a port of its own.
-type placeWire struct {
+// endpointWire says where it leads: every TCP server here has a port of its own.
+type endpointWire struct {
 	net.Conn
 	addr string
 }
 
-func (w placeWire) RemoteAddr() net.Addr { return placeAddr(w.addr) }
+func (w endpointWire) RemoteAddr() net.Addr { return endpointAddr(w.addr) }
 
-type placeAddr string
+type endpointAddr string
 
-func (placeAddr) Network() string  { return "tcp" }
-func (a placeAddr) String() string { return string(a) }
+func (endpointAddr) Network() string  { return "tcp" }
+func (a endpointAddr) String() string { return string(a) }
 
-func samePlace(w net.Conn) net.Conn { return placeWire{w, "192.0.2.1:443"} }
+func sameEndpoint(w net.Conn) net.Conn { return endpointWire{w, "192.0.2.1:443"} }
 
 // splitWire sends the first flight in records, or in segments, of one byte each.
 type splitWire struct {
@@ -686,13 +686,13 @@ func (a *env) hello(name string, session []byte) rawHello {
 		must(a, c.SetSession(sess))
 	}
 	if _, err := c.Handshake(); err != nil {
-		a.Fatal(err)
+		a.Fatalf("Handshake: %v", err)
 	}
 	p := make([]byte, 1<<16)
 	return parseRawHello(a, p[:c.Drain(p)])
 }
 
-// say sends bytes to a server and returns its verdict and the first record that
+// say sends bytes to a server and returns its error and the first record that
 // comes back.
 func (a *env) say(server *openssl.Ctx, p []byte) (answer []byte, serverErr error) {
 	a.Helper()

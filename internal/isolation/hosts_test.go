@@ -87,7 +87,7 @@ func TestSwitchRefuses(t *testing.T) {
 	must(t, host.SetSessionTimeout(time.Hour))
 	o := a.refused(a.connect(a.listener(map[string]*openssl.Ctx{"a.test": host}), client{name: "a.test"}))
 	if !strings.Contains(o.serverErr.Error(), "SetSessionTimeout") {
-		t.Fatal(o.serverErr)
+		t.Fatalf("server: %v, want it to name SetSessionTimeout", o.serverErr)
 	}
 	routed := a.host("b.test")
 	a.full(a.connect(a.listener(map[string]*openssl.Ctx{"b.test": routed}), client{name: "b.test"}))
@@ -95,7 +95,7 @@ func TestSwitchRefuses(t *testing.T) {
 		t.Fatal("a routed Ctx takes ticket keys")
 	}
 	if err := routed.SetSessionTimeout(time.Hour); !errors.Is(err, openssl.ErrCtxInUse) {
-		t.Fatal(err)
+		t.Fatalf("SetSessionTimeout: %v", err)
 	}
 }
 
@@ -353,12 +353,12 @@ func TestBareSSLIsAsked(t *testing.T) {
 		t.Error("there is nothing to refuse")
 	}
 	if _, err := c.Handshake(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Handshake: %v", err)
 	}
 	tlstest.Carry(t, c, s)
 	w, err := s.Handshake()
 	if w != openssl.WantClientHello || err != nil {
-		t.Fatal(w, err)
+		t.Fatalf("Handshake: w %v, err %v", w, err)
 	}
 	hello, err := s.ClientHello()
 	if err != nil || hello.ServerName != "a.test" || hello.Conn != nil {

@@ -23,7 +23,7 @@ import (
 // passed fails the test unless both ends were content.
 func (a *env) passed(o result) result {
 	a.Helper()
-	if o.clientErr != nil || o.serverErr != nil || !o.heard {
+	if o.clientErr != nil || o.serverErr != nil || !o.served {
 		a.Fatalf("%v: client %v, server %v", o, o.clientErr, o.serverErr)
 	}
 	return o
@@ -40,7 +40,7 @@ func deferring(f func(openssl.ConnectionState) error) setting {
 	}
 }
 
-// selfSigned is nobody's member.
+// selfSigned is issued by no CA.
 func selfSigned(t testing.TB, name string) *identity {
 	t.Helper()
 	key := tlstest.ECKey(t)
@@ -83,8 +83,8 @@ func TestRemainingLife(t *testing.T) {
 	})
 }
 
-// TestCapShowsInTheTicket: the client is told of the host's cap, not the listener's lifetime.
-func TestCapShowsInTheTicket(t *testing.T) {
+// TestMaxAuthAgeShowsInTheTicket: the ticket has the host's limit, not the listener's lifetime.
+func TestMaxAuthAgeShowsInTheTicket(t *testing.T) {
 	eachMechanism(t, func(a *env) {
 		capped := a.host("a.test", func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(10*time.Second)) })
 		open := a.host("b.test")
@@ -96,15 +96,15 @@ func TestCapShowsInTheTicket(t *testing.T) {
 				continue // a session by id has no promise
 			}
 			for _, f := range tlstest.SessionFields(a, o.session) {
-				if f.Class == 2 && f.Tag == tlstest.FieldLifetime {
-					var promised int64
-					for _, b := range f.Bytes[2:] {
-						promised = promised<<8 | int64(b)
-					}
-					got := time.Duration(promised) * time.Second
-					if got > most || got < most-2*time.Second {
-						a.Errorf("%s: a promise of %v", name, got)
-					}
+				if f.Class != 2 || f.Tag != tlstest.FieldLifetime {
+					continue
+				}
+				var promised int64
+				for _, b := range f.Bytes[2:] {
+					promised = promised<<8 | int64(b)
+				}
+				if got := time.Duration(promised) * time.Second; got > most || got < most-2*time.Second {
+					a.Errorf("%s: a promise of %v, want %v", name, got, most)
 				}
 			}
 		}
@@ -118,7 +118,7 @@ func TestRequiredCertificate(t *testing.T) {
 		optional := a.host("a.test", asks(fixtures.caA), within("same"), a.sharing())
 		required := a.host("a.test", requires(fixtures.caA), within("same"), a.sharing())
 		o := a.full(a.connect(optional, client{name: "a.test"}))
-		a.resumed(a.connect(optional, client{name: "a.test", session: o.session})) // nobody is missed here
+		a.resumed(a.connect(optional, client{name: "a.test", session: o.session})) // no certificate is required here
 		if a.m.stateful {
 			refused := a.refusedResumption(a.connect(required, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
 			if !refused.server.DidResume && refused.server.Version == 0 {
@@ -137,8 +137,8 @@ func TestRequiredCertificate(t *testing.T) {
 // refusedResumption fails the test unless a re-check has ended the connection.
 func (a *env) refusedResumption(o result) result {
 	a.Helper()
-	if !errors.Is(o.serverErr, openssl.ErrResumptionRefused) || o.heard || o.server.HandshakeComplete {
-		a.Fatalf("%v: resumed %v, heard %v, server %v", o, o.server.DidResume, o.heard, o.serverErr)
+	if !errors.Is(o.serverErr, openssl.ErrResumptionRefused) || o.served || o.server.HandshakeComplete {
+		a.Fatalf("%v: resumed %v, served %v, server %v", o, o.server.DidResume, o.served, o.serverErr)
 	}
 	return o
 }
@@ -206,8 +206,8 @@ func TestVerifyConnection(t *testing.T) {
 		verdict.Store(&no)
 		for _, session := range [][]byte{nil, o.session} {
 			next := a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: session})
-			if !errors.Is(next.serverErr, no) || next.heard || next.session != nil && session == nil {
-				a.Errorf("resuming %v: heard %v, a session %v, server %v", session != nil, next.heard, next.session != nil, next.serverErr)
+			if !errors.Is(next.serverErr, no) || next.served || next.session != nil && session == nil {
+				a.Errorf("resuming %v: served %v, a session %v, server %v", session != nil, next.served, next.session != nil, next.serverErr)
 			}
 			if next.server.HandshakeComplete || len(next.server.PeerCertificates) != 1 {
 				a.Errorf("the state is %+v", next.server)
@@ -229,7 +229,7 @@ func TestVerifyConnection(t *testing.T) {
 		panics := a.host("a.test", func(t testing.TB, c *openssl.Ctx) {
 			must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error { panic("nil map") }))
 		})
-		if next := a.connect(panics, client{name: "a.test"}); next.serverErr == nil || next.heard {
+		if next := a.connect(panics, client{name: "a.test"}); next.serverErr == nil || next.served {
 			a.Errorf("a panic lets in: %v", next.serverErr)
 		}
 	})
@@ -331,7 +331,7 @@ func TestVerifyDefer(t *testing.T) {
 			a.Error("a self-signed certificate has no VerifyError")
 		}
 		a.resumed(a.connect(host, client{name: "a.test", cert: pinned, session: o.session}))
-		if o := a.connect(host, client{name: "a.test", cert: stranger}); o.serverErr == nil || o.heard {
+		if o := a.connect(host, client{name: "a.test", cert: stranger}); o.serverErr == nil || o.served {
 			a.Error("a stranger is let in")
 		}
 		a.refused(a.connect(host, client{name: "a.test"})) // one is required all the same
@@ -390,7 +390,7 @@ func TestChecksOffIsOpenSSL(t *testing.T) {
 }
 
 // TestRequiredWithoutAsking: VerifyFailIfNoPeerCert alone asks for nothing, in a
-// resumption neither. So it is refused, and a server that nobody told to ask resumes
+// resumption neither. So it is refused, and a server that requests nothing resumes
 // sessions without a certificate.
 func TestRequiredWithoutAsking(t *testing.T) {
 	eachMechanism(t, func(a *env) {
@@ -414,34 +414,37 @@ func TestMaxAuthAgeRefuses(t *testing.T) {
 	}
 }
 
-// TestMaxAuthAgeOfSessionsByID: libssl itself declines at the cap, so that the
+// TestMaxAuthAgeOfSessionsByID: libssl itself declines at the limit, so that the
 // client gets a full handshake rather than an error.
 func TestMaxAuthAgeOfSessionsByID(t *testing.T) {
 	for _, m := range mechanisms {
 		for _, stored := range []bool{false, true} {
 			t.Run(fmt.Sprint(m.name, "/stored ", stored), func(t *testing.T) {
 				t.Parallel()
-				a := newEnv(t, m, memoryWire)
-				settings := []setting{requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(2*time.Second)) }}
-				if stored {
-					settings = append(settings, a.sharing())
-				}
-				host := a.host("a.test", settings...)
-				began := time.Now()
-				o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
-				if m.version == tls.VersionTLS13 {
-					o.session = tlstest.EditSession(a, o.session, tlstest.FieldLifetime, tlstest.Integer(a, 7200))
-				}
-				a.until(10*time.Second, "the cap", func() bool {
-					next := a.passed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
-					if next.server.DidResume && time.Since(began) > 3*time.Second {
-						a.Fatalf("resumed after %v", time.Since(began))
-					}
-					return !next.server.DidResume
-				})
+				declinesAtTheLimit(newEnv(t, m, memoryWire), stored)
 			})
 		}
 	}
+}
+
+func declinesAtTheLimit(a *env, stored bool) {
+	settings := []setting{requires(fixtures.caA), func(t testing.TB, c *openssl.Ctx) { must(t, c.SetMaxAuthAge(2*time.Second)) }}
+	if stored {
+		settings = append(settings, a.sharing())
+	}
+	host := a.host("a.test", settings...)
+	began := time.Now()
+	o := a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA}))
+	if a.m.version == tls.VersionTLS13 {
+		o.session = tlstest.EditSession(a, o.session, tlstest.FieldLifetime, tlstest.Integer(a, 7200))
+	}
+	a.until(10*time.Second, "the limit", func() bool {
+		next := a.passed(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: o.session}))
+		if next.server.DidResume && time.Since(began) > 3*time.Second {
+			a.Fatalf("resumed after %v", time.Since(began))
+		}
+		return !next.server.DidResume
+	})
 }
 
 func TestSealStore(t *testing.T) {
@@ -538,25 +541,25 @@ func TestUpdateTimeDoesNotHideAge(t *testing.T) {
 }
 
 // A TLS 1.2 ticket that is renewed keeps the time of the first handshake, and a
-// cap counts from there: the new ticket lives as long as the old one had left.
+// limit counts from there: the new ticket lives as long as the old one had left.
 func TestRenewedTicketUnderACap(t *testing.T) {
 	t.Parallel()
-	const cap = 8 * time.Second
+	const limit = 8 * time.Second
 	client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "payroll")
 	tlstest.SetVersion(t, client, tls.VersionTLS12)
-	must(t, server.SetMaxAuthAge(cap))
+	must(t, server.SetMaxAuthAge(limit))
 	must(t, server.SetTicketKeys(tlstest.TicketKey(1)))
 	began := time.Now()
 	sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
-	<-time.After(cap * 5 / 8)                                                 // more than half of it: counted from now, nothing would be left
+	<-time.After(limit * 5 / 8)                                               // more than half of it: counted from now, nothing would be left
 	must(t, server.SetTicketKeys(tlstest.TicketKey(2), tlstest.TicketKey(1))) // the old one opens, and is renewed
 	renewed := tlstest.MustOffer(t, client, server, sess, openssl.ResumptionResumed)
 	if bytes.Equal(tlstest.TicketOf(t, renewed), tlstest.TicketOf(t, sess)) {
 		t.Fatal("the ticket was not renewed")
 	}
 	_, got := tlstest.Offer(t, client, server, renewed)
-	if got != openssl.ResumptionResumed && time.Since(began) < cap-time.Second {
-		t.Errorf("a renewed ticket, %v after the first handshake with a cap of %v: %v, want %v",
-			time.Since(began), cap, got, openssl.ResumptionResumed)
+	if got != openssl.ResumptionResumed && time.Since(began) < limit-time.Second {
+		t.Errorf("a renewed ticket, %v after the first handshake with a limit of %v: %v, want %v",
+			time.Since(began), limit, got, openssl.ResumptionResumed)
 	}
 }

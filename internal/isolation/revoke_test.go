@@ -17,43 +17,45 @@ import (
 func TestRevoke(t *testing.T) {
 	for _, with := range []string{"its own", "the host's", "both", "a store"} {
 		t.Run(with, func(t *testing.T) {
-			eachMechanism(t, func(a *env) {
-				host := a.host("a.test", requires(fixtures.caA))
-				listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
-				switch with {
-				case "its own":
-					listener = a.host("a.test", requires(fixtures.caA))
-					host = listener
-				case "a store":
-					listener = a.host("a.test", requires(fixtures.caA), a.sharing())
-					host = listener
-				}
-				stale := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
-				a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: stale}))
-				before := string(host.SessionIDContext())
-				for want := range uint64(2) {
-					generation, err := host.Revoke()
-					must(a, err)
-					if generation != want+1 {
-						a.Errorf("generation %d", generation)
-					}
-					if with == "both" {
-						_, err := listener.Revoke()
-						must(a, err)
-					}
-				}
-				if string(host.SessionIDContext()) == before {
-					a.Error("the context is the old one")
-				}
-				for range 3 {
-					a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: stale}))
-				}
-				a.refused(a.connect(listener, client{name: "a.test", session: stale}))
-				fresh := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
-				a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: fresh}))
-			})
+			eachMechanism(t, func(a *env) { revokeEnds(a, with) })
 		})
 	}
+}
+
+func revokeEnds(a *env, with string) {
+	host := a.host("a.test", requires(fixtures.caA))
+	listener := a.listener(map[string]*openssl.Ctx{"a.test": host})
+	switch with {
+	case "its own":
+		listener = a.host("a.test", requires(fixtures.caA))
+		host = listener
+	case "a store":
+		listener = a.host("a.test", requires(fixtures.caA), a.sharing())
+		host = listener
+	}
+	stale := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
+	a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: stale}))
+	before := string(host.SessionIDContext())
+	for want := range uint64(2) {
+		generation, err := host.Revoke()
+		must(a, err)
+		if generation != want+1 {
+			a.Errorf("generation %d", generation)
+		}
+		if with == "both" {
+			_, err := listener.Revoke()
+			must(a, err)
+		}
+	}
+	if string(host.SessionIDContext()) == before {
+		a.Error("the context is the old one")
+	}
+	for range 3 {
+		a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: stale}))
+	}
+	a.refused(a.connect(listener, client{name: "a.test", session: stale}))
+	fresh := a.full(a.connect(listener, client{name: "a.test", cert: fixtures.cliA})).session
+	a.resumed(a.connect(listener, client{name: "a.test", cert: fixtures.cliA, session: fresh}))
 }
 
 // TestRevokeOfTheListenerAlone does not touch a host's sessions.
@@ -163,7 +165,7 @@ func TestRevokeLeavesAnOwnContext(t *testing.T) {
 				return err
 			})
 			if clientErr != nil || serverErr != nil {
-				a.Fatal(clientErr, serverErr)
+				a.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
 			}
 			_, err = host.Revoke()
 			must(a, err)

@@ -26,7 +26,7 @@
 #include <openssl/err.h>
 
 enum {
-	/* Memory that nobody has written to, and that nobody may use any more: a use
+	/* Memory that was not written to yet, and that may not be used any more: a use
 	 * of either is found out. */
 	FRESH = 0xa5,
 	FREED = 0xdb,
@@ -194,7 +194,7 @@ int64_t osl_malloc_live(void) {
 }
 
 /* osl_malloc_exempt has the allocations of a source file, called by an exported
- * function, never fail. file is kept. It says whether there is such a function. */
+ * function, never fail. file is kept. It reports whether there is such a function. */
 int osl_malloc_exempt(const char *file, const char *function) {
 	void *p = dlsym(RTLD_DEFAULT, function);
 	const ElfW(Sym) *symbol = NULL;

@@ -15,7 +15,7 @@ import "unsafe"
 // fail when a test asks for it. What is said of allocations holds for those of the
 // calling thread.
 
-// MallocInstalled says whether libcrypto has taken the allocator that can fail.
+// MallocInstalled reports whether libcrypto has taken the allocator that can fail.
 func MallocInstalled() bool { return C.osl_malloc_installed() != 0 }
 
 // ArmMalloc has the nth allocation from now on fail, counted from 1, and all
@@ -29,7 +29,7 @@ func ArmMalloc(nth int, onward, loud bool) {
 func DisarmMalloc() int { return int(C.osl_malloc_disarm()) }
 
 // ExemptMalloc has the allocations of one source file of OpenSSL's, by the end of
-// its name, never fail while an exported function runs. It says whether there is
+// its name, never fail while an exported function runs. It reports whether there is
 // such a function.
 func ExemptMalloc(file, function string) bool {
 	name := C.CString(function)

@@ -108,7 +108,7 @@ static int osl_load_store(X509_STORE *store, const char *uri) {
 #endif
 }
 
-/* osl_store_empty says whether nothing is in a store: of a folder nothing is
+/* osl_store_empty reports whether nothing is in a store: of a folder nothing is
  * loaded, which is a failure in some versions only. */
 static int osl_store_empty(X509_STORE *store) {
 	STACK_OF(X509_OBJECT) *objects = osl_store_objects(store);

@@ -395,7 +395,7 @@ static int osl_put_der(osl_bytes *b, int kind, unsigned char *der, int n) {
 	return 1;
 }
 
-/* osl_ctx_identity is all that says who a server is and whom it believes: its
+/* osl_ctx_identity is all that identifies a server and the CAs it trusts: its
  * leaves, the certificates and revocation lists of its store, and the names
  * that it sends. SSL_get_certificate, X509_STORE_get0_objects. */
 osl_bytes osl_ctx_identity(SSL_CTX *c) {

@@ -87,6 +87,22 @@ func VerifyText(code int) string {
 	return C.GoString(C.X509_verify_cert_error_string(C.long(code)))
 }
 
+// UnknownIssuer reports whether no trusted CA has issued the certificate that a
+// verification was about.
+func UnknownIssuer(code int) bool {
+	switch code {
+	case C.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, C.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, C.X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE,
+		C.X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, C.X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+		return true
+	}
+	return false
+}
+
+// OtherName reports whether the certificate is not for the server that was asked for.
+func OtherName(code int) bool {
+	return code == C.X509_V_ERR_HOSTNAME_MISMATCH || code == C.X509_V_ERR_IP_ADDRESS_MISMATCH
+}
+
 // takeBytes copies what a call has allocated and frees it.
 func takeBytes(op string, b C.osl_bytes) ([]byte, *Failure) {
 	if b.fail != nil {

@@ -108,7 +108,7 @@ func newFailingLibrary(t *testing.T) string {
 }
 
 // A setter that fails with a part of its change in place leaves a Ctx that makes no
-// connections: nobody knows what it would do. One that fails before has changed
+// connections: its state is unknown. One that fails before has changed
 // nothing.
 func TestFailedHalfWay(t *testing.T) {
 	ca := tlstest.Certs(t)

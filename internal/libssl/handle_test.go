@@ -11,8 +11,8 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
-// What nobody closed is freed by the net, and counted there. It runs in a
-// process of its own: in this one nothing may fall into the net.
+// What is not closed is freed by the garbage collector, and counted. It runs in a
+// process of its own: in this one everything must be closed.
 func TestForgottenClose(t *testing.T) {
 	if !tlstest.Again(t, tlstest.Forgets+"=1") {
 		return
@@ -24,7 +24,7 @@ func TestForgottenClose(t *testing.T) {
 		must(t, err)
 		must(t, c.UseCertificate(tlstest.Fixtures.ServerCert, tlstest.Fixtures.ServerKey))
 		if _, err := openssl.NewSSL(c); err != nil {
-			t.Fatal(err)
+			t.Fatalf("NewSSL: %v", err)
 		}
 	}()
 	for range 1000 {

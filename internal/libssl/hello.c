@@ -83,7 +83,7 @@ int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 		return SSL_CLIENT_HELLO_RETRY;
 	}
 	t->timeouts = SSL_CTX_sess_timeouts(t->first_ctx);
-	t->resumption = t->offer.psk || t->offer.sid_n ? OSL_OTHER : OSL_NOT_OFFERED; /* until somebody knows better */
+	t->resumption = t->offer.psk || t->offer.sid_n ? OSL_OTHER : OSL_NOT_OFFERED; /* until the reason is found */
 	t->resume = 0; /* the answer to a HelloRetryRequest is asked about again */
 	t->hellos++;
 	t->hello_done_at = (int64_t)time(NULL);

@@ -8,7 +8,7 @@ typedef struct osl_ssl osl_ssl; /* ssl.h */
 
 enum { OSL_MAX_IDS = 4 }; /* libssl's clients offer one; others are not looked up without end */
 
-/* What a ClientHello says about resumption. */
+/* What a ClientHello offers for resumption. */
 typedef struct {
 	int tls13;    /* it speaks TLS 1.3 */
 	int psk;      /* it has a pre-shared key */

@@ -12,7 +12,7 @@ int osl_no_password(char *buf, int size, int rwflag, void *asked) {
 	return -1;
 }
 
-/* osl_pem_end says whether the reader stopped at the end of the input, rather
+/* osl_pem_end reports whether the reader stopped at the end of the input, rather
  * than at a block that it could not read. */
 static int osl_pem_end(void) {
 	unsigned long e = ERR_peek_last_error();

@@ -44,7 +44,7 @@ int64_t osl_sub(int64_t a, int64_t b) {
 	return difference;
 }
 
-/* osl_from_the_future says whether a time is further ahead than the clocks of
+/* osl_from_the_future reports whether a time is further ahead than the clocks of
  * two machines are apart: an age that is counted from it bounds nothing. */
 int osl_from_the_future(int64_t made, int64_t now) {
 	return made > osl_add(now, 60);
@@ -74,7 +74,7 @@ int64_t osl_session_ends(const osl_ctx_data *r, SSL_SESSION *s, int64_t authenti
 	return ends;
 }
 
-/* osl_requires_peer says whether a certificate is required; without
+/* osl_requires_peer reports whether a certificate is required; without
  * SSL_VERIFY_PEER the other bit means nothing. */
 static int osl_requires_peer(SSL *ssl) {
 	const int both = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
@@ -165,10 +165,10 @@ void osl_classify_timeout(osl_ssl *t) {
 	t->timeouts = -1;
 }
 
-/* osl_classify_resumption says, at a handshake's end, what became of the client's offer. A
+/* osl_classify_resumption records, at a handshake's end, what became of the client's offer. A
  * session that is looked up by its id passes no callback; if it is there still,
  * and no timeout was counted, it was made within another context. One thing
- * cannot be told from that: a session whose context was right and that the
+ * looks the same: a session whose context was right and that the
  * connection could not take up, for a suite with another hash in TLS 1.3 or for
  * the extended master secret in TLS 1.2. A store's answer is at hand and is asked. */
 void osl_classify_resumption(osl_ssl *t) {

@@ -97,7 +97,7 @@ osl_fail *osl_ssl_set_session(osl_ssl *t, SSL_SESSION *s) {
 	return NULL;
 }
 
-/* osl_ssl_offer_invalid says whether libssl has made the session that a client
+/* osl_ssl_offer_invalid reports whether libssl has made the session that a client
  * offers one that cannot be resumed. */
 int osl_ssl_offer_invalid(const osl_ssl *t) {
 	return t->offer_was_good && !SSL_SESSION_is_resumable(t->offered);

@@ -242,7 +242,7 @@ static X509 *osl_ssl_leaf(const SSL *ssl) {
 #endif
 }
 
-/* osl_name_verified says whether libssl has looked for the name that a client
+/* osl_name_verified reports whether libssl has looked for the name that a client
  * expects: it verifies a chain with a copy of what is expected, and without, if
  * there was no memory for the copy. SSL_get0_peername, X509_check_ip_asc. */
 static int osl_name_verified(osl_ssl *t) {
@@ -272,7 +272,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 		t->resume = 1;
 	}
 	if (!SSL_is_server(t->ssl))
-		t->hellos = 1; /* a client has said what it offers */
+		t->hellos = 1; /* a client has sent its offer */
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1)
 		osl_classify_resumption(t);
@@ -287,7 +287,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	return r;
 }
 
-/* osl_has_record says whether a whole record is at hand, so that reading on costs no wait. */
+/* osl_has_record reports whether a whole record is at hand, so that reading on costs no wait. */
 static int osl_has_record(const osl_ssl *t) {
 	return t->in_n >= 5 && t->in_n - 5 >= ((size_t)t->in[3] << 8 | t->in[4]);
 }
@@ -339,7 +339,7 @@ osl_call_result osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned
 	return r;
 }
 
-/* osl_shutdown says close_notify, and when it has been said reads on for the
+/* osl_shutdown sends close_notify, and when it has been sent reads on for the
  * peer's. SSL_shutdown. */
 osl_call_result osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
                              size_t out_cap) {

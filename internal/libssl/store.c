@@ -137,7 +137,7 @@ static void osl_session_record(osl_ssl *t, SSL_SESSION *s) {
 	OPENSSL_clear_free(der, (size_t)der_n);
 }
 
-/* osl_session_ended says whether a session has nothing left to live:
+/* osl_session_ended reports whether a session has expired:
  * SSL_SESS_CACHE_UPDATE_TIME would give it a new clock. */
 static int osl_session_ended(const SSL_SESSION *s) {
 	return osl_sub((int64_t)time(NULL), osl_session_time(s)) >= SSL_SESSION_get_timeout(s);
@@ -180,7 +180,7 @@ osl_bytes osl_ssl_sessions_made(osl_ssl *t) {
 	return r;
 }
 
-/* osl_session_times_ok says whether a session that comes from outside has times
+/* osl_session_times_ok reports whether a session that comes from outside has times
  * that libssl counts with on every version: from 3.5 on a negative timeout is
  * read as hundreds of years. */
 static int osl_session_times_ok(SSL_SESSION *s) {

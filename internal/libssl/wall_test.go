@@ -53,7 +53,7 @@ func source(t *testing.T) map[string]string {
 	return files
 }
 
-// isC says whether the go command gives a file to a compiler that is not Go's, or
+// isC reports whether the go command gives a file to a compiler that is not Go's, or
 // to the linker.
 func isC(name string) bool {
 	return slices.Contains([]string{".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".m", ".s", ".S", ".sx", ".swig", ".swigcxx", ".f", ".F", ".f90", ".syso", ".a"}, filepath.Ext(name))
@@ -61,7 +61,7 @@ func isC(name string) bool {
 
 func isTest(name string) bool { return strings.HasSuffix(name, "_test.go") }
 
-// isWall says whether a file may know C: all of internal/libssl that says so in its
+// isWall reports whether a file may know C: all of internal/libssl that says so in its
 // name, and at the root the two calls that the package is about. The residue is
 // an instrument of the specification's, which looks at OpenSSL's own error queue.
 func isWall(name string) bool {
@@ -72,7 +72,7 @@ func isWall(name string) bool {
 	return filepath.Dir(name) == "internal/libssl" && strings.HasSuffix(name, "_cgo.go")
 }
 
-// isLibrary says whether a file is of the packages that others build.
+// isLibrary reports whether a file is of the packages that others build.
 func isLibrary(name string) bool {
 	dir := filepath.Dir(name)
 	return !isTest(name) && (dir == "." || dir == "internal/libssl")
@@ -205,11 +205,11 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 	return ok && id.IsExported()
 }
 
-// A build without cgo says what to do, in one line.
+// A build without cgo fails with one line, which names what to do.
 func TestBuildWithoutCgo(t *testing.T) {
 	tool, err := exec.LookPath("go")
 	must(t, err)
-	cmd := exec.Command(tool, "build", "-o", os.DevNull, ".")
+	cmd := exec.Command(tool, "build", "-o", os.DevNull, "./...")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
@@ -224,5 +224,21 @@ func TestBuildWithoutCgo(t *testing.T) {
 	}
 	if len(lines) != 1 || !strings.Contains(lines[0], "CGO_ENABLED_1") || !strings.Contains(lines[0], "C_compiler") {
 		t.Errorf("it says\n%s", out)
+	}
+}
+
+// Where libssl.pc is found and the headers are not, the compiler names what to install.
+func TestBuildWithoutHeaders(t *testing.T) {
+	tool, err := exec.LookPath("go")
+	must(t, err)
+	cc, err := exec.Command(tool, "env", "CC").Output()
+	must(t, err)
+	cmd := exec.Command(strings.TrimSpace(string(cc)), "-nostdinc", "-I"+t.TempDir(), "-fsyntax-only", "error.h")
+	out, err := cmd.CombinedOutput()
+	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+		t.Fatalf("%s: %v, want a failure: %s", cmd, err, out)
+	}
+	if want := "OpenSSL's headers are missing: install libssl-dev"; !strings.Contains(string(out), want) {
+		t.Errorf("%s does not say %q:\n%s", cmd, want, out)
 	}
 }

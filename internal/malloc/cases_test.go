@@ -65,7 +65,7 @@ func ticketKeys(n int) (keys []openssl.TicketKey) {
 	return keys
 }
 
-// noStore is a store that nobody asks: machines leave that to their callers.
+// noStore is a store that is not asked: an SSL leaves that to its caller.
 type noStore struct{}
 
 func (noStore) Get(context.Context, []byte) ([]byte, error)          { return nil, openssl.ErrSessionNotFound }
@@ -803,7 +803,7 @@ func (x *attempt) serveWithCAA() {
 	must(x, x.server.UseCertificate(cert, key))
 }
 
-// refusesNobody complains if x.s, which nobody has called yet, lets in a client
+// refusesNobody complains if x.s, which has no connection yet, admits a client
 // without a certificate.
 func (x *attempt) refusesNobody() {
 	c, err := openssl.NewSSL(x.nobody.Ctx)
@@ -915,7 +915,7 @@ func namingScenarios() (all []mallocScenario) {
 
 // mallocHandshake is a handshake of a client that has a certificate with a server
 // that requires one, within the context "a". Both look into revocation lists: one
-// that revokes nobody, and a newer one.
+// that is empty, and a newer one.
 type mallocHandshake struct {
 	name   string
 	only13 bool

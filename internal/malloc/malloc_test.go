@@ -35,7 +35,7 @@ type mallocScenario struct {
 	// libcrypto takes a certificate whose public key it had no memory to decode:
 	// x509_pubkey_ex_d2i_ex drops the error, and the key is missing from then on. So
 	// it may with what it knows of a CA's extensions, which X509_check_purpose reads
-	// once. No function tells, and nobody is let in by it: it is counted and logged.
+	// once. No function reports it, and no client is admitted by it: it is counted and logged.
 	failsClosed bool
 
 	times int // each failure happens as often, 0 is once: reference counts may be wrong by one
@@ -421,7 +421,7 @@ func (c *child) seekLeak(s mallocScenario, base *attempt, f failure) {
 	}
 }
 
-// note records a complaint. Those of the same text are told apart by the function
+// note records a complaint. Those of the same text differ by the function
 // of libssl or libcrypto that ran out of memory.
 func (c *child) note(f failure, text, where string) {
 	api := where[strings.LastIndex(where, "< ")+1:]

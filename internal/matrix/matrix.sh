@@ -25,7 +25,7 @@ packages='gcc libc6-dev pkg-config make ca-certificates'
 say() { echo "matrix: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# have says whether all these commands are there.
+# have reports whether all these commands are there.
 have() {
 	for command; do
 		command -v "$command" >/dev/null || return 1
@@ -38,7 +38,7 @@ version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 # ---- inside a root, or a container ----
 
 # prepare installs a compiler and libssl's headers, those of experimental if
-# that is what the line is about. Without the right it says what is missing.
+# that is what the line is about. Without the right it prints what is missing.
 prepare() {
 	suite=$1
 	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl; then
@@ -96,7 +96,7 @@ here() {
 
 # ---- outside ----
 
-# served says whether a mirror still has a suite, and prints which. A mirror that
+# served reports whether a mirror still has a suite, and prints which. A mirror that
 # says no is an answer (1), one that says nothing is none (2).
 served() {
 	answer=2

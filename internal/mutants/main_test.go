@@ -15,7 +15,7 @@ func TestFaultsApply(t *testing.T) {
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
 			if _, err := apply(f, root, t.TempDir()); err != nil {
-				t.Error(err)
+				t.Errorf("apply: %v", err)
 			}
 		})
 	}

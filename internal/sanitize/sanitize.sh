@@ -19,7 +19,7 @@ modes='empty-ticket flush full-cache shared mix'
 say() { echo "sanitize: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# have says whether all these commands are there.
+# have reports whether all these commands are there.
 have() {
 	for command; do
 		command -v "$command" >/dev/null || return 1
@@ -47,7 +47,7 @@ trim='aria async bf blake2 camellia cast cmp cms comp ct des dgram dsa dso dtls 
 
 # A reference count goes down by a relaxed atomic, with a fence behind the last one:
 # ThreadSanitizer knows no fences, and would take each free for a race. This release,
-# with an acquire by whoever frees, says the same. OPENSSL_DEV_NO_ATOMICS would do,
+# with an acquire by the thread that frees, is equivalent. OPENSSL_DEV_NO_ATOMICS would do,
 # too, but orders all threads that count the same object, and so hides races.
 refcounts='s/(atomic_fetch_sub_explicit\((&?[\w>-]+), 1, )memory_order_(?:relaxed|release)(\) - 1;\s*if \(\*ret == 0\)\s*)'\
 'atomic_thread_fence\(memory_order_acquire\)/$1memory_order_release$3(void)atomic_load_explicit($2, memory_order_acquire)/'

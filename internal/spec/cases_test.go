@@ -86,7 +86,7 @@ func specLengthsBeyondInt(t *testing.T, _ spec.Case) {
 	must(t, err)
 	defer ssl.Close()
 	for _, n := range lengths {
-		// Pages that nobody touches cost nothing; what the Go heap hands out is cleared.
+		// Pages that are not touched cost nothing; what the Go heap hands out is cleared.
 		value, err := syscall.Mmap(-1, 0, int(n), syscall.PROT_READ, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		must(t, err)
 		refusedTooLong(t, server.SetSessionIDContext(value))
@@ -197,7 +197,7 @@ func specThousandGoroutines(t *testing.T, _ spec.Case) {
 		wg.Go(func() {
 			server, err := openssl.NewServerCtx()
 			if err != nil {
-				t.Error(err)
+				t.Errorf("NewServerCtx: %v", err)
 				return
 			}
 			defer server.Close()
@@ -445,7 +445,7 @@ func specOtherContext(t *testing.T, _ spec.Case) {
 	})
 }
 
-func specRefusalDoesNotSpoil(t *testing.T, _ spec.Case) {
+func specRefusalDoesNotInvalidate(t *testing.T, _ spec.Case) {
 	eachKind(t, notExternal, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "none"), k.client(t)
 		sess := firstSession(t, site, client)
@@ -536,7 +536,7 @@ func specAfterTheFatalOne(t *testing.T, _ spec.Case) {
 			t.Errorf("%d sessions in the cache before and %d after", before, site.Ctx.Stats().Number)
 		}
 		if sess.Resumable() {
-			t.Error("the client's session is not spoilt")
+			t.Error("the client's session is not invalidated")
 		}
 		specConnect(t, site, client, spec.Offer{Session: sess}, "f")
 	})
@@ -616,7 +616,7 @@ func refusedOffer(t *testing.T, site *spec.Site, client *openssl.Ctx, second, se
 		t.Errorf("the new session is within %q, want %s", got, second)
 	}
 	if !sess.Resumable() {
-		t.Error("the session that was not offered is spoilt")
+		t.Error("the session that was not offered is invalidated")
 	}
 }
 
@@ -728,11 +728,11 @@ func specTooLateToSwitch(t *testing.T, _ spec.Case) {
 		server, other := k.ctx(t, "A", "none"), k.ctx(t, "B", "none")
 		c, s := tlstest.Machines(t, k.client(t), server)
 		if _, err := c.Handshake(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Handshake: %v", err)
 		}
 		tlstest.Carry(t, c, s)
 		if w, err := s.Handshake(); err != nil || w != openssl.WantInput {
-			t.Fatal(w, err)
+			t.Fatalf("Handshake: w %v, err %v", w, err)
 		}
 		if err := s.SetCtx(other); !errors.Is(err, openssl.ErrTooLate) {
 			t.Errorf("SetCtx after the ClientHello: %v", err)
@@ -771,7 +771,7 @@ func specSuspendedOnce(t *testing.T, _ spec.Case) {
 	})
 }
 
-// slowStore answers when nobody waits any more, brokenStore never, and rubbish
+// slowStore answers when no call waits any more, brokenStore never, and rubbish
 // with what is no session.
 type (
 	slowStore   struct{ *spec.Store }
@@ -850,7 +850,7 @@ func newSpecHosts(t *testing.T, k specKind, openSid, mtlsSid string) *specVhosts
 	return h
 }
 
-// identified is a client with a certificate that verifies nobody.
+// identified is a client with a certificate that does not verify servers.
 func (k specKind) identified(t testing.TB) *openssl.Ctx {
 	t.Helper()
 	c := k.bareClient(t)
@@ -1030,7 +1030,7 @@ func ticketsOf(t *testing.T, site *spec.Site, client *openssl.Ctx, offer *openss
 		t.Errorf("resumed: %v", c.ConnectionState().DidResume)
 	}
 	if _, w, err := c.Read(make([]byte, 1)); err != nil || w != openssl.WantInput {
-		t.Fatal(w, err)
+		t.Fatalf("Read: w %v, err %v", w, err)
 	}
 	sess, err := c.Session()
 	if want == 0 && offer == nil {
@@ -1063,7 +1063,7 @@ func specRenewedTicket(t *testing.T, c spec.Case) {
 		}
 		state := "resumable"
 		if !old.Resumable() {
-			state = "spoilt"
+			state = "invalidated"
 		}
 		if text := specWant(t, c, "the old session, "+name); state != text {
 			t.Errorf("%s: the old session is %s, want %s", name, state, text)

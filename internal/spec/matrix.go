@@ -1,5 +1,3 @@
-//go:build cgo
-
 package spec
 
 import (
@@ -42,7 +40,7 @@ type Result struct {
 	Want    string `json:"specification"`
 }
 
-// OK says whether libssl does what the specification says.
+// OK reports whether libssl does what the specification says.
 func (r Result) OK() bool { return r.Outcome == r.Want }
 
 // Runner runs rows against the linked libssl. Close it.

@@ -1,5 +1,3 @@
-//go:build cgo
-
 // Package spec is the specification of session id contexts as data, and what
 // holds the linked libssl against it: the decision tables (decisions.txt), the
 // list of cases (cases.txt) and the C programs (programs) for what the library

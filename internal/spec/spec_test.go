@@ -13,9 +13,7 @@ import (
 
 func TestValue(t *testing.T) {
 	v, err := spec.ParseValue("2[<3.0=3][>=3.6.5=four][TLS1.3=5]")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, at := range []struct {
 		protocol string
 		version  uint64
@@ -39,9 +37,7 @@ func TestValue(t *testing.T) {
 // TestRows compares what the tables unroll to with what must be there.
 func TestRows(t *testing.T) {
 	tables, err := spec.Tables()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	want := make(map[string]bool)
 	for _, protocol := range spec.Protocols {
 		for _, mechanism := range spec.Mechanisms {
@@ -75,9 +71,7 @@ func TestRows(t *testing.T) {
 // TestMarkdownColumn shows that a difference between versions becomes text.
 func TestMarkdownColumn(t *testing.T) {
 	var b strings.Builder
-	if err := spec.WriteMarkdown(&b); err != nil {
-		t.Fatal(err)
-	}
+	must(t, spec.WriteMarkdown(&b))
 	for _, text := range []string{
 		"DER of 3.0: refused (1.1.1), read (3.0 to 4.0)",
 		"kept of 3: 3 (1.1.1), 2 (3.0 to 4.0)",

@@ -61,7 +61,7 @@ var specCases = map[int]func(*testing.T, spec.Case){
 
 	23: specSameContext, 24: specOtherContext,
 	25: specDecision("unset", "unset", "none"), 26: specDecision("A", "unset", "none"), 27: specDecision("unset", "A", "none"),
-	28: specRefusalDoesNotSpoil,
+	28: specRefusalDoesNotInvalidate,
 
 	30: specCertificateComesBack, 31: specCertificatesNeedContext,
 	32: specDecision("unset", "unset", "none>peer", "none>required"), 33: specDecision("A", "unset", "peer", "required"),

@@ -46,9 +46,7 @@ func NextSerial() *big.Int {
 func ECKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return key
 }
 
@@ -65,9 +63,7 @@ var RSAKey = sync.OnceValue(func() crypto.Signer {
 func KeyPEM(t testing.TB, key crypto.Signer) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
@@ -94,11 +90,9 @@ func NewAuthority(t testing.TB, name string, under *Authority) *Authority {
 		parent, signer = under.Cert, under.Key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, a.Key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if a.Cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
+		t.Fatalf("ParseCertificate: %v", err)
 	}
 	a.PEM = CertPEM(der)
 	return a
@@ -121,9 +115,7 @@ func (a *Authority) Leaf(t testing.TB, name string, key crypto.Signer, change fu
 		change(template)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.Cert, key.Public(), a.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return CertPEM(der), KeyPEM(t, key)
 }
 

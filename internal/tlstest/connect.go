@@ -106,14 +106,14 @@ func SessionOf(t testing.TB, from interface {
 		return nil
 	}
 	if err != nil {
-		t.Error(err)
+		t.Errorf("Session: %v", err)
 		return nil
 	}
 	t.Cleanup(func() { sess.Close() })
 	return sess
 }
 
-// Connect connects two machines, which must succeed, and says what became of the
+// Connect connects two machines, which must succeed, and returns what became of the
 // session.
 func Connect(t testing.TB, x Pair) Result {
 	t.Helper()

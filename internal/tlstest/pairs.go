@@ -71,12 +71,23 @@ func SetVersion(t testing.TB, c *openssl.Ctx, v uint16) {
 	must(t, c.SetMaxVersion(v))
 }
 
-var Versions = []struct {
+// Version is a protocol version.
+type Version struct {
 	Name string
 	ID   uint16
-}{
+}
+
+// Versions are those that the library speaks by default.
+var Versions = []Version{
 	{"TLS1.2", tls.VersionTLS12},
 	{"TLS1.3", tls.VersionTLS13},
+}
+
+// EachVersion runs a subtest for each of Versions.
+func EachVersion(t *testing.T, test func(t *testing.T, v Version)) {
+	for _, v := range Versions {
+		t.Run(v.Name, func(t *testing.T) { test(t, v) })
+	}
 }
 
 // Machines is a pair of machines joined by nothing yet; both are closed with the test.
@@ -102,14 +113,14 @@ type Machine interface {
 	Pending() int
 }
 
-// Carry moves what from has made to to, and says whether there was anything.
+// Carry moves what from has made to to, and reports whether there was anything.
 func Carry(t testing.TB, from, to Machine) bool {
 	t.Helper()
 	var moved bool
 	for p := make([]byte, 32<<10); from.Pending() > 0; {
 		n := from.Drain(p)
 		if _, err := to.Feed(p[:n]); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Feed: %v", err)
 		}
 		moved = true
 	}
@@ -164,7 +175,7 @@ func Goodbye(t testing.TB, c, s *openssl.SSL) {
 	t.Helper()
 	for _, m := range []*openssl.SSL{c, s} {
 		if _, err := m.Shutdown(); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Shutdown: %v", err)
 		}
 		must(t, m.Close())
 	}
@@ -194,10 +205,10 @@ func TCPPair(t testing.TB) (near, far net.Conn) {
 	must(t, err)
 	defer l.Close()
 	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Dial: %v", err)
 	}
 	if far, err = l.Accept(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("Accept: %v", err)
 	}
 	return near, far
 }

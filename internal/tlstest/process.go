@@ -35,11 +35,11 @@ func Again(t *testing.T, env ...string) (child bool) {
 	return false
 }
 
-// IsOpenSSL3 says whether there are commands for stores.
+// IsOpenSSL3 reports whether there are commands for stores.
 func IsOpenSSL3() bool { return openssl.Version().LinkedNumber >= 0x30000000 }
 
-// terminalProgram runs a command with a terminal of its own, on which nobody
-// types, and copies to descriptor 3 what appears there.
+// terminalProgram runs a command with a terminal of its own, without
+// input, and copies to descriptor 3 what appears there.
 const terminalProgram = `
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -108,7 +108,7 @@ func NewTerminal(t *testing.T) string {
 }
 
 // OnTerminal runs this one test once more in a process of its own that has a
-// terminal, on which nobody types. It fails if the test fails there, if anything
+// terminal without input. It fails if the test fails there, if anything
 // appears on the terminal, or if it takes too long. Over there child is true.
 func OnTerminal(t *testing.T, terminal string) (child bool) {
 	t.Helper()

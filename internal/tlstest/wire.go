@@ -13,7 +13,7 @@ import (
 )
 
 // Wire is one end of a connection in memory that behaves like a socket: bytes
-// wait in a buffer of fixed size, deadlines wake whoever waits, and each half
+// wait in a buffer of fixed size, deadlines wake calls that wait, and each half
 // closes by itself. Reading and writing allocate nothing, and waiting is done
 // in ways that testing/synctest knows.
 type Wire struct {

@@ -30,7 +30,7 @@ func (r *Reader) Uint(size int) (v int) {
 // It is a part of what is read, no copy.
 func (r *Reader) Bytes(size int) []byte {
 	n := r.Uint(size)
-	if n < 0 || len(r.B) < n {
+	if r.Bad || n < 0 || len(r.B) < n {
 		r.Bad = true
 		return nil
 	}

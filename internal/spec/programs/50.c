@@ -1,6 +1,6 @@
 /* Why a switch of SSL_CTX from the ALPN or the status callback must be refused:
  * the certificate, which the switch frees, has been chosen already. (The switch
- * itself is a use after free, which is nobody's specification: it is not run.) */
+ * itself is a use after free, which no specification covers: it is not run.) */
 #include "callbacks.h"
 
 static int chosen; /* the certificate callback, the last one that may switch, has run */

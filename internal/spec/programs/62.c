@@ -68,14 +68,14 @@ int main(void) {
 			say(path(at, copies ? "copy 1: alive" : "copy 0: alive", NULL), "%d", alive);
 		}
 
-		/* A connection that ends without close_notify spoils its session. */
+		/* A connection that ends without close_notify invalidates its session. */
 		p = meet(c, s, NULL);
 		MUST(shake(&p));
 		session = SSL_get1_session(p.c);
 		SSL_set_shutdown(p.c, SSL_SENT_SHUTDOWN);
 		SSL_free(p.c);
 		SSL_free(p.s);
-		say(path(at, "a spoilt session can be resumed", NULL), "%s", SSL_SESSION_is_resumable(kept) ? "yes" : "no");
+		say(path(at, "an invalidated session can be resumed", NULL), "%s", SSL_SESSION_is_resumable(kept) ? "yes" : "no");
 		say(path(at, "get_session_cb answers with it", NULL), "%s", try_session(c, s, session));
 		SSL_SESSION_free(session);
 		SSL_SESSION_free(kept);

@@ -28,7 +28,7 @@ static inline void moves(const char *server_second) {
 					say(path(protocol(versions[i]), mechanisms[m], move), "%s, new session context %s", outcome(&p), context_of(SSL_get_session(p.c)));
 				else
 					say(path(protocol(versions[i]), mechanisms[m], move), "%s, and the session is %s", outcome(&p),
-					    SSL_SESSION_is_resumable(session) ? "resumable" : "spoilt");
+					    SSL_SESSION_is_resumable(session) ? "resumable" : "invalidated");
 				part(&p);
 				SSL_SESSION_free(session);
 				store_clear();

@@ -190,7 +190,7 @@ static inline pair meet(SSL_CTX *c, SSL_CTX *s, SSL_SESSION *offer) {
 	return p;
 }
 
-/* step goes on with one end's handshake and says whether it is over. */
+/* step goes on with one end's handshake and reports whether it is over. */
 static inline int step(SSL *ssl, int *reason) {
 	int r;
 
@@ -221,7 +221,7 @@ static inline void read_tickets(pair *p) {
 	ERR_clear_error();
 }
 
-/* shake does the handshake and says whether both ends are content. */
+/* shake does the handshake and reports whether both ends are content. */
 static inline int shake(pair *p) {
 	int i, c = 0, s = 0;
 

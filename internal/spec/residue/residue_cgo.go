@@ -23,5 +23,5 @@ import "C"
 // Leave puts an entry into the queue of the thread that the goroutine is on.
 func Leave() { C.leave() }
 
-// Left says whether that thread's queue holds anything.
+// Left reports whether that thread's queue holds anything.
 func Left() bool { return C.left() != 0 }
