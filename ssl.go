@@ -62,9 +62,10 @@ type SSL struct {
 	offeredCached bool         // it is the cache's, for this name
 	hello         *ClientHello
 	helloErr      error
-	helloAnswer   *helloAnswer     // to the first ClientHello
-	resumption    Resumption       // of a finished handshake
-	state         *ConnectionState // of a finished handshake
+	helloAnswer   *helloAnswer      // to the first ClientHello
+	resumption    Resumption        // of a finished handshake
+	peer          *peerCertificates // of a finished handshake
+	state         *ConnectionState  // of a finished handshake
 }
 
 // Want tells what an [SSL] needs to continue.
@@ -350,7 +351,7 @@ func (s *SSL) Handshake() (Want, error) {
 		s.unlock()
 		return WantNothing, nil
 	}
-	state, _ := s.readStateLocked() // here: Close may come before the lock is taken again
+	state := s.readStateLocked() // here: Close may come before the lock is taken again
 	state.HandshakeComplete = true
 	s.unlock()
 	return WantNothing, s.runVerifyConnection(verify, state)
@@ -569,8 +570,8 @@ func (s *SSL) ConnectionState() ConnectionState {
 	if s.state != nil {
 		return *s.state
 	}
-	state, err := s.readStateLocked()
-	if state.HandshakeComplete && err == nil {
+	state := s.readStateLocked()
+	if state.HandshakeComplete {
 		s.state = &state
 	}
 	return state
