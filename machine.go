@@ -215,7 +215,7 @@ func (s *SSL) checkServerNameLocked() error {
 	}
 	return s.ctx.use(func(p libssl.CTX) error {
 		if VerifyMode(p.Settings().Verify)&VerifyPeer != 0 && s.ctx.verify&(VerifyDefer|VerifyAnyName) == 0 {
-			return errors.New("openssl: no server name to verify: call SetServerName, or SetVerify on the Ctx "+
+			return errors.New("openssl: no server name to verify: call SetServerName, or SetVerify on the Ctx " +
 				"(with VerifyPeer|VerifyAnyName the chain alone is verified, with VerifyNone nothing)")
 		}
 		return nil
