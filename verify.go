@@ -77,13 +77,13 @@ func (c *Ctx) verifyFault(mode VerifyMode) string {
 //
 // It is X509_VERIFY_PARAM_set_flags.
 func (c *Ctx) SetVerifyFlags(f VerifyFlags) error {
-	if f&^knownVerifyFlags != 0 {
-		return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_flags: %#x is no combination of VerifyFlags", uint32(f))
-	}
-	if f&VerifyCRLCheckAll != 0 {
-		f |= VerifyCRLCheck // without it libcrypto looks at none
-	}
 	return c.change(func(p libssl.CTX) error {
+		if f&^knownVerifyFlags != 0 {
+			return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_flags: %#x is no combination of VerifyFlags", uint32(f))
+		}
+		if f&VerifyCRLCheckAll != 0 {
+			f |= VerifyCRLCheck // without it libcrypto looks at none
+		}
 		c.verifyFlags, c.verifyFlagsSet = f, true
 		c.applyVerifyFlags(p)
 		c.fingerprint.add("verify flags", strconv.Itoa(int(f)))
@@ -110,10 +110,10 @@ func (c *Ctx) applyVerifyFlags(p libssl.CTX) {
 //
 // It is X509_VERIFY_PARAM_set_hostflags.
 func (c *Ctx) SetHostFlags(f HostFlags) error {
-	if f&^knownHostFlags != 0 {
-		return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_hostflags: %#x is no combination of HostFlags", uint32(f))
-	}
 	return c.change(func(p libssl.CTX) error {
+		if f&^knownHostFlags != 0 {
+			return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_hostflags: %#x is no combination of HostFlags", uint32(f))
+		}
 		p.SetHostFlags(uint32(f))
 		c.fingerprint.add("host flags", strconv.Itoa(int(f)))
 		return nil

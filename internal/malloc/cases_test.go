@@ -501,6 +501,9 @@ var settersWithoutMalloc = []struct {
 	{"SetVerify", func(x *attempt, c *openssl.Ctx) error {
 		return c.SetVerify(openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert)
 	}},
+	{"SetVerifyFlags", func(x *attempt, c *openssl.Ctx) error { return c.SetVerifyFlags(openssl.VerifyX509Strict) }},
+	{"SetHostFlags", func(x *attempt, c *openssl.Ctx) error { return x.client.SetHostFlags(openssl.HostNoWildcards) }},
+	{"SetOpaqueCertificates", func(x *attempt, c *openssl.Ctx) error { return c.SetOpaqueCertificates(true) }},
 	{"SetVerifyDepth", func(x *attempt, c *openssl.Ctx) error { return c.SetVerifyDepth(3) }},
 	{"SetMinVersion", func(x *attempt, c *openssl.Ctx) error { return c.SetMinVersion(tls.VersionTLS12) }},
 	{"SetMaxVersion", func(x *attempt, c *openssl.Ctx) error { return c.SetMaxVersion(tls.VersionTLS13) }},
