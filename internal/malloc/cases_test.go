@@ -973,6 +973,18 @@ var mallocHandshakes = []mallocHandshake{
 		setup: func(x *attempt) { x.client = x.revoked.Ctx },
 	},
 	{
+		name: "a client of a revoked issuing CA", fails: serverSide, refuses: serverSide,
+		setup: func(x *attempt) {
+			root := tlstest.NewAuthority(x, "root", nil)
+			issuing := tlstest.NewAuthority(x, "issuing CA", root)
+			x.client = x.clientOf(newIdentity(x, issuing, "client of it"))
+			must(x, x.client.SetALPN("h2"))
+			must(x, x.server.SetClientCAs(issuing.PEM))
+			must(x, x.server.SetCRLs(slices.Concat(
+				tlstest.RevocationList(x, root, 1, issuing.Cert.SerialNumber), tlstest.RevocationList(x, issuing, 1))))
+		},
+	},
+	{
 		name: "no common protocol", fails: serverSide, refuses: serverSide,
 		setup: func(x *attempt) { must(x, x.client.SetALPN("other")) },
 	},
