@@ -80,7 +80,9 @@ func (c *Ctx) Conf(cmd, value string) error {
 		if trusts {
 			if !c.confTrust {
 				c.locations, c.trustExact = nil, false
-				c.applyVerifyFlags(p)
+				if err := c.applyVerifyFlags(called, p); err != nil {
+					return refused(err)
+				}
 			}
 			c.trustSet, c.confTrust, c.confStore = true, true, c.confStore || store
 		}

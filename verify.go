@@ -85,14 +85,13 @@ func (c *Ctx) SetVerifyFlags(f VerifyFlags) error {
 			f |= VerifyCRLCheck // without it libcrypto looks at none
 		}
 		c.verifyFlags, c.verifyFlagsSet = f, true
-		c.applyVerifyFlags(p)
 		c.fingerprint.add("verify flags", strconv.Itoa(int(f)))
-		return nil
+		return c.applyVerifyFlags("SetVerifyFlags", p)
 	})
 }
 
-// applyVerifyFlags sets what the setters of flags, CAs and lists come to together.
-func (c *Ctx) applyVerifyFlags(p libssl.CTX) {
+// applyVerifyFlags sets, for a setter, what those of flags, CAs and lists come to together.
+func (c *Ctx) applyVerifyFlags(setter string, p libssl.CTX) error {
 	f := c.verifyFlags
 	if !c.verifyFlagsSet && c.trustExact {
 		f = VerifyPartialChain
@@ -100,7 +99,7 @@ func (c *Ctx) applyVerifyFlags(p libssl.CTX) {
 	if c.crls != nil && f&VerifyCRLCheck == 0 {
 		f |= VerifyCRLCheck | VerifyCRLCheckAll
 	}
-	p.SetVerifyFlags(uint32(f))
+	return c.took(setter, p.SetVerifyFlags(uint32(f)))
 }
 
 // SetHostFlags sets how a client looks for the server's name in its certificate, in place
@@ -183,9 +182,8 @@ func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 			return explain("CA certificates", err)
 		}
 		c.trustSet, c.trustExact, c.confTrust, c.confStore, c.locations = true, true, false, false, nil
-		c.applyVerifyFlags(p)
 		c.fingerprint.add("trust", string(pem))
-		return nil
+		return c.applyVerifyFlags(setter, p)
 	})
 }
 
@@ -214,9 +212,8 @@ func (c *Ctx) SetCRLs(pem []byte) error {
 			return explain("revocation lists", err)
 		}
 		c.crls = append(append(c.crls, pem...), '\n')
-		c.applyVerifyFlags(p)
 		c.fingerprint.add("CRLs", string(pem))
-		return nil
+		return c.applyVerifyFlags("SetCRLs", p)
 	})
 }
 

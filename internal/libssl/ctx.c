@@ -336,13 +336,18 @@ void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name) {
 }
 
 /* osl_ctx_set_verify_flags replaces the X509_V_FLAG bits. X509_VERIFY_PARAM_set_flags. */
-void osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags) {
+osl_change_result osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags) {
 	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(c);
+	osl_change_result r = {0};
 
 	osl_enter();
-	X509_VERIFY_PARAM_clear_flags(param, X509_VERIFY_PARAM_get_flags(param));
-	X509_VERIFY_PARAM_set_flags(param, flags);
-	osl_leave();
+	if (!X509_VERIFY_PARAM_clear_flags(param, X509_VERIFY_PARAM_get_flags(param)) ||
+	    !X509_VERIFY_PARAM_set_flags(param, flags)) {
+		r.half = 1;
+		r.fail = osl_take(0);
+	}
+	osl_sweep();
+	return r;
 }
 
 /* osl_ctx_set_host_flags replaces the X509_CHECK_FLAG bits. X509_VERIFY_PARAM_set_hostflags. */

@@ -69,7 +69,7 @@ osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t
 osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir);
 osl_fail *osl_ctx_system_roots(SSL_CTX *c);
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name);
-void osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags);
+osl_change_result osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags);
 void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags);
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth);
 osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v);

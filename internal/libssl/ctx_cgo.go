@@ -102,7 +102,9 @@ func (c CTX) SetVerify(bits int, acceptAny, anyName bool) {
 }
 
 // SetVerifyFlags replaces the X509_V_FLAG bits.
-func (c CTX) SetVerifyFlags(bits uint32) { C.osl_ctx_set_verify_flags(c.p, C.ulong(bits)) }
+func (c CTX) SetVerifyFlags(bits uint32) Changed {
+	return changed("X509_VERIFY_PARAM_set_flags", C.osl_ctx_set_verify_flags(c.p, C.ulong(bits)))
+}
 
 // SetHostFlags replaces the X509_CHECK_FLAG bits.
 func (c CTX) SetHostFlags(bits uint32) { C.osl_ctx_set_host_flags(c.p, C.uint(bits)) }
