@@ -137,6 +137,18 @@ func TestOpaqueCertificates(t *testing.T) {
 			})
 		}
 	}
+	t.Run("VerifyNone sees nobody either", func(t *testing.T) {
+		for _, on := range []bool{false, true} {
+			client, server := tlstest.BareClient(t), tlstest.BareServer(t)
+			must(t, server.UseCertificate(oddSAN(t, ca, "server.test")))
+			must(t, client.SetVerify(openssl.VerifyNone))
+			must(t, client.SetOpaqueCertificates(on))
+			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+			if _, refused := errors.AsType[tls.AlertError](e.ClientErr); refused == on {
+				t.Errorf("SetOpaqueCertificates(%v): %v", on, e.ClientErr)
+			}
+		}
+	})
 	if asked != 0 {
 		t.Errorf("SetVerifyConnection was asked %d times about a peer that nobody can see", asked)
 	}

@@ -287,10 +287,11 @@ func (s *SSL) setSessionLocked(sess *Session) error {
 }
 
 // SetServerName sets the name of the server that a client connects to. The name is sent
-// to the server, and the server's certificate must be valid for it. An IP address is
-// verified but not sent. A client that verifies certificates must call it before its first
-// Handshake; after that it returns [ErrTooLate]. A later call replaces the name. If
-// libssl runs out of memory, the handshake is refused until a name was set.
+// to the server, and the server's certificate must be valid for it, unless the verify mode
+// is VerifyAnyName. An IP address is verified but not sent. A client that verifies
+// certificates with VerifyPeer alone must call it before its first Handshake; after that it
+// returns [ErrTooLate]. A later call replaces the name. If libssl runs out of memory, the
+// handshake is refused until a name was set.
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (s *SSL) SetServerName(name string) error {

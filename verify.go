@@ -195,7 +195,7 @@ func tooManyNames(size int) string {
 
 // SetCRLs adds certificate revocation lists in PEM, and requires every certificate of a
 // peer's chain to be checked against one: a certificate is rejected if its issuer has no
-// list here, or an expired one. A CA that is trusted below a root that is not is the end of
+// list here, or an expired one. A CA that is trusted itself, without the root above it, ends
 // the chain: it is rejected only if a list names it. With [Ctx.SetVerifyFlags] the leaf
 // alone can be checked. A newer list of an issuer replaces an older one. The lists stay in
 // force if another setter changes the trusted CAs. Encrypted blocks are refused. On failure

@@ -432,8 +432,8 @@ osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 		return osl_result((t->ip = OPENSSL_strdup(name)) && X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 &&
 		                  X509_VERIFY_PARAM_set1_host(param, NULL, 0) == 1 &&
 		                  SSL_set_tlsext_host_name(t->ssl, NULL) == 1);
-	X509_VERIFY_PARAM_set_hostflags(
-		param, X509_VERIFY_PARAM_get_hostflags(SSL_CTX_get0_param(SSL_get_SSL_CTX(t->ssl)))); /* 1.1.1 inherits none */
+	X509_VERIFY_PARAM_set_hostflags(param, X509_VERIFY_PARAM_get_hostflags(SSL_CTX_get0_param(
+											   SSL_get_SSL_CTX(t->ssl)))); /* early 1.1.1 inherits none */
 	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
 	                  X509_VERIFY_PARAM_set1_ip(param, NULL, 0) == 1);
 }
