@@ -290,7 +290,7 @@ var faults = []fault{
 	{
 		name:  "a verified peer of nobody",
 		tests: "openssl.TestOpaqueCertificates openssl.TestOpaqueCertificateResumed",
-		edits: []edit{{"machine.go", "} else if peer.unreadable != nil && ", "} else if false && "}},
+		edits: []edit{{"connstate.go", "if err != nil || peer.unreadable == nil || ", "if err != nil || peer.unreadable == nil || true || "}},
 	},
 	{
 		name:  "a CA in the peer's place",
