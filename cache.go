@@ -124,11 +124,11 @@ func (c *Ctx) FlushSessions(t time.Time) error {
 // SSL_CTX_sess_cache_full. A session of another context counts neither as a hit nor as a
 // miss. A Ctx that connections are switched to counts only accepts.
 type SessionCounters struct {
-	Number                                   int64 // in the cache now
-	Connect, ConnectGood, ConnectRenegotiate int64
-	Accept, AcceptGood, AcceptRenegotiate    int64
-	Hits, CallbackHits, Misses               int64
-	Timeouts, CacheFull                      int64
+	Number                     int64 // in the cache now
+	Connect, ConnectGood       int64
+	Accept, AcceptGood         int64
+	Hits, CallbackHits, Misses int64
+	Timeouts, CacheFull        int64
 }
 
 // Stats holds the counters of a Ctx.

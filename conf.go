@@ -62,6 +62,8 @@ func (c *Ctx) Conf(cmd, value string) error {
 				"and what this one holds cannot be loaded now", cmd, value), asError(tried.Fail))
 		case tried.Fail != nil:
 			return refused(asError(tried.Fail))
+		case tried.Names > 0:
+			return refused(errors.New(tooManyNames(tried.Names)))
 		case tried.Verify != p.Settings().Verify && c.verifyFault(VerifyMode(tried.Verify)) != "":
 			return refused(errors.New(c.verifyFault(VerifyMode(tried.Verify))))
 		}
@@ -77,7 +79,10 @@ func (c *Ctx) Conf(cmd, value string) error {
 		}
 		if trusts {
 			if !c.confTrust {
-				c.locations = nil
+				c.locations, c.trustExact = nil, false
+				if err := c.applyVerifyFlags(called, p); err != nil {
+					return refused(err)
+				}
 			}
 			c.trustSet, c.confTrust, c.confStore = true, true, c.confStore || store
 		}

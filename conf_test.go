@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
@@ -321,10 +322,9 @@ func TestVerifyModesThatAskNobody(t *testing.T) {
 		{openssl.VerifyFailIfNoPeerCert, "VerifyFailIfNoPeerCert"},
 		{openssl.VerifyClientOnce, "VerifyClientOnce"},
 		{openssl.VerifyFailIfNoPeerCert | openssl.VerifyClientOnce, "VerifyFailIfNoPeerCert"},
-		{openssl.VerifyPostHandshake, "VerifyPostHandshake"},
-		{openssl.VerifyPeer | openssl.VerifyPostHandshake, "VerifyPostHandshake"},
-		{openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert | openssl.VerifyPostHandshake, "VerifyPostHandshake"},
-		{openssl.VerifyDefer | openssl.VerifyPostHandshake, "VerifyPostHandshake"},
+		{libssl.SSL_VERIFY_POST_HANDSHAKE, "is no verify mode"},
+		{openssl.VerifyPeer | libssl.SSL_VERIFY_POST_HANDSHAKE, "is no verify mode"},
+		{openssl.VerifyAnyName, "VerifyAnyName"},
 	} {
 		for _, c := range []*openssl.Ctx{tlstest.NewServer(t), tlstest.NewClient(t)} {
 			tlstest.Sentence(t, c.SetVerify(x.mode), "SSL_CTX_set_verify", x.fault)
@@ -339,8 +339,8 @@ func TestVerifyModesThatAskNobody(t *testing.T) {
 		}
 	}
 	for value, fault := range map[string]string{
-		"RequestPostHandshake": "VerifyPostHandshake", "RequirePostHandshake": "VerifyPostHandshake",
-		"Require,RequestPostHandshake": "VerifyPostHandshake",
+		"RequestPostHandshake": "SSL_VERIFY_POST_HANDSHAKE", "RequirePostHandshake": "SSL_VERIFY_POST_HANDSHAKE",
+		"Require,RequestPostHandshake": "SSL_VERIFY_POST_HANDSHAKE",
 		"Require,-Request":             "VerifyFailIfNoPeerCert", "Once,-Request": "VerifyClientOnce",
 	} {
 		t.Run("Conf "+value, func(t *testing.T) {
@@ -373,7 +373,7 @@ func underConf(t *testing.T, commands ...string) (child bool) {
 // a setter has changed it before.
 func TestVerifyModeOfOpensslCnf(t *testing.T) {
 	for value, fault := range map[string]string{
-		"RequestPostHandshake": "VerifyPostHandshake", "RequirePostHandshake": "VerifyPostHandshake", "Require,-Request": "VerifyFailIfNoPeerCert",
+		"RequestPostHandshake": "SSL_VERIFY_POST_HANDSHAKE", "RequirePostHandshake": "SSL_VERIFY_POST_HANDSHAKE", "Require,-Request": "VerifyFailIfNoPeerCert",
 	} {
 		t.Run(value, func(t *testing.T) {
 			if !underConf(t, "VerifyMode = "+value) {

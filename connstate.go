@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+
+	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // ConnectionState describes a connection. Its fields have the names of those of
@@ -25,11 +27,20 @@ type ConnectionState struct {
 
 	// PeerCertificates holds the certificates that the peer has presented, the leaf
 	// first, on clients and servers. After a resumption they are those of the first
-	// handshake, or only its leaf if the session was a ticket.
+	// handshake, or only its leaf if the session was a ticket. Those of a CA that
+	// crypto/x509 cannot read are left out. There are none if it cannot read the leaf,
+	// which is possible with SetOpaqueCertificates and VerifyDefer only.
 	PeerCertificates []*x509.Certificate
 
-	// VerifyError is the reason why the peer's certificate did not verify, if the
-	// verify mode accepts that. It is nil if the peer has presented none.
+	// PeerCertificatesDER holds all certificates that the peer has presented, in the
+	// same order, as libssl has read them.
+	PeerCertificatesDER [][]byte
+
+	// VerifyError is libssl's verdict on the peer's certificate, a [*VerifyError], if
+	// the verify mode accepts certificates that do not verify. It is one of several
+	// reasons, the last that libssl has met: a function of SetVerifyConnection that
+	// lets one reason pass lets all others pass with it. It is nil if the certificate
+	// verified, and if the peer has presented none.
 	VerifyError error
 
 	// SessionIDContext is the context under which the connection's session was made.
@@ -57,34 +68,68 @@ func (cs ConnectionState) TLS() tls.ConnectionState {
 	}
 }
 
-// readStateLocked reads the state; with an error, which is in it, too, it is not
-// complete, for want of memory for one.
-func (s *SSL) readStateLocked() (ConnectionState, error) {
+// readStateLocked reads the state.
+func (s *SSL) readStateLocked() ConnectionState {
+	peer := s.peer
+	if peer == nil {
+		peer, _ = s.readPeerLocked() // the end of the handshake does not pass over an error
+	}
 	st := s.h.P.State()
 	cs := ConnectionState{
-		Version:            st.Version,
-		HandshakeComplete:  s.phase == phaseDone && s.verified,
-		DidResume:          s.phase >= phaseDone && st.Reused,
-		CipherSuite:        st.Cipher,
-		CipherName:         st.CipherName,
-		NegotiatedProtocol: st.ALPN,
-		ServerName:         st.ServerName,
-		SessionIDContext:   st.SIDCtx,
-		Resumption:         s.resumption,
+		Version:             st.Version,
+		HandshakeComplete:   s.phase == phaseDone && s.verified,
+		DidResume:           s.phase >= phaseDone && st.Reused,
+		CipherSuite:         st.Cipher,
+		CipherName:          st.CipherName,
+		NegotiatedProtocol:  st.ALPN,
+		ServerName:          st.ServerName,
+		PeerCertificates:    peer.parsed,
+		PeerCertificatesDER: peer.der,
+		SessionIDContext:    st.SIDCtx,
+		Resumption:          s.resumption,
 	}
-	ders, fail := s.h.P.PeerCertificates()
-	err := asError(fail)
-	for _, der := range ders {
-		var cert *x509.Certificate
-		if cert, err = x509.ParseCertificate(der); err != nil {
-			err = fmt.Errorf("openssl: libssl has taken a certificate that crypto/x509 cannot read: %w", err)
-			break
-		}
-		cs.PeerCertificates = append(cs.PeerCertificates, cert)
-	}
-	cs.VerifyError = err
 	if st.VerifyResult != 0 {
 		cs.VerifyError = newVerifyError(st.VerifyResult)
 	}
-	return cs, asError(fail)
+	return cs
+}
+
+// peerCertificates are the certificates that a peer has presented.
+type peerCertificates struct {
+	der        [][]byte
+	parsed     []*x509.Certificate // those that crypto/x509 can read, if it can read the leaf
+	unreadable error               // why it cannot
+}
+
+// readPeerLocked reads them, and keeps those of a finished handshake.
+func (s *SSL) readPeerLocked() (*peerCertificates, error) {
+	var peer peerCertificates
+	var fail *libssl.Failure
+	if peer.der, fail = s.h.P.PeerCertificates(); fail != nil {
+		return &peer, asError(fail)
+	}
+	for i, der := range peer.der {
+		cert, err := x509.ParseCertificate(der)
+		if err == nil {
+			peer.parsed = append(peer.parsed, cert)
+		} else if i == 0 {
+			peer.unreadable = err
+			break
+		}
+	}
+	if s.phase >= phaseDone {
+		s.peer = &peer
+	}
+	return &peer, nil
+}
+
+// checkPeerLocked returns an error for a peer that libssl has accepted and nobody can see:
+// crypto/x509 cannot read its certificate, or there was no memory for it.
+func (s *SSL) checkPeerLocked() error {
+	peer, err := s.readPeerLocked()
+	if err != nil || peer.unreadable == nil || s.ctx.opaque || s.ctx.verify&VerifyDefer != 0 {
+		return err
+	}
+	return fmt.Errorf("openssl: libssl has accepted a certificate that crypto/x509 cannot read "+
+		"(SetOpaqueCertificates goes on with it): %w: %w", peer.unreadable, alertUnsupportedCertificate)
 }

@@ -35,6 +35,7 @@ type Ctx struct {
 	sidCtx           sidContext
 	sidCtxSet        bool     // a context was set, possibly the empty one
 	trustSet         bool     // a setter has chosen which CAs to trust
+	trustExact       bool     // and given them one by one
 	confTrust        bool     // a command of Conf did: the next one adds to it
 	confStore        bool     // and one of them named a store
 	locations        []string // of trust that libssl looks up when it verifies
@@ -45,6 +46,9 @@ type Ctx struct {
 	listenOnly       []string // the setters called that a switch leaves behind
 	alpn             []byte
 	verify           VerifyMode
+	verifyFlags      VerifyFlags
+	verifyFlagsSet   bool
+	opaque           bool // certificates that crypto/x509 cannot read are accepted
 	verifyConnection func(ConnectionState) error
 	checks           onOff
 	maxAuthAge       time.Duration

@@ -194,6 +194,8 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)
 		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
+	} else if err := s.checkPeerLocked(); err != nil {
+		s.refuseLocked(err)
 	} else {
 		return s.refuseRevokedLocked()
 	}
@@ -212,8 +214,9 @@ func (s *SSL) checkServerNameLocked() error {
 		return nil
 	}
 	return s.ctx.use(func(p libssl.CTX) error {
-		if VerifyMode(p.Settings().Verify)&VerifyPeer != 0 {
-			return errors.New("openssl: no server name to verify: call SetServerName, or SetVerify(VerifyNone) on the Ctx")
+		if VerifyMode(p.Settings().Verify)&VerifyPeer != 0 && s.ctx.verify&(VerifyDefer|VerifyAnyName) == 0 {
+			return errors.New("openssl: no server name to verify: call SetServerName, or SetVerify on the Ctx " +
+				"(with VerifyPeer|VerifyAnyName the chain alone is verified, with VerifyNone nothing)")
 		}
 		return nil
 	})

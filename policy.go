@@ -32,7 +32,7 @@ type SessionPolicy struct {
 
 // DeriveSessionIDContext sets the session id context to a hash of the server's policy: p,
 // the names and issuer of each certificate (so that a renewed certificate keeps its
-// sessions), verify mode and depth, every trusted CA and revocation list, the names of CAs
+// sessions), verify mode, flags and depth, every trusted CA and revocation list, the names of CAs
 // that are sent, ALPN, the versions, the security level, and the commands passed to Conf.
 // A folder of CAs is represented by its name only. The context has 32 bytes and is equal on
 // all machines with equal configuration. Settings made later are included: the hash is
@@ -219,7 +219,8 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	var d wire.Writer
 	d.Set(servers)
 	d.Uint(uint64(facts.Verify))
-	d.Uint(uint64(c.verify & VerifyDefer))
+	d.Uint(uint64(c.verify & (VerifyDefer | VerifyAnyName)))
+	d.Bytes([]byte(fmt.Sprint(facts.VerifyFlags, facts.HostFlags, c.opaque)))
 	d.Uint(uint64(int64(facts.Depth)))
 	d.Set(id.CAs)
 	d.Set(id.CRLs)

@@ -62,9 +62,10 @@ type SSL struct {
 	offeredCached bool         // it is the cache's, for this name
 	hello         *ClientHello
 	helloErr      error
-	helloAnswer   *helloAnswer     // to the first ClientHello
-	resumption    Resumption       // of a finished handshake
-	state         *ConnectionState // of a finished handshake
+	helloAnswer   *helloAnswer      // to the first ClientHello
+	resumption    Resumption        // of a finished handshake
+	peer          *peerCertificates // of a finished handshake
+	state         *ConnectionState  // of a finished handshake
 }
 
 // Want tells what an [SSL] needs to continue.
@@ -286,10 +287,11 @@ func (s *SSL) setSessionLocked(sess *Session) error {
 }
 
 // SetServerName sets the name of the server that a client connects to. The name is sent
-// to the server, and the server's certificate must be valid for it. An IP address is
-// verified but not sent. A client that verifies certificates must call it before its first
-// Handshake; after that it returns [ErrTooLate]. A later call replaces the name. If
-// libssl runs out of memory, the handshake is refused until a name was set.
+// to the server, and the server's certificate must be valid for it, unless the verify mode
+// is VerifyAnyName. An IP address is verified but not sent. A client that verifies
+// certificates with VerifyPeer alone must call it before its first Handshake; after that it
+// returns [ErrTooLate]. A later call replaces the name. If libssl runs out of memory, the
+// handshake is refused until a name was set.
 //
 // It is SSL_set_tlsext_host_name and X509_VERIFY_PARAM_set1_host.
 func (s *SSL) SetServerName(name string) error {
@@ -350,7 +352,7 @@ func (s *SSL) Handshake() (Want, error) {
 		s.unlock()
 		return WantNothing, nil
 	}
-	state, _ := s.readStateLocked() // here: Close may come before the lock is taken again
+	state := s.readStateLocked() // here: Close may come before the lock is taken again
 	state.HandshakeComplete = true
 	s.unlock()
 	return WantNothing, s.runVerifyConnection(verify, state)
@@ -569,8 +571,8 @@ func (s *SSL) ConnectionState() ConnectionState {
 	if s.state != nil {
 		return *s.state
 	}
-	state, err := s.readStateLocked()
-	if state.HandshakeComplete && err == nil {
+	state := s.readStateLocked()
+	if state.HandshakeComplete {
 		s.state = &state
 	}
 	return state

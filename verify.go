@@ -16,12 +16,12 @@ import (
 // present none or one that does not verify. A server that requests certificates and may
 // resume sessions needs a session id context, see [Ctx.SetSessionIDContext]. Modes that
 // have no effect because no certificate is requested are refused: VerifyFailIfNoPeerCert
-// or VerifyClientOnce without VerifyPeer or VerifyDefer, and VerifyPostHandshake. On
-// failure the previous mode remains in force.
+// or VerifyClientOnce without VerifyPeer or VerifyDefer, and VerifyAnyName without either.
+// On failure the previous mode remains in force.
 //
 // It is SSL_CTX_set_verify.
 func (c *Ctx) SetVerify(mode VerifyMode) error {
-	const known = VerifyPeer | VerifyFailIfNoPeerCert | VerifyClientOnce | VerifyPostHandshake | VerifyDefer
+	const known = VerifyPeer | VerifyFailIfNoPeerCert | VerifyClientOnce | VerifyDefer | VerifyAnyName
 	if mode&^known != 0 {
 		return fmt.Errorf("openssl: SSL_CTX_set_verify: %#x is no verify mode", int(mode))
 	}
@@ -29,11 +29,11 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 		return errors.New("openssl: SSL_CTX_set_verify: " + fault)
 	}
 	return c.change(func(p libssl.CTX) error {
-		bits := mode &^ VerifyDefer
+		bits := mode &^ (VerifyDefer | VerifyAnyName)
 		if mode&VerifyDefer != 0 {
 			bits |= VerifyPeer // to be sent a certificate at all
 		}
-		p.SetVerify(int(bits), mode&VerifyDefer != 0)
+		p.SetVerify(int(bits), mode&VerifyDefer != 0, mode&VerifyAnyName != 0)
 		c.verify = mode
 		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
 		return nil
@@ -44,24 +44,94 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 // other modes.
 func (m VerifyMode) fault() string {
 	switch {
-	case m&VerifyPostHandshake != 0:
-		return "VerifyPostHandshake requests no certificate during the handshake, and this package requests none after it: use VerifyPeer"
+	case m&libssl.SSL_VERIFY_POST_HANDSHAKE != 0:
+		return "SSL_VERIFY_POST_HANDSHAKE requests no certificate during the handshake, and this package requests none after it: use VerifyPeer"
 	case m&(VerifyPeer|VerifyDefer) != 0:
 		return ""
 	case m&VerifyFailIfNoPeerCert != 0:
 		return "VerifyFailIfNoPeerCert requests no certificate without VerifyPeer: give VerifyPeer|VerifyFailIfNoPeerCert"
 	case m&VerifyClientOnce != 0:
 		return "VerifyClientOnce requests no certificate without VerifyPeer: give VerifyPeer|VerifyClientOnce"
+	case m&VerifyAnyName != 0:
+		return "VerifyAnyName verifies no chain without VerifyPeer: give VerifyPeer|VerifyAnyName"
 	}
 	return ""
 }
 
-// verifyFault is fault for the mode that libssl has, which does not know VerifyDefer.
+// verifyFault is fault for the mode that libssl has, which does not know VerifyDefer and
+// VerifyAnyName.
 func (c *Ctx) verifyFault(mode VerifyMode) string {
 	if c.verify&VerifyDefer != 0 && mode&VerifyPeer == 0 {
 		return "VerifyDefer requests no certificate without VerifyPeer"
 	}
-	return mode.fault()
+	return (mode | c.verify&VerifyAnyName).fault()
+}
+
+// SetVerifyFlags sets how chains are verified, in place of the flags in force before, and
+// of what other setters turn on, whether they are called before it or after: without it
+// [Ctx.SetVerifyCAs] and [Ctx.SetClientCAs] turn on VerifyPartialChain, until a command of
+// [Ctx.Conf] replaces the trusted CAs. One thing is added: once [Ctx.SetCRLs] was called,
+// lists are looked at for the whole chain, or for the leaf alone if f has VerifyCRLCheck
+// without VerifyCRLCheckAll. VerifyCRLCheck without any list refuses every peer. On failure
+// the previous flags remain in force.
+//
+// It is X509_VERIFY_PARAM_set_flags.
+func (c *Ctx) SetVerifyFlags(f VerifyFlags) error {
+	return c.change(func(p libssl.CTX) error {
+		if f&^knownVerifyFlags != 0 {
+			return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_flags: %#x is no combination of VerifyFlags", uint32(f))
+		}
+		if f&VerifyCRLCheckAll != 0 {
+			f |= VerifyCRLCheck // without it libcrypto looks at none
+		}
+		c.verifyFlags, c.verifyFlagsSet = f, true
+		c.fingerprint.add("verify flags", strconv.Itoa(int(f)))
+		return c.applyVerifyFlags("SetVerifyFlags", p)
+	})
+}
+
+// applyVerifyFlags sets, for a setter, what those of flags, CAs and lists come to together.
+func (c *Ctx) applyVerifyFlags(setter string, p libssl.CTX) error {
+	f := c.verifyFlags
+	if !c.verifyFlagsSet && c.trustExact {
+		f = VerifyPartialChain
+	}
+	if c.crls != nil && f&VerifyCRLCheck == 0 {
+		f |= VerifyCRLCheck | VerifyCRLCheckAll
+	}
+	return c.took(setter, p.SetVerifyFlags(uint32(f)))
+}
+
+// SetHostFlags sets how a client looks for the server's name in its certificate, in place
+// of the default HostNoPartialWildcards|HostNeverCheckSubject: the common name is taken for
+// a host name only without HostNeverCheckSubject. A server verifies no name. On failure the
+// previous flags remain in force.
+//
+// It is X509_VERIFY_PARAM_set_hostflags.
+func (c *Ctx) SetHostFlags(f HostFlags) error {
+	return c.change(func(p libssl.CTX) error {
+		if f&^knownHostFlags != 0 {
+			return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_hostflags: %#x is no combination of HostFlags", uint32(f))
+		}
+		p.SetHostFlags(uint32(f))
+		c.fingerprint.add("host flags", strconv.Itoa(int(f)))
+		return nil
+	})
+}
+
+// SetOpaqueCertificates sets what becomes of a connection whose peer has a certificate that
+// libssl accepts and crypto/x509 cannot read, for example with a negative serial number. By
+// default, and with false, the handshake fails with the alert unsupported_certificate, as
+// with crypto/tls, unless the verify mode is VerifyDefer. With true it succeeds;
+// ConnectionState has no PeerCertificates then, and the certificates in
+// PeerCertificatesDER. CAs that cannot be read fail no handshake. On failure nothing has
+// changed.
+func (c *Ctx) SetOpaqueCertificates(on bool) error {
+	return c.change(func(libssl.CTX) error {
+		c.opaque = on
+		c.fingerprint.add("opaque certificates", strconv.FormatBool(on))
+		return nil
+	})
 }
 
 // SetVerifyDepth limits the number of intermediate certificates in a peer's chain.
@@ -82,16 +152,19 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 const maxVerifyDepth = 1 << 15 // far beyond any chain, and an int everywhere
 
 // SetVerifyCAs trusts the certificates in pem, and no others. They replace the system's
-// roots and whatever another setter or a command of [Ctx.Conf] has added. Encrypted
-// blocks are refused. On failure nothing has changed.
+// roots and whatever another setter or a command of [Ctx.Conf] has added. Each is trusted
+// for itself: a CA below a root that is not in pem, and then nothing else below that root,
+// see [Ctx.SetVerifyFlags]. Blocks of the types CERTIFICATE and TRUSTED CERTIFICATE are
+// read; encrypted ones are refused. On failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store.
 func (c *Ctx) SetVerifyCAs(pem []byte) error { return c.setTrust("SetVerifyCAs", pem, false) }
 
 // SetClientCAs trusts the certificates in pem, and no others, to issue client
 // certificates, and sends their names in the CertificateRequest. They replace the CAs
-// that were trusted, and the names that were sent, before. Encrypted blocks are refused.
-// On failure nothing has changed.
+// that were trusted, and the names that were sent, before. It reads pem and trusts the CAs
+// as SetVerifyCAs does. More names than fit into a message, 63 KiB of them, are refused;
+// SetVerifyCAs trusts CAs without sending their names. On failure nothing has changed.
 //
 // It is SSL_CTX_set_cert_store and SSL_CTX_set_client_CA_list.
 func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust("SetClientCAs", pem, true) }
@@ -99,24 +172,34 @@ func (c *Ctx) SetClientCAs(pem []byte) error { return c.setTrust("SetClientCAs",
 func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 	return c.change(func(p libssl.CTX) error {
 		r := p.SetTrust(pem, names, c.crls)
-		if err := c.took(setter, r); err != nil {
-			if r.Encrypted {
-				return explain("a CA certificate is encrypted, give it decrypted", err)
-			}
+		err := c.took(setter, r)
+		switch {
+		case r.Names > 0:
+			return errors.New("openssl: SSL_CTX_set_client_CA_list: " + tooManyNames(r.Names))
+		case r.Encrypted:
+			return explain("a CA certificate is encrypted, give it decrypted", err)
+		case err != nil:
 			return explain("CA certificates", err)
 		}
-		c.trustSet, c.confTrust, c.confStore, c.locations = true, false, false, nil
+		c.trustSet, c.trustExact, c.confTrust, c.confStore, c.locations = true, true, false, false, nil
 		c.fingerprint.add("trust", string(pem))
-		return nil
+		return c.applyVerifyFlags(setter, p)
 	})
+}
+
+// tooManyNames tells the way out of more names of CAs than can be sent.
+func tooManyNames(size int) string {
+	return fmt.Sprintf("the names of the CAs take %d bytes, and a CertificateRequest has room for %d: "+
+		"trust the CAs with SetVerifyCAs, which sends no names", size, libssl.MaxCANames)
 }
 
 // SetCRLs adds certificate revocation lists in PEM, and requires every certificate of a
 // peer's chain to be checked against one: a certificate is rejected if its issuer has no
-// list here, or an expired one. A newer list of an issuer replaces an older one. The
-// lists stay in force if another setter changes the trusted CAs. Encrypted blocks are
-// refused. On failure nothing has changed, unless memory ran out; then the Ctx makes no
-// connections any more.
+// list here, or an expired one. A CA that is trusted itself, without the root above it, ends
+// the chain: it is rejected only if a list names it. With [Ctx.SetVerifyFlags] the leaf
+// alone can be checked. A newer list of an issuer replaces an older one. The lists stay in
+// force if another setter changes the trusted CAs. Encrypted blocks are refused. On failure
+// nothing has changed, unless memory ran out; then the Ctx makes no connections any more.
 //
 // It is X509_STORE_add_crl with X509_V_FLAG_CRL_CHECK_ALL.
 func (c *Ctx) SetCRLs(pem []byte) error {
@@ -130,13 +213,14 @@ func (c *Ctx) SetCRLs(pem []byte) error {
 		}
 		c.crls = append(append(c.crls, pem...), '\n')
 		c.fingerprint.add("CRLs", string(pem))
-		return nil
+		return c.applyVerifyFlags("SetCRLs", p)
 	})
 }
 
 // LoadVerifyLocations adds trusted CAs: the certificates of a PEM file, of a folder with
 // names made by c_rehash, or of both. Either name may be empty. A client Ctx no longer
-// trusts the system's roots after that. A file with encrypted blocks is refused, and so is
+// trusts the system's roots after that. A CA needs the root above it, see
+// [Ctx.SetVerifyFlags], unless SetVerifyCAs or SetClientCAs was called before. A file with encrypted blocks is refused, and so is
 // a folder that holds such a file now. On failure nothing has changed, unless memory ran
 // out; then the Ctx makes no connections any more.
 //

@@ -13,6 +13,19 @@ void osl_use_store(SSL_CTX *c, X509_STORE *store) {
 	SSL_CTX_set_cert_store(c, store);
 }
 
+/* osl_names_size is how many bytes names take in a message if that is more than it
+ * holds, else 0. i2d_X509_NAME. */
+size_t osl_names_size(const STACK_OF(X509_NAME) *names) {
+	size_t size = 0;
+	int i, n;
+
+	for (i = 0; i < sk_X509_NAME_num(names); i++) {
+		n = i2d_X509_NAME(sk_X509_NAME_value(names, i), NULL);
+		size += 2 + (n > 0 ? (size_t)n : 0);
+	}
+	return size > OSL_MAX_CA_NAMES ? size : 0;
+}
+
 /* osl_store_objects is the certificates and revocation lists of a store, until
  * osl_store_objects_free. X509_STORE_get0_objects. */
 STACK_OF(X509_OBJECT) *osl_store_objects(X509_STORE *store) {
@@ -143,7 +156,7 @@ osl_conf_type_result osl_conf_type(int server, const char *cmd) {
 osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const char *value, int another,
                                 const uint16_t *ext, size_t ext_n) {
 	osl_ctx_data *data = SSL_CTX_get_app_data(c);
-	osl_conf_trial r = {0, 1, 0, 0, NULL};
+	osl_conf_trial r = {0, 1, 0, 0, 0, NULL};
 	X509_STORE *verify = NULL;
 	SSL_CTX *fresh = NULL;
 	SSL *ssl = NULL;
@@ -158,6 +171,7 @@ osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const c
 			ok = SSL_CTX_add_server_custom_ext(fresh, ext[--ext_n], NULL, NULL, NULL, NULL, NULL);
 		if (ok && (r.answer = osl_conf_run(server, NULL, ssl, cmd, value)) > 0) {
 			r.mode = SSL_get_verify_mode(ssl);
+			r.names = osl_names_size(SSL_get0_CA_list(ssl));
 			r.answer = osl_conf_run(server, fresh, NULL, cmd, value);
 		}
 		if (r.answer > 0 && another)
@@ -176,7 +190,7 @@ osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const c
 /* osl_ctx_conf runs a command that osl_ctx_conf_try has passed. SSL_CONF_cmd. */
 osl_change_result osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const char *value) {
 	const STACK_OF(X509_NAME) *names = SSL_CTX_get0_CA_list(c);
-	osl_change_result r = {0, 0, NULL};
+	osl_change_result r = {0};
 
 	osl_enter();
 	if (osl_conf_run(server, c, NULL, cmd, value) <= 0) {
@@ -198,7 +212,7 @@ osl_change_result osl_ctx_conf(SSL_CTX *c, int server, const char *cmd, const ch
 osl_change_result osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, const char *value, int replace,
                                      int another, const unsigned char *crls, size_t crls_n) {
 	X509_STORE *store = replace ? X509_STORE_new() : SSL_CTX_get_cert_store(c);
-	osl_change_result r = {0, 0, NULL};
+	osl_change_result r = {0};
 	SSL *ssl = NULL;
 	int ok;
 

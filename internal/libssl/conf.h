@@ -12,8 +12,9 @@
 
 /* osl_change_result is how a call ended that changes an SSL_CTX in more than one step. */
 typedef struct {
-	int half;  /* it failed with a part of the change in place */
-	int asked; /* a block is encrypted */
+	int half;     /* it failed with a part of the change in place */
+	int asked;    /* a block is encrypted */
+	size_t names; /* the bytes of CA names, if they are too many to send */
 	osl_fail *fail;
 } osl_change_result;
 
@@ -25,13 +26,19 @@ typedef struct {
 } osl_conf_type_result;
 
 typedef struct {
-	int answer; /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
-	int loads;  /* and what another store stands for can be loaded now */
-	int asked;  /* it wanted a password */
-	int mode;   /* the verify mode that the SSL_CTX would have */
+	int answer;   /* SSL_CONF_cmd's: -2 unknown, -3 needs a value */
+	int loads;    /* and what another store stands for can be loaded now */
+	int asked;    /* it wanted a password */
+	int mode;     /* the verify mode that the SSL_CTX would have */
+	size_t names; /* the bytes of CA names, if they are too many to send */
 	osl_fail *fail;
 } osl_conf_trial;
 
+/* The names of CAs share the 64 KiB of a CertificateRequest with other extensions, the
+ * signature algorithms for one. */
+#define OSL_MAX_CA_NAMES (63 * 1024)
+
+size_t osl_names_size(const STACK_OF(X509_NAME) *names);
 void osl_use_store(SSL_CTX *c, X509_STORE *store);
 SSL_CTX *osl_trial_ctx(SSL_CTX *c);
 osl_conf_type_result osl_conf_type(int server, const char *cmd);

@@ -40,6 +40,7 @@ type ConfTrial struct {
 	Loads     bool // false if it names another store whose CAs cannot be loaded
 	Encrypted bool
 	Verify    int // the bits that it would set
+	Names     int // the bytes of CA names that it would send, if they are more than MaxCANames
 	Fail      *Failure
 }
 
@@ -57,7 +58,7 @@ func (c CTX) TryConf(server bool, cmd, value string, another bool, extensions []
 	defer C.free(unsafe.Pointer(cValue))
 	r := C.osl_ctx_conf_try(c.p, cBool(server), cCmd, cValue, cBool(another),
 		(*C.uint16_t)(unsafe.SliceData(extensions)), C.size_t(len(extensions)))
-	return ConfTrial{int(r.answer), r.loads != 0, r.asked != 0, int(r.mode), failure("SSL_CONF_cmd", r.fail)}
+	return ConfTrial{int(r.answer), r.loads != 0, r.asked != 0, int(r.mode), int(r.names), failure("SSL_CONF_cmd", r.fail)}
 }
 
 // Conf runs a command that TryConf has passed.

@@ -52,16 +52,67 @@ static int osl_servername_cb(SSL *ssl, int *alert, void *arg) {
 	return SSL_session_reused(ssl) || t->name_unused ? SSL_TLSEXT_ERR_NOACK : SSL_TLSEXT_ERR_OK;
 }
 
+/* osl_spares_anchor says whether all that libcrypto misses is a revocation list for a
+ * CA that is trusted itself, below a root that is not: with X509_V_FLAG_CRL_CHECK_ALL it
+ * wants one there too, and could not verify it without the root. A list that was given
+ * and names the CA counts. X509_STORE_CTX_get1_crls, X509_CRL_get0_by_cert. */
+static int osl_spares_anchor(X509_STORE_CTX *x) {
+	STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(x);
+	int top = sk_X509_num(chain) - 1, i, listed = 0;
+	STACK_OF(X509_CRL) *lists;
+	X509_REVOKED *entry;
+	X509 *anchor;
+
+	if (X509_STORE_CTX_get_error(x) != X509_V_ERR_UNABLE_TO_GET_CRL || X509_STORE_CTX_get_error_depth(x) != top ||
+	    !(X509_VERIFY_PARAM_get_flags(X509_STORE_CTX_get0_param(x)) & X509_V_FLAG_PARTIAL_CHAIN))
+		return 0;
+	anchor = sk_X509_value(chain, top);
+	if (X509_check_issued(anchor, anchor) == X509_V_OK) /* a root needs its own list */
+		return 0;
+	lists = X509_STORE_CTX_get1_crls(x, X509_get_issuer_name(anchor));
+	for (i = 0; i < sk_X509_CRL_num(lists); i++)
+		listed |= X509_CRL_get0_by_cert(sk_X509_CRL_value(lists, i), &entry, anchor) == 1;
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	if (listed)
+		X509_STORE_CTX_set_error(x, X509_V_ERR_CERT_REVOKED);
+	return !listed;
+}
+
+/* osl_verify_step_cb is called for each fault. Where Go decides after the handshake,
+ * all are accepted, and the last one is the verify result. */
+static int osl_verify_step_cb(int ok, X509_STORE_CTX *x) {
+	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+	osl_ssl *t = SSL_get_app_data(ssl);
+
+	if (ok)
+		return 1;
+	if (osl_spares_anchor(x)) {
+		X509_STORE_CTX_set_error(x, t->verify_fault);
+		return 1;
+	}
+	t->verify_fault = X509_STORE_CTX_get_error(x);
+	return ((osl_ctx_data *)SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)))->accept_any;
+}
+
 /* osl_verify_cb verifies as libssl does, and leaves no reason behind when it
  * accepts: a server's handshake that has to wait for more input then would fail
  * for it. What was accepted while memory ran out is not: of several revocation
  * lists libcrypto then takes one that is older. SSL_CTX_set_cert_verify_callback,
  * X509_verify_cert. */
 static int osl_verify_cb(X509_STORE_CTX *x, void *arg) {
-	int ok = X509_verify_cert(x) > 0;
+	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(x); /* of this verification alone */
 	unsigned long e;
+	int ok;
 
 	(void)arg;
+	((osl_ssl *)SSL_get_app_data(ssl))->verify_fault = X509_V_OK;
+	X509_STORE_CTX_set_verify_cb(x, osl_verify_step_cb);
+	if (((osl_ctx_data *)SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)))->any_name) {
+		X509_VERIFY_PARAM_set1_host(param, NULL, 0);
+		X509_VERIFY_PARAM_set1_ip(param, NULL, 0);
+	}
+	ok = X509_verify_cert(x) > 0;
 	while (ok && (e = ERR_get_error()) != 0) {
 		if (ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE) {
 			X509_STORE_CTX_set_error(x, X509_V_ERR_OUT_OF_MEM);
@@ -101,6 +152,8 @@ osl_ctx_result osl_ctx_new(int server) {
 		goto failed;
 	osl_ctx_set_cache_mode(c, SSL_CTX_get_session_cache_mode(c));
 	SSL_CTX_set_cert_verify_callback(c, osl_verify_cb, NULL);
+	X509_VERIFY_PARAM_set_hostflags(SSL_CTX_get0_param(c),
+	                                X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	SSL_CTX_set_default_passwd_cb(c, osl_no_password);
 	SSL_CTX_set_default_passwd_cb_userdata(c, &r->asked);
 
@@ -168,10 +221,9 @@ out:
 	return r;
 }
 
-/* osl_ctx_set_crls adds revocation lists and has every certificate of a chain
- * looked up in them. X509_STORE_add_crl, X509_V_FLAG_CRL_CHECK_ALL. */
+/* osl_ctx_set_crls adds revocation lists. X509_STORE_add_crl. */
 osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
-	osl_change_result r = {0, 0, NULL};
+	osl_change_result r = {0};
 	X509_STORE *trial;
 
 	osl_enter();
@@ -179,8 +231,7 @@ osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t 
 	trial = X509_STORE_new();
 	if (!trial || !osl_pem_crls(trial, pem, n, &r.asked)) {
 		r.fail = osl_take(0);
-	} else if (!osl_pem_crls(SSL_CTX_get_cert_store(c), pem, n, &r.asked) ||
-	           !X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c), X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL)) {
+	} else if (!osl_pem_crls(SSL_CTX_get_cert_store(c), pem, n, &r.asked)) {
 		r.half = 1;
 		r.fail = osl_take(0);
 	}
@@ -195,7 +246,7 @@ osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t 
 osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
                                     const unsigned char *crls, size_t crls_n) {
 	STACK_OF(X509_NAME) *list = NULL;
-	osl_change_result r = {0, 0, NULL};
+	osl_change_result r = {0};
 	STACK_OF(X509) *certs;
 	X509_STORE *store = NULL;
 	int i, ok = 0;
@@ -219,6 +270,8 @@ osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t
 	}
 	if (crls_n && !osl_pem_crls(store, crls, crls_n, &r.asked))
 		goto out;
+	if ((r.names = osl_names_size(list)) > 0)
+		goto out;
 	ok = 1;
 	osl_use_store(c, store);
 	store = NULL;
@@ -240,7 +293,7 @@ out:
  * A throw-away store goes first, so that a broken file changes nothing.
  * SSL_CTX_load_verify_locations. */
 osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir) {
-	osl_change_result r = {0, 0, NULL};
+	osl_change_result r = {0};
 	X509_STORE *trial;
 
 	osl_enter();
@@ -270,17 +323,37 @@ osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
 	return fail;
 }
 
-/* Accepts what chain verification does not: Go decides after the handshake. The
- * verify result is kept. */
-static int osl_accept_any_cb(int ok, X509_STORE_CTX *x) {
-	(void)ok, (void)x;
-	return 1;
+/* osl_ctx_set_verify sets the mode, and whether any certificate is accepted, or any
+ * name. SSL_CTX_set_verify. */
+void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name) {
+	osl_ctx_data *r = SSL_CTX_get_app_data(c);
+
+	osl_enter();
+	r->accept_any = accept_any;
+	r->any_name = any_name;
+	SSL_CTX_set_verify(c, mode, NULL);
+	osl_leave();
 }
 
-void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer) {
+/* osl_ctx_set_verify_flags replaces the X509_V_FLAG bits. X509_VERIFY_PARAM_set_flags. */
+osl_change_result osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags) {
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(c);
+	osl_change_result r = {0};
+
 	osl_enter();
-	((osl_ctx_data *)SSL_CTX_get_app_data(c))->accept_any = defer;
-	SSL_CTX_set_verify(c, mode, defer ? osl_accept_any_cb : NULL);
+	if (!X509_VERIFY_PARAM_clear_flags(param, X509_VERIFY_PARAM_get_flags(param)) ||
+	    !X509_VERIFY_PARAM_set_flags(param, flags)) {
+		r.half = 1;
+		r.fail = osl_take(0);
+	}
+	osl_sweep();
+	return r;
+}
+
+/* osl_ctx_set_host_flags replaces the X509_CHECK_FLAG bits. X509_VERIFY_PARAM_set_hostflags. */
+void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags) {
+	osl_enter();
+	X509_VERIFY_PARAM_set_hostflags(SSL_CTX_get0_param(c), flags);
 	osl_leave();
 }
 
@@ -303,7 +376,7 @@ osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v) {
 /* osl_set_list tries a list on a throw-away SSL_CTX first: libssl puts a list of
  * ciphers without a known one in place before it refuses it. */
 static osl_change_result osl_set_list(SSL_CTX *c, const char *list, int (*set)(SSL_CTX *, const char *)) {
-	osl_change_result r = {0, 0, NULL};
+	osl_change_result r = {0};
 	SSL_CTX *trial;
 
 	osl_enter();
@@ -427,7 +500,7 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 		X509_OBJECT *o = sk_X509_OBJECT_value(objects, i);
 		der = NULL;
 		if (X509_OBJECT_get_type(o) == X509_LU_X509) {
-			n = i2d_X509(X509_OBJECT_get0_X509(o), &der);
+			n = i2d_X509_AUX(X509_OBJECT_get0_X509(o), &der); /* with what it is trusted for */
 			ok = osl_put_der(&b, OSL_DER_CA, der, n);
 		} else if (X509_OBJECT_get_type(o) == X509_LU_CRL) {
 			n = i2d_X509_CRL(X509_OBJECT_get0_X509_CRL(o), &der);
@@ -457,6 +530,8 @@ osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c) {
 	f.min_version = (int)SSL_CTX_get_min_proto_version(c);
 	f.max_version = (int)SSL_CTX_get_max_proto_version(c);
 	f.security_level = SSL_CTX_get_security_level(c);
+	f.verify_flags = X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(c));
+	f.host_flags = X509_VERIFY_PARAM_get_hostflags(SSL_CTX_get0_param(c));
 	f.has_certificate = SSL_CTX_get0_certificate(c) != NULL;
 	f.cache_mode = SSL_CTX_get_session_cache_mode(c);
 	f.options = SSL_CTX_get_options(c);

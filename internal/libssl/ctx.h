@@ -5,6 +5,8 @@
 #include "conf.h"
 #include "tickets.h"
 
+#include <openssl/x509v3.h>
+
 #ifndef SSL_OP_NO_EXTENDED_MASTER_SECRET /* 3.0 */
 #define SSL_OP_NO_EXTENDED_MASTER_SECRET 0
 #endif
@@ -28,6 +30,7 @@ typedef struct {
 	/* What this package checks on a resumption and libssl does not. */
 	int checks;      /* the peer's certificate again */
 	int accept_any;  /* whether it is verified is for Go to say */
+	int any_name;    /* its chain is verified, its name is not */
 	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
 } osl_ctx_data;
 
@@ -50,6 +53,8 @@ enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME };
  * openssl.cnf and SSL_CONF_cmd may have set it too. */
 typedef struct {
 	int verify_mode, verify_depth, has_certificate, min_version, max_version, security_level;
+	unsigned long verify_flags;
+	unsigned int host_flags;
 	long cache_mode;
 	uint64_t options;
 } osl_ctx_settings;
@@ -63,7 +68,9 @@ osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t
                                     const unsigned char *crls, size_t crls_n);
 osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir);
 osl_fail *osl_ctx_system_roots(SSL_CTX *c);
-void osl_ctx_set_verify(SSL_CTX *c, int mode, int defer);
+void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name);
+osl_change_result osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags);
+void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags);
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth);
 osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v);
 osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v);

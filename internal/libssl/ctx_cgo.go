@@ -36,11 +36,12 @@ func (c CTX) Free() { C.osl_ctx_free(c.p) }
 type Changed struct {
 	Half      bool // it failed with a part of the change in place
 	Encrypted bool // it failed for want of a password
+	Names     int  // it failed for so many bytes of CA names, more than MaxCANames
 	Fail      *Failure
 }
 
 func changed(op string, r C.osl_change_result) Changed {
-	return Changed{r.half != 0, r.asked != 0, failure(op, r.fail)}
+	return Changed{r.half != 0, r.asked != 0, int(r.names), failure(op, r.fail)}
 }
 
 // CertificatePart is what UseCertificate has failed at.
@@ -91,11 +92,22 @@ func (c CTX) SystemRoots() *Failure {
 	return failure("SSL_CTX_set_default_verify_file", C.osl_ctx_system_roots(c.p))
 }
 
+// MaxCANames is how many bytes of CA names are sent.
+const MaxCANames = C.OSL_MAX_CA_NAMES
+
 // SetVerify sets OpenSSL's bits. With acceptAny every certificate is accepted, and
-// the verify result is kept.
-func (c CTX) SetVerify(bits int, acceptAny bool) {
-	C.osl_ctx_set_verify(c.p, C.int(bits), cBool(acceptAny))
+// the verify result is kept. With anyName the chain is verified, and no name.
+func (c CTX) SetVerify(bits int, acceptAny, anyName bool) {
+	C.osl_ctx_set_verify(c.p, C.int(bits), cBool(acceptAny), cBool(anyName))
 }
+
+// SetVerifyFlags replaces the X509_V_FLAG bits.
+func (c CTX) SetVerifyFlags(bits uint32) Changed {
+	return changed("X509_VERIFY_PARAM_set_flags", C.osl_ctx_set_verify_flags(c.p, C.ulong(bits)))
+}
+
+// SetHostFlags replaces the X509_CHECK_FLAG bits.
+func (c CTX) SetHostFlags(bits uint32) { C.osl_ctx_set_host_flags(c.p, C.uint(bits)) }
 
 func (c CTX) SetVerifyDepth(depth int) { C.osl_ctx_set_verify_depth(c.p, C.int(depth)) }
 
@@ -145,6 +157,8 @@ func (c CTX) SetKeyLog(on bool) { C.osl_ctx_set_keylog(c.p, cBool(on)) }
 type Settings struct {
 	Verify         int // OpenSSL's bits
 	Depth          int
+	VerifyFlags    uint32
+	HostFlags      uint32
 	MinVersion     int
 	MaxVersion     int
 	SecurityLevel  int // which keys and digests are good enough, in certificates too
@@ -159,6 +173,8 @@ func (c CTX) Settings() Settings {
 	return Settings{
 		Verify:         int(f.verify_mode),
 		Depth:          int(f.verify_depth),
+		VerifyFlags:    uint32(f.verify_flags),
+		HostFlags:      uint32(f.host_flags),
 		MinVersion:     int(f.min_version),
 		MaxVersion:     int(f.max_version),
 		SecurityLevel:  int(f.security_level),
@@ -192,24 +208,48 @@ func (c CTX) Identity() (id Identity, fail *Failure) {
 
 // OpenSSL's bits, by OpenSSL's names. One that the linked version does not know is 0.
 const (
-	SSL_VERIFY_NONE                               = C.SSL_VERIFY_NONE
-	SSL_VERIFY_PEER                               = C.SSL_VERIFY_PEER
-	SSL_VERIFY_FAIL_IF_NO_PEER_CERT               = C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
-	SSL_VERIFY_CLIENT_ONCE                        = C.SSL_VERIFY_CLIENT_ONCE
-	SSL_VERIFY_POST_HANDSHAKE                     = C.SSL_VERIFY_POST_HANDSHAKE
-	SSL_OP_NO_TICKET                              = C.SSL_OP_NO_TICKET
-	SSL_OP_NO_RENEGOTIATION                       = C.SSL_OP_NO_RENEGOTIATION
-	SSL_OP_CIPHER_SERVER_PREFERENCE               = C.SSL_OP_CIPHER_SERVER_PREFERENCE
-	SSL_OP_PRIORITIZE_CHACHA                      = C.SSL_OP_PRIORITIZE_CHACHA
-	SSL_OP_NO_TLSv1_2                             = C.SSL_OP_NO_TLSv1_2
-	SSL_OP_NO_TLSv1_3                             = C.SSL_OP_NO_TLSv1_3
-	SSL_OP_NO_COMPRESSION                         = C.SSL_OP_NO_COMPRESSION
-	SSL_OP_NO_ENCRYPT_THEN_MAC                    = C.SSL_OP_NO_ENCRYPT_THEN_MAC
-	SSL_OP_NO_EXTENDED_MASTER_SECRET              = C.SSL_OP_NO_EXTENDED_MASTER_SECRET
-	SSL_OP_ALLOW_NO_DHE_KEX                       = C.SSL_OP_ALLOW_NO_DHE_KEX
-	SSL_OP_NO_ANTI_REPLAY                         = C.SSL_OP_NO_ANTI_REPLAY
-	SSL_OP_ENABLE_MIDDLEBOX_COMPAT                = C.SSL_OP_ENABLE_MIDDLEBOX_COMPAT
-	SSL_OP_IGNORE_UNEXPECTED_EOF                  = C.SSL_OP_IGNORE_UNEXPECTED_EOF
-	SSL_OP_LEGACY_SERVER_CONNECT                  = C.SSL_OP_LEGACY_SERVER_CONNECT
-	SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION = C.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION
+	SSL_VERIFY_NONE                  = C.SSL_VERIFY_NONE
+	SSL_VERIFY_PEER                  = C.SSL_VERIFY_PEER
+	SSL_VERIFY_FAIL_IF_NO_PEER_CERT  = C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	SSL_VERIFY_CLIENT_ONCE           = C.SSL_VERIFY_CLIENT_ONCE
+	SSL_VERIFY_POST_HANDSHAKE        = C.SSL_VERIFY_POST_HANDSHAKE
+	SSL_OP_NO_TICKET                 = C.SSL_OP_NO_TICKET
+	SSL_OP_NO_RENEGOTIATION          = C.SSL_OP_NO_RENEGOTIATION
+	SSL_OP_CIPHER_SERVER_PREFERENCE  = C.SSL_OP_CIPHER_SERVER_PREFERENCE
+	SSL_OP_PRIORITIZE_CHACHA         = C.SSL_OP_PRIORITIZE_CHACHA
+	SSL_OP_NO_TLSv1_2                = C.SSL_OP_NO_TLSv1_2
+	SSL_OP_NO_TLSv1_3                = C.SSL_OP_NO_TLSv1_3
+	SSL_OP_NO_COMPRESSION            = C.SSL_OP_NO_COMPRESSION
+	SSL_OP_NO_ENCRYPT_THEN_MAC       = C.SSL_OP_NO_ENCRYPT_THEN_MAC
+	SSL_OP_NO_EXTENDED_MASTER_SECRET = C.SSL_OP_NO_EXTENDED_MASTER_SECRET
+	SSL_OP_ALLOW_NO_DHE_KEX          = C.SSL_OP_ALLOW_NO_DHE_KEX
+	SSL_OP_ENABLE_MIDDLEBOX_COMPAT   = C.SSL_OP_ENABLE_MIDDLEBOX_COMPAT
+	SSL_OP_IGNORE_UNEXPECTED_EOF     = C.SSL_OP_IGNORE_UNEXPECTED_EOF
+	SSL_OP_LEGACY_SERVER_CONNECT     = C.SSL_OP_LEGACY_SERVER_CONNECT
+
+	X509_V_FLAG_CRL_CHECK            = C.X509_V_FLAG_CRL_CHECK
+	X509_V_FLAG_CRL_CHECK_ALL        = C.X509_V_FLAG_CRL_CHECK_ALL
+	X509_V_FLAG_IGNORE_CRITICAL      = C.X509_V_FLAG_IGNORE_CRITICAL
+	X509_V_FLAG_X509_STRICT          = C.X509_V_FLAG_X509_STRICT
+	X509_V_FLAG_ALLOW_PROXY_CERTS    = C.X509_V_FLAG_ALLOW_PROXY_CERTS
+	X509_V_FLAG_POLICY_CHECK         = C.X509_V_FLAG_POLICY_CHECK
+	X509_V_FLAG_EXPLICIT_POLICY      = C.X509_V_FLAG_EXPLICIT_POLICY
+	X509_V_FLAG_INHIBIT_ANY          = C.X509_V_FLAG_INHIBIT_ANY
+	X509_V_FLAG_INHIBIT_MAP          = C.X509_V_FLAG_INHIBIT_MAP
+	X509_V_FLAG_EXTENDED_CRL_SUPPORT = C.X509_V_FLAG_EXTENDED_CRL_SUPPORT
+	X509_V_FLAG_USE_DELTAS           = C.X509_V_FLAG_USE_DELTAS
+	X509_V_FLAG_CHECK_SS_SIGNATURE   = C.X509_V_FLAG_CHECK_SS_SIGNATURE
+	X509_V_FLAG_TRUSTED_FIRST        = C.X509_V_FLAG_TRUSTED_FIRST
+	X509_V_FLAG_SUITEB_128_LOS_ONLY  = C.X509_V_FLAG_SUITEB_128_LOS_ONLY
+	X509_V_FLAG_SUITEB_192_LOS       = C.X509_V_FLAG_SUITEB_192_LOS
+	X509_V_FLAG_SUITEB_128_LOS       = C.X509_V_FLAG_SUITEB_128_LOS
+	X509_V_FLAG_PARTIAL_CHAIN        = C.X509_V_FLAG_PARTIAL_CHAIN
+	X509_V_FLAG_NO_ALT_CHAINS        = C.X509_V_FLAG_NO_ALT_CHAINS
+	X509_V_FLAG_NO_CHECK_TIME        = C.X509_V_FLAG_NO_CHECK_TIME
+
+	X509_CHECK_FLAG_ALWAYS_CHECK_SUBJECT  = C.X509_CHECK_FLAG_ALWAYS_CHECK_SUBJECT
+	X509_CHECK_FLAG_NO_WILDCARDS          = C.X509_CHECK_FLAG_NO_WILDCARDS
+	X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS  = C.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+	X509_CHECK_FLAG_MULTI_LABEL_WILDCARDS = C.X509_CHECK_FLAG_MULTI_LABEL_WILDCARDS
+	X509_CHECK_FLAG_NEVER_CHECK_SUBJECT   = C.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
 )

@@ -133,6 +133,11 @@ func TestFailedHalfWay(t *testing.T) {
 			return c.SetCRLs(append(tlstest.RevocationList(t, ca, 1), tlstest.RevocationList(t, tlstest.NewAuthority(t, "b", nil), 1)...))
 		}},
 		{"SetCRLs", "X509_VERIFY_PARAM_set_flags", 0, 1, func(t *testing.T, c *openssl.Ctx) error { return c.SetCRLs(tlstest.RevocationList(t, ca, 1)) }},
+		{"SetVerifyFlags", "X509_VERIFY_PARAM_set_flags", 0, 1, func(t *testing.T, c *openssl.Ctx) error { return c.SetVerifyFlags(openssl.VerifyPartialChain) }},
+		{"SetClientCAs", "X509_VERIFY_PARAM_set_flags", 0, 1, func(t *testing.T, c *openssl.Ctx) error { return c.SetClientCAs(ca.PEM) }},
+		{`Conf("VerifyCAFile")`, "X509_VERIFY_PARAM_set_flags", 0, 1, func(t *testing.T, c *openssl.Ctx) error {
+			return c.Conf("VerifyCAFile", tlstest.File(t, "ca.pem", ca.PEM))
+		}},
 		{"LoadVerifyLocations", "SSL_CTX_load_verify_locations", 0, 1, func(t *testing.T, c *openssl.Ctx) error {
 			return c.LoadVerifyLocations(tlstest.File(t, "ca.pem", ca.PEM), "")
 		}},

@@ -20,15 +20,15 @@ static int osl_pem_end(void) {
 	return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
 }
 
-/* osl_pem_certs reads every certificate; NULL for none and for one that cannot
- * be read. PEM_read_bio_X509. */
+/* osl_pem_certs reads every certificate, in OpenSSL's form TRUSTED CERTIFICATE too;
+ * NULL for none and for one that cannot be read. PEM_read_bio_X509_AUX. */
 STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked) {
 	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
 	STACK_OF(X509) *certs = sk_X509_new_null();
 	int ok = b && certs;
 	X509 *x;
 
-	while (ok && (x = PEM_read_bio_X509(b, NULL, osl_no_password, asked)) != NULL) {
+	while (ok && (x = PEM_read_bio_X509_AUX(b, NULL, osl_no_password, asked)) != NULL) {
 		if (!sk_X509_push(certs, x)) {
 			X509_free(x);
 			ok = 0;

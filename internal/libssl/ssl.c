@@ -246,10 +246,11 @@ static X509 *osl_ssl_leaf(const SSL *ssl) {
  * expects: it verifies a chain with a copy of what is expected, and without, if
  * there was no memory for the copy. SSL_get0_peername, X509_check_ip_asc. */
 static int osl_name_verified(osl_ssl *t) {
+	osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
 	X509 *leaf;
 	int ok;
 
-	if (!t->name_set || SSL_session_reused(t->ssl) || !(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) ||
+	if (!t->name_set || r->any_name || SSL_session_reused(t->ssl) || !(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) ||
 	    SSL_get_verify_result(t->ssl) != X509_V_OK)
 		return 1;
 	if (!t->ip)
@@ -403,6 +404,7 @@ osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size
 	from = SSL_CTX_get0_param(c);
 	X509_VERIFY_PARAM_clear_flags(to, X509_VERIFY_PARAM_get_flags(to));
 	X509_VERIFY_PARAM_set_flags(to, X509_VERIFY_PARAM_get_flags(from));
+	X509_VERIFY_PARAM_set_hostflags(to, X509_VERIFY_PARAM_get_hostflags(from));
 	options = SSL_CTX_get_options(c);
 	SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
 	SSL_set_options(ssl, options);
@@ -430,7 +432,8 @@ osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip) {
 		return osl_result((t->ip = OPENSSL_strdup(name)) && X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 &&
 		                  X509_VERIFY_PARAM_set1_host(param, NULL, 0) == 1 &&
 		                  SSL_set_tlsext_host_name(t->ssl, NULL) == 1);
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	X509_VERIFY_PARAM_set_hostflags(param, X509_VERIFY_PARAM_get_hostflags(SSL_CTX_get0_param(
+											   SSL_get_SSL_CTX(t->ssl)))); /* early 1.1.1 inherits none */
 	return osl_result(SSL_set_tlsext_host_name(t->ssl, name) == 1 && X509_VERIFY_PARAM_set1_host(param, name, 0) == 1 &&
 	                  X509_VERIFY_PARAM_set1_ip(param, NULL, 0) == 1);
 }

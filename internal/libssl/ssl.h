@@ -40,6 +40,8 @@ struct osl_ssl {
 	SSL_SESSION *offered; /* a client's own copy of what it offers */
 	int offer_was_good;   /* it could be resumed when it was set */
 
+	int verify_fault; /* the last fault of the peer's chain */
+
 	int name_set; /* a client expects a name in the certificate, or an address */
 	char *ip;     /* the address, NULL for a name */
 

@@ -58,10 +58,8 @@ osl_counters osl_ctx_counters(SSL_CTX *c) {
 	n.number = SSL_CTX_sess_number(c);
 	n.connect = SSL_CTX_sess_connect(c);
 	n.connect_good = SSL_CTX_sess_connect_good(c);
-	n.connect_renegotiate = SSL_CTX_sess_connect_renegotiate(c);
 	n.accept = SSL_CTX_sess_accept(c);
 	n.accept_good = SSL_CTX_sess_accept_good(c);
-	n.accept_renegotiate = SSL_CTX_sess_accept_renegotiate(c);
 	n.hits = SSL_CTX_sess_hits(c);
 	n.cb_hits = SSL_CTX_sess_cb_hits(c);
 	n.misses = SSL_CTX_sess_misses(c);

@@ -10,8 +10,7 @@
 
 /* The twelve counters of an SSL_CTX. */
 typedef struct {
-	long number, connect, connect_good, connect_renegotiate;
-	long accept, accept_good, accept_renegotiate;
+	long number, connect, connect_good, accept, accept_good;
 	long hits, cb_hits, misses, timeouts, cache_full;
 } osl_counters;
 

@@ -42,29 +42,27 @@ func (c CTX) Flush(at int64) { C.osl_ctx_flush(c.p, C.int64_t(at)) }
 
 // Counters are libssl's own, SSL_CTX_sess_number to SSL_CTX_sess_cache_full.
 type Counters struct {
-	Number                                   int64
-	Connect, ConnectGood, ConnectRenegotiate int64
-	Accept, AcceptGood, AcceptRenegotiate    int64
-	Hits, CallbackHits, Misses               int64
-	Timeouts, CacheFull                      int64
+	Number                     int64
+	Connect, ConnectGood       int64
+	Accept, AcceptGood         int64
+	Hits, CallbackHits, Misses int64
+	Timeouts, CacheFull        int64
 }
 
 // Counters reads them.
 func (c CTX) Counters() Counters {
 	n := C.osl_ctx_counters(c.p)
 	return Counters{
-		Number:             int64(n.number),
-		Connect:            int64(n.connect),
-		ConnectGood:        int64(n.connect_good),
-		ConnectRenegotiate: int64(n.connect_renegotiate),
-		Accept:             int64(n.accept),
-		AcceptGood:         int64(n.accept_good),
-		AcceptRenegotiate:  int64(n.accept_renegotiate),
-		Hits:               int64(n.hits),
-		CallbackHits:       int64(n.cb_hits),
-		Misses:             int64(n.misses),
-		Timeouts:           int64(n.timeouts),
-		CacheFull:          int64(n.cache_full),
+		Number:       int64(n.number),
+		Connect:      int64(n.connect),
+		ConnectGood:  int64(n.connect_good),
+		Accept:       int64(n.accept),
+		AcceptGood:   int64(n.accept_good),
+		Hits:         int64(n.hits),
+		CallbackHits: int64(n.cb_hits),
+		Misses:       int64(n.misses),
+		Timeouts:     int64(n.timeouts),
+		CacheFull:    int64(n.cache_full),
 	}
 }
 

@@ -501,6 +501,9 @@ var settersWithoutMalloc = []struct {
 	{"SetVerify", func(x *attempt, c *openssl.Ctx) error {
 		return c.SetVerify(openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert)
 	}},
+	{"SetVerifyFlags", func(x *attempt, c *openssl.Ctx) error { return c.SetVerifyFlags(openssl.VerifyX509Strict) }},
+	{"SetHostFlags", func(x *attempt, c *openssl.Ctx) error { return x.client.SetHostFlags(openssl.HostNoWildcards) }},
+	{"SetOpaqueCertificates", func(x *attempt, c *openssl.Ctx) error { return c.SetOpaqueCertificates(true) }},
 	{"SetVerifyDepth", func(x *attempt, c *openssl.Ctx) error { return c.SetVerifyDepth(3) }},
 	{"SetMinVersion", func(x *attempt, c *openssl.Ctx) error { return c.SetMinVersion(tls.VersionTLS12) }},
 	{"SetMaxVersion", func(x *attempt, c *openssl.Ctx) error { return c.SetMaxVersion(tls.VersionTLS13) }},
@@ -968,6 +971,18 @@ var mallocHandshakes = []mallocHandshake{
 	{
 		name: "a revoked client", fails: serverSide, refuses: serverSide,
 		setup: func(x *attempt) { x.client = x.revoked.Ctx },
+	},
+	{
+		name: "a client of a revoked issuing CA", fails: serverSide, refuses: serverSide,
+		setup: func(x *attempt) {
+			root := tlstest.NewAuthority(x, "root", nil)
+			issuing := tlstest.NewAuthority(x, "issuing CA", root)
+			x.client = x.clientOf(newIdentity(x, issuing, "client of it"))
+			must(x, x.client.SetALPN("h2"))
+			must(x, x.server.SetClientCAs(issuing.PEM))
+			must(x, x.server.SetCRLs(slices.Concat(
+				tlstest.RevocationList(x, root, 1, issuing.Cert.SerialNumber), tlstest.RevocationList(x, issuing, 1))))
+		},
 	},
 	{
 		name: "no common protocol", fails: serverSide, refuses: serverSide,

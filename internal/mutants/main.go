@@ -231,6 +231,82 @@ var faults = []fault{
 		tests: "openssl.TestConfRefusedChangesNothing",
 		edits: []edit{{"internal/libssl/conf.c", "(r.answer = osl_conf_run(server, NULL, ssl, cmd, value)) > 0)", "(r.answer = osl_conf_run(server, c, NULL, cmd, value)) > 0)"}},
 	},
+	{
+		name:  "post-handshake authentication taken",
+		tests: "openssl.TestVerifyModesThatAskNobody openssl.TestVerifyModeOfOpensslCnf",
+		edits: []edit{{"verify.go", "case m&libssl.SSL_VERIFY_POST_HANDSHAKE != 0:", "case m&libssl.SSL_VERIFY_POST_HANDSHAKE != 0 && false:"}},
+	},
+	{
+		name:  "verify mode not looked at when a Ctx freezes",
+		tests: "openssl.TestVerifyModeOfOpensslCnf",
+		edits: []edit{{"ctx.go", "case c.verifyFault(VerifyMode(facts.Verify)) != \"\":", "case false:"}},
+	},
+	{
+		name:  "no partial chain",
+		tests: "openssl.TestVerifyTrustsExactlyWhatIsGiven",
+		edits: []edit{{"verify.go", "\t\tf = VerifyPartialChain\n", "\t\tf = 0\n"}},
+	},
+	{
+		name:  "a root trusted that nobody named",
+		tests: "openssl.TestVerifyTrustsExactlyWhatIsGiven",
+		edits: []edit{{"internal/libssl/ctx.c", "\tif (ok)\n\t\treturn 1;\n\tif (osl_spares_anchor(x)) {",
+			"\tif (ok || X509_STORE_CTX_get_error(x) == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN)\n\t\treturn 1;\n\tif (osl_spares_anchor(x)) {"}},
+	},
+	{
+		name:  "lists of a trusted CA's issuer not looked at",
+		tests: "openssl.TestVerifyFlagsAndCRLs",
+		edits: []edit{{"internal/libssl/ctx.c", "\treturn !listed;\n", "\treturn 1;\n"}},
+	},
+	{
+		name:  "any name left out of the cache key",
+		tests: "openssl.TestVerifySettingsAreInTheCacheKey",
+		edits: []edit{{"verify.go", "c.fingerprint.add(\"verify mode\", strconv.Itoa(int(mode)))", "c.fingerprint.add(\"verify mode\", strconv.Itoa(int(mode&^VerifyAnyName)))"}},
+	},
+	{
+		name:  "a name demanded all the same",
+		tests: "openssl.TestVerifyAnyName",
+		edits: []edit{{"machine.go", " && s.ctx.verify&(VerifyDefer|VerifyAnyName) == 0 {", " {"}},
+	},
+	{
+		name:  "any name of the Ctx before a switch",
+		tests: "openssl.TestVerifyAnyName",
+		edits: []edit{{"internal/libssl/ctx.c", "SSL_get_SSL_CTX(ssl)))->any_name) {", "((osl_ssl *)SSL_get_app_data(ssl))->first_ctx))->any_name) {"}},
+	},
+	{
+		name:  "the common name taken for a host name",
+		tests: "openssl.TestSetHostFlags",
+		edits: []edit{{"internal/libssl/ctx.c", "X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT", "X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS"}},
+	},
+	{
+		name:  "host flags left behind by a switch",
+		tests: "openssl.TestSetHostFlags",
+		edits: []edit{{"internal/libssl/ssl.c", "\tX509_VERIFY_PARAM_set_hostflags(to, X509_VERIFY_PARAM_get_hostflags(from));\n", ""}},
+	},
+	{
+		name:  "verify flags left out of the context",
+		tests: "openssl.TestVerifySettingsAreInTheContext",
+		edits: []edit{{"policy.go", "fmt.Sprint(facts.VerifyFlags, facts.HostFlags, c.opaque)", "fmt.Sprint(facts.HostFlags, c.opaque)"}},
+	},
+	{
+		name:  "a verified peer of nobody",
+		tests: "openssl.TestOpaqueCertificates openssl.TestOpaqueCertificateResumed",
+		edits: []edit{{"connstate.go", "if err != nil || peer.unreadable == nil || ", "if err != nil || peer.unreadable == nil || true || "}},
+	},
+	{
+		name:  "a CA in the peer's place",
+		tests: "openssl.TestOpaqueCertificates",
+		edits: []edit{{"connstate.go", "\t\t\tpeer.unreadable = err\n\t\t\tbreak\n", "\t\t\tpeer.unreadable = err\n"}},
+	},
+	{
+		name:  "names of CAs that do not fit",
+		tests: "openssl.TestClientCANamesThatDoNotFit",
+		edits: []edit{{"internal/libssl/conf.c", "return size > OSL_MAX_CA_NAMES ? size : 0;", "return 0;"}},
+	},
+	{
+		name:  "trusted certificates left out",
+		tests: "openssl.TestTrustedCertificateBlocks",
+		edits: []edit{{"internal/libssl/pem.c", "(x = PEM_read_bio_X509_AUX(b, NULL,", "(x = PEM_read_bio_X509(b, NULL,"}},
+	},
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: TestAttacks(?:AfterRevoke/\w+)?/(A\d\d)_`)

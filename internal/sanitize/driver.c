@@ -100,7 +100,7 @@ static SSL_CTX *new_server(const identity *ca, const identity *id, const setting
 	must_succeed("osl_ctx_set_sidctx", osl_ctx_set_sidctx(c, sidctx, sizeof sidctx));
 	must_succeed("osl_ctx_set_min_version", osl_ctx_set_min_version(c, s->version));
 	must_succeed("osl_ctx_set_max_version", osl_ctx_set_max_version(c, s->version));
-	osl_ctx_set_verify(c, SSL_VERIFY_PEER, s->defer);
+	osl_ctx_set_verify(c, SSL_VERIFY_PEER, s->defer, 0);
 	osl_ctx_set_checks(c, s->caps, s->max_age);
 	if (s->stateful)
 		osl_ctx_set_options(c, SSL_OP_NO_TICKET, 0);

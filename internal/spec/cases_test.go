@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/libssl"
 	"github.com/sidctx/openssl/internal/spec"
 	"github.com/sidctx/openssl/internal/spec/residue"
 	"github.com/sidctx/openssl/internal/tlstest"
@@ -514,7 +515,7 @@ func specWeakerVerify(t *testing.T, _ spec.Case) {
 func specPostHandshake(t *testing.T, _ spec.Case) {
 	eachKind(t, isTLS13, func(t *testing.T, k specKind) {
 		site, client := k.site(t, "A", "required"), k.client(t)
-		if err := site.Ctx.SetVerify(openssl.VerifyPeer | openssl.VerifyPostHandshake); err == nil {
+		if err := site.Ctx.SetVerify(openssl.VerifyPeer | libssl.SSL_VERIFY_POST_HANDSHAKE); err == nil {
 			t.Error("verify peer, post handshake, is taken")
 		}
 		specConnect(t, site, client, spec.Offer{Session: firstSession(t, site, client)}, "R+")
