@@ -123,7 +123,7 @@ func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 	return &peer, nil
 }
 
-// checkPeerLocked returns an error for a peer that libssl has accepted and nobody can see:
+// checkPeerLocked returns an error for a peer that libssl has accepted and Go cannot see:
 // crypto/x509 cannot read its certificate, or there was no memory for it.
 func (s *SSL) checkPeerLocked() error {
 	peer, err := s.readPeerLocked()

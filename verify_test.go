@@ -341,7 +341,7 @@ func TestVerifySettingsAreInTheContext(t *testing.T) {
 		must(t, server.SetVerify(openssl.VerifyPeer))
 		must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: "app"}))
 		must(t, change(server))
-		sidCtx := settled(t, server)
+		sidCtx := effective(t, server)
 		if other := seen[sidCtx]; other != "" {
 			t.Errorf("%s and %s lead to the same context", what, other)
 		}
@@ -473,7 +473,7 @@ func TestTrustedCertificateBlocks(t *testing.T) {
 			server := tlstest.NewServer(t)
 			must(t, server.SetVerifyCAs(pem))
 			must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{}))
-			return settled(t, server)
+			return effective(t, server)
 		}
 		if context(block()) == context(rejects) {
 			t.Error("what a CA is trusted for is not in the context")
