@@ -1208,3 +1208,92 @@ func TestClientSessionCacheOnServer(t *testing.T) {
 		t.Fatal("a server took a client's cache")
 	}
 }
+
+// anyKeyCache returns one session for every key.
+type anyKeyCache struct{ session *openssl.Session }
+
+func (a anyKeyCache) Get(string) (*openssl.Session, bool) {
+	s, err := a.session.Clone()
+	return s, err == nil
+}
+
+func (anyKeyCache) Put(_ string, s *openssl.Session) { s.Close() }
+
+// TestClientCacheLooksAtTheCertificate has a cache that hands out sessions whose
+// certificate has expired, or is of another server: they are not offered.
+func TestClientCacheLooksAtTheCertificate(t *testing.T) {
+	const peerField = 3 // of the SSL_SESSION in DER: the peer's certificate
+	ended := func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	}
+	for _, v := range tlstest.Versions {
+		server := newHostServer(t, "a.test", "b.test")
+		addr := listenAndEcho(t, server)
+		made := tlstest.NewClient(t)
+		tlstest.SetVersion(t, made, v.ID)
+		d := openssl.Dialer{Ctx: made, ServerName: "a.test"}
+		conn, err := d.DialContext(t.Context(), "tcp", addr)
+		must(t, err)
+		must(t, tlstest.RoundTrip(conn, []byte("ping")))
+		der := tlstest.SessionDER(t, tlstest.SessionOf(t, conn.(*openssl.Conn)))
+		must(t, conn.Close())
+		of := func(name string, change func(*x509.Certificate)) []byte {
+			cert, _ := tlstest.Certs(t).Leaf(t, name, tlstest.ECKey(t), change)
+			return tlstest.EditSession(t, der, peerField, tlstest.ParseCert(t, cert).Raw)
+		}
+		for _, x := range []struct {
+			what   string
+			der    []byte
+			verify openssl.VerifyMode
+			name   string
+			want   bool
+		}{
+			{"its own", der, openssl.VerifyPeer, "a.test", true},
+			{"another name of it", der, openssl.VerifyPeer, "b.test", true},
+			{"an address of it", der, openssl.VerifyPeer, "127.0.0.1", true},
+			{"an expired one", of("a.test", ended), openssl.VerifyPeer, "a.test", false},
+			{"another server's", of("c.test", nil), openssl.VerifyPeer, "a.test", false},
+			{"another server's, for an address", of("c.test", nil), openssl.VerifyPeer, "127.0.0.1", false},
+			{"another server's, of any name", of("c.test", nil), openssl.VerifyPeer | openssl.VerifyAnyName, "a.test", true},
+			{"an expired one, of any name", of("a.test", ended), openssl.VerifyPeer | openssl.VerifyAnyName, "a.test", false},
+			{"an expired one, not verified", of("a.test", ended), openssl.VerifyNone, "a.test", true},
+		} {
+			t.Run(v.Name+"/"+x.what, func(t *testing.T) {
+				cache := anyKeyCache{tlstest.ParseSession(t, x.der)}
+				client := newCachingClient(t, v.ID, cache, func(c *openssl.Ctx) { must(t, c.SetVerify(x.verify)) })
+				if got := reach(t, client, addr, x.name, false); got != x.want {
+					t.Errorf("a session with %s certificate: resumed %v, want %v", x.what, got, x.want)
+				}
+			})
+		}
+	}
+}
+
+// unknownPeer is a wire that does not know its peer's address.
+type unknownPeer struct{ net.Conn }
+
+func (unknownPeer) RemoteAddr() net.Addr { return nil }
+
+func TestClientCacheUnknownPeer(t *testing.T) {
+	for _, name := range []string{"server.test", ""} {
+		t.Run(fmt.Sprintf("name %q", name), func(t *testing.T) {
+			cache := newWatchedCache(t, 1)
+			server := tlstest.NewServer(t)
+			client := newCachingClient(t, tls.VersionTLS12, cache, func(c *openssl.Ctx) { must(t, c.SetVerify(openssl.VerifyNone)) })
+			for _, want := range []bool{false, name != ""} { // without either, servers cannot be told apart
+				near, far := tlstest.TCPPair(t)
+				c, err := openssl.Client(unknownPeer{near}, client)
+				must(t, err)
+				s, err := openssl.Server(far, server)
+				must(t, err)
+				if name != "" {
+					must(t, c.SetServerName(name))
+				}
+				e := tlstest.Converse(t, c, s)
+				if e.ClientErr != nil || e.ServerErr != nil || e.Client.DidResume != want {
+					t.Errorf("resumed %v, want %v: client %v, server %v", e.Client.DidResume, want, e.ClientErr, e.ServerErr)
+				}
+			}
+		})
+	}
+}

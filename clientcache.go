@@ -4,8 +4,6 @@ package openssl
 
 import (
 	"container/list"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"sync"
 	"time"
@@ -114,19 +112,6 @@ func (l *lruCache) remove(e *list.Element) *Session {
 func offerable(i libssl.SessionInfo, now time.Time) bool {
 	made := i.Time.Unix()
 	return i.Resumable && made >= 0 && now.Unix()-made < int64(min(i.Timeout, maxClientLifetime)/time.Second)
-}
-
-// fingerprint is a running hash of what has been configured, in order.
-type fingerprint [sha256.Size]byte
-
-func (f *fingerprint) add(parts ...string) {
-	h := sha256.New()
-	h.Write(f[:])
-	for _, part := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write([]byte(part))
-	}
-	h.Sum(f[:0])
 }
 
 // offerCachedSession has a client that was given no session offer one of the cache's.

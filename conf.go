@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/wire"
 )
 
 // Conf runs a configuration command, for settings that have no method here. cmd is a name
@@ -79,7 +80,7 @@ func (c *Ctx) Conf(cmd, value string) error {
 		}
 		if trusts {
 			if !c.confTrust {
-				c.locations, c.trustExact = nil, false
+				c.folders, c.trustExact = nil, false
 				if err := c.applyVerifyFlags(called, p); err != nil {
 					return refused(err)
 				}
@@ -92,8 +93,11 @@ func (c *Ctx) Conf(cmd, value string) error {
 		if isConf(cmd, []string{"ServerInfoFile"}) {
 			c.extended = append(c.extended, libssl.ServerInfo(value)...)
 		}
-		c.fingerprint.add("conf", cmd, value)
-		c.confs = append(c.confs, cmd, value, confContent(cmd, value))
+		name := cmd
+		if cmd[0] != '-' {
+			name = strings.ToLower(cmd)
+		}
+		c.confs = append(c.confs, []byte(name), confDigest(kind, cmd, value))
 		return nil
 	})
 }
@@ -122,24 +126,55 @@ func isConf(cmd string, list []string) bool {
 	})
 }
 
-// confContent is a hash of the file that a command has read, certificates of CAs
-// for one: a policy that knew its name only would not see it change.
-func confContent(cmd, value string) string {
-	cmd = strings.ToLower(cmd)
-	paths := []string{value}
+// ownCommands name the certificate of a Ctx, which is represented by its names and issuer,
+// and its key.
+var ownCommands = []string{"Certificate", "PrivateKey", "-cert", "-key"}
+
+// confDigest is what stands for the value of a command in a policy: of the files that it
+// names what they hold. A policy that knew their names would not see them change, and
+// would tell machines apart that have them elsewhere.
+func confDigest(kind libssl.ConfType, cmd, value string) []byte {
+	var paths []string
 	switch {
-	case strings.HasSuffix(cmd, "castore"):
+	case isConf(cmd, ownCommands):
+		return nil
+	case kind == libssl.ConfFile:
+		paths = []string{value}
+	case kind == libssl.ConfDir:
+		paths = append(filepath.SplitList(value), value)
+	case kind == libssl.ConfStore:
 		paths = storePaths(value)
-	case !strings.HasSuffix(cmd, "file"):
-		return ""
 	}
-	for _, path := range paths {
-		if content, err := os.ReadFile(path); err == nil {
-			sum := sha256.Sum256(content)
-			return string(sum[:])
+	var held wire.Writer
+	for _, path := range slices.Compact(paths) {
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			held.Bytes(folderDigest(path))
+		} else if content, err := os.ReadFile(path); err == nil {
+			held.Bytes(content)
 		}
 	}
-	return ""
+	if held.B == nil { // it names no file, a token for instance
+		return []byte(value)
+	}
+	sum := sha256.Sum256(held.B)
+	return sum[:]
+}
+
+// folderDigest is a hash of what the files of a folder hold. What cannot be read libssl
+// cannot read either.
+func folderDigest(dir string) []byte {
+	entries, _ := os.ReadDir(dir)
+	var files [][]byte
+	for _, entry := range entries {
+		if content, err := os.ReadFile(filepath.Join(dir, entry.Name())); err == nil {
+			sum := sha256.Sum256(content)
+			files = append(files, sum[:])
+		}
+	}
+	var d wire.Writer
+	d.Set(files)
+	sum := sha256.Sum256(d.B)
+	return sum[:]
 }
 
 // decryptedValue refuses the value of a command if libssl would need a password

@@ -101,6 +101,8 @@ type peerCertificates struct {
 	unreadable error               // why it cannot
 }
 
+var noPeer peerCertificates
+
 // readPeerLocked reads them, and keeps those of a finished handshake.
 func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 	var peer peerCertificates
@@ -125,7 +127,11 @@ func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 
 // checkPeerLocked returns an error for a peer that libssl has accepted and Go cannot see:
 // crypto/x509 cannot read its certificate, or there was no memory for it.
-func (s *SSL) checkPeerLocked() error {
+func (s *SSL) checkPeerLocked(hasPeer bool) error {
+	if !hasPeer {
+		s.peer = &noPeer
+		return nil
+	}
 	peer, err := s.readPeerLocked()
 	if err != nil || peer.unreadable == nil || s.ctx.opaque || s.ctx.verify&VerifyDefer != 0 {
 		return err

@@ -4,6 +4,7 @@ package openssl
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -38,9 +39,9 @@ type Ctx struct {
 	trustExact       bool     // and given them one by one
 	confTrust        bool     // a command of Conf did: the next one adds to it
 	confStore        bool     // and one of them named a store
-	locations        []string // of trust that libssl looks up when it verifies
+	folders          [][]byte // digests of those of trust, which libssl looks into when it verifies
 	crls             []byte
-	confs            []string // commands and values, and what the files hold that they name
+	confs            [][]byte // commands, each before its value or what the files hold that it names
 	extended         []uint16 // the extensions of ServerInfoFile
 	broken           string   // the setter that failed with a part of its change in place
 	listenOnly       []string // the setters called that a switch leaves behind
@@ -57,12 +58,12 @@ type Ctx struct {
 	store            *storeClient
 	modeBeforeStore  SessionCacheMode
 	sessions         ClientSessionCache
-	fingerprint      fingerprint // of what a client's sessions must not cross
 
 	// Settled when c is frozen.
-	frozen bool
-	policy []byte      // of a server: what hosts of one context must share
-	base   baseContext // of a derived context
+	frozen      bool
+	policy      []byte            // of a server: what hosts of one context must share
+	base        baseContext       // of a derived context
+	fingerprint [sha256.Size]byte // of a client: what its sessions must not cross
 
 	// Changing after that.
 	closed     bool           // by Close; the SSL_CTX may be freed later
@@ -263,7 +264,6 @@ func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
 		if err := asError(fail); err != nil {
 			return explain(certificatePartText[part], err)
 		}
-		c.fingerprint.add("certificate", string(certPEM))
 		return nil
 	})
 }
@@ -392,7 +392,6 @@ func (c *Ctx) SetALPN(protocols ...string) error {
 			return err
 		}
 		c.alpn = wire
-		c.fingerprint.add("ALPN", string(wire))
 		return nil
 	})
 }
@@ -469,8 +468,13 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 	if err := c.ready(facts); err != nil {
 		return err
 	}
-	if c.server {
+	switch {
+	case c.server:
 		if err := c.freezePolicy(p, facts); err != nil {
+			return err
+		}
+	case c.sessions != nil:
+		if err := c.freezeFingerprint(p, facts); err != nil {
 			return err
 		}
 	}

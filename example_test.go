@@ -17,7 +17,6 @@ import (
 	"math/big"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,10 +151,10 @@ func TestExampleTenants(t *testing.T) {
 }
 
 // Renewing a certificate on a listener that goes on: the listener's Ctx has no
-// certificate, and its ClientHello function hands out the newest Ctx. Sessions
+// certificate, and its ClientHello function routes to the newest Ctx. Sessions
 // survive, because the derived context holds the names and the issuer of a
 // certificate, not the certificate.
-func ExampleCtx_SetClientHelloFunc_renewal() {
+func ExampleHosts_Replace() {
 	issue, roots := exampleIssuer()
 
 	// serving makes the Ctx of one certificate.
@@ -166,15 +165,14 @@ func ExampleCtx_SetClientHelloFunc_renewal() {
 		check(c.DeriveSessionIDContext(openssl.SessionPolicy{Label: "shop"}))
 		return c
 	}
-	var newest atomic.Pointer[openssl.Ctx]
-	newest.Store(serving())
+	hosts := openssl.NewHosts()
+	newest := serving()
+	check(hosts.Add("a.test", newest))
 
 	listener, err := openssl.NewServerCtx()
 	check(err)
 	defer listener.Close()
-	check(listener.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
-		return newest.Load(), nil
-	}))
+	check(listener.SetClientHelloFunc(hosts.Route))
 	l, err := openssl.Listen("tcp", "127.0.0.1:0", listener)
 	check(err)
 	defer l.Close()
@@ -199,7 +197,9 @@ func ExampleCtx_SetClientHelloFunc_renewal() {
 	var session *openssl.Session
 	for _, when := range []string{"first", "again", "renewed"} {
 		if when == "renewed" {
-			old := newest.Swap(serving())
+			old := newest
+			newest = serving()
+			check(hosts.Replace("a.test", newest))
 			old.Close() // its connections go on
 		}
 		dialer := openssl.Dialer{Ctx: client, ServerName: "a.test", Session: session}
@@ -215,7 +215,7 @@ func ExampleCtx_SetClientHelloFunc_renewal() {
 		conn.Close()
 	}
 	session.Close()
-	newest.Load().Close()
+	newest.Close()
 	// Output:
 	// first resumed: false
 	// again resumed: true

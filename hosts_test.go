@@ -3,10 +3,19 @@
 package openssl_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 func TestNormalizeHost(t *testing.T) {
@@ -36,5 +45,229 @@ func TestNormalizeHost(t *testing.T) {
 		if got, err := openssl.NormalizeHost(name); err == nil {
 			t.Errorf("%q is taken as %q", name, got)
 		}
+	}
+}
+
+// renewable makes one Ctx after the other of a host, of equal policy.
+func renewable(t testing.TB, name string, derived bool) func() *openssl.Ctx {
+	label := uniqueLabel(t)
+	return func() *openssl.Ctx {
+		c := newHostServer(t, name)
+		if derived {
+			must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: label}))
+		}
+		return c
+	}
+}
+
+// frontOf is a listener's Ctx that routes by hosts.
+func frontOf(t testing.TB, hosts *openssl.Hosts) *openssl.Ctx {
+	front := tlstest.BareServer(t)
+	must(t, front.SetClientHelloFunc(hosts.Route))
+	return front
+}
+
+// TestHostsReplaceUnderLoad renews the Ctx of a host 500 times while clients come, and
+// closes each that was replaced at once.
+func TestHostsReplaceUnderLoad(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			const clients, renewals = 8, 500
+			renewed := renewable(t, "a.test", true)
+			hosts := openssl.NewHosts()
+			current := renewed()
+			must(t, hosts.Add("a.test", current))
+			addr := listenAndEcho(t, frontOf(t, hosts))
+			client := newCachingClient(t, v.ID, newWatchedCache(t, clients), nil)
+			done := make(chan struct{})
+			var visits, resumed atomic.Int64
+			var wg sync.WaitGroup
+			for range clients {
+				wg.Go(func() {
+					for {
+						select {
+						case <-done:
+							return
+						default:
+						}
+						d := openssl.Dialer{Ctx: client, ServerName: "a.test"}
+						conn, err := d.DialContext(t.Context(), "tcp", addr)
+						if err != nil {
+							t.Errorf("visit %d is refused: %v", visits.Load(), err)
+							return
+						}
+						if err := tlstest.RoundTrip(conn, []byte("ping")); err != nil {
+							t.Errorf("visit %d: %v", visits.Load(), err)
+						}
+						if conn.(*openssl.Conn).ConnectionState().DidResume {
+							resumed.Add(1)
+						}
+						conn.Close()
+						visits.Add(1)
+					}
+				})
+			}
+			for range renewals {
+				next := renewed()
+				must(t, hosts.Replace("a.test", next))
+				must(t, current.Close())
+				current = next
+			}
+			close(done)
+			wg.Wait()
+			if resumed.Load() == 0 || resumed.Load() == visits.Load() {
+				t.Errorf("%d of %d visits were resumed", resumed.Load(), visits.Load())
+			}
+		})
+	}
+}
+
+// TestHostsHandsOutAClosedCtx closes a Ctx between the moment at which a ClientHello
+// function has chosen it and the switch.
+func TestHostsHandsOutAClosedCtx(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			tlstest.CheckLeaks(t)
+			client, front, host := tlstest.NewClient(t), tlstest.BareServer(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			hosts := openssl.NewHosts()
+			must(t, hosts.Add("server.test", host))
+			must(t, front.SetClientHelloFunc(func(ctx context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
+				c, err := hosts.Route(ctx, hello)
+				return c, errors.Join(err, hosts.Remove("server.test"), c.Close())
+			}))
+			c, s := tlstest.Conns(t, client, front)
+			if e := tlstest.Converse(t, c, s); e.ClientErr != nil || e.ServerErr != nil {
+				t.Fatalf("a Ctx that was closed after it was chosen: client %v, server %v", e.ClientErr, e.ServerErr)
+			}
+			if err := host.SetALPN("h2"); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("a setter of the closed Ctx: %v, want net.ErrClosed", err)
+			}
+			if _, err := openssl.NewSSL(host); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("NewSSL of the closed Ctx: %v, want net.ErrClosed", err)
+			}
+		})
+	}
+}
+
+// TestHostsServesAfterRenewal keeps a connection over the renewal of its host.
+func TestHostsServesAfterRenewal(t *testing.T) {
+	for _, derived := range []bool{true, false} {
+		t.Run(fmt.Sprint("derived ", derived), func(t *testing.T) {
+			renewed := renewable(t, "server.test", derived)
+			hosts, old := openssl.NewHosts(), renewed()
+			must(t, hosts.Add("server.test", old))
+			other := newHostServer(t, "other.test")
+			must(t, other.SetSessionIDContext([]byte("other")))
+			must(t, hosts.Add("other.test", other))
+			c, s := tlstest.Conns(t, tlstest.NewClient(t), frontOf(t, hosts))
+			tlstest.MustHandshake(t, c, s)
+			must(t, hosts.Replace("server.test", renewed()))
+			must(t, old.Close())
+			if !hosts.Serves(s, "server.test") {
+				t.Error("a connection of before the renewal is misdirected")
+			}
+			if hosts.Serves(s, "other.test") {
+				t.Error("a connection of before the renewal is served as another host")
+			}
+			must(t, hosts.Remove("server.test"))
+			if hosts.Serves(s, "server.test") {
+				t.Error("a host that was removed is served")
+			}
+		})
+	}
+}
+
+func TestHostsReplaceRefuses(t *testing.T) {
+	hosts := openssl.NewHosts()
+	within := func(name string) *openssl.Ctx {
+		c := newHostServer(t, name)
+		must(t, c.SetSessionIDContext([]byte("by hand")))
+		return c
+	}
+	must(t, hosts.Add("a.test", within("a.test")))
+	must(t, hosts.Add("*.w.test", newHostServer(t, "*.w.test")))
+	for _, x := range []struct {
+		what string
+		err  error
+		says string
+	}{
+		{"Add, again", hosts.Add("a.test", newHostServer(t, "a.test")), "call Replace"},
+		{"Replace of what was not added", hosts.Replace("b.test", newHostServer(t, "b.test")), "call Add"},
+		{"Replace of a wildcard's name", hosts.Replace("w.test", newHostServer(t, "w.test")), "call Add"},
+		{"Replace with nil", hosts.Replace("a.test", nil), "Ctx"},
+		{"Replace with a client's Ctx", hosts.Replace("a.test", tlstest.NewClient(t)), "NewServerCtx"},
+		{"Replace by another policy within the same context", hosts.Replace("a.test", within("b.test")), "DeriveSessionIDContext"},
+		{"Remove of what was not added", hosts.Remove("b.test"), "was not added"},
+		{"Remove of no pattern", hosts.Remove(""), "host name"},
+	} {
+		if x.err == nil || !strings.Contains(x.err.Error(), x.says) {
+			t.Errorf("%s: %v, want an error with %q", x.what, x.err, x.says)
+		}
+	}
+	must(t, hosts.Replace("A.test.", within("a.test")))
+	must(t, hosts.Remove("*.w.test"))
+	if hosts.Lookup("x.w.test") != nil {
+		t.Error("a wildcard that was removed is served")
+	}
+}
+
+// TestSwitchKeepsTheListenersFunctions: the functions and the key log of the listener's Ctx
+// count after a switch, beside those of the host's.
+func TestSwitchKeepsTheListenersFunctions(t *testing.T) {
+	no := errors.New("no")
+	for _, v := range tlstest.Versions {
+		for _, refuses := range []string{"", "listener", "host"} {
+			t.Run(fmt.Sprintf("%s/refused by %q", v.Name, refuses), func(t *testing.T) {
+				client, front, host := tlstest.NewClient(t), tlstest.BareServer(t), tlstest.NewServer(t)
+				tlstest.SetVersion(t, client, v.ID)
+				var asked []string
+				logs := map[string]*bytes.Buffer{"listener": new(bytes.Buffer), "host": new(bytes.Buffer)}
+				for who, c := range map[string]*openssl.Ctx{"listener": front, "host": host} {
+					must(t, c.SetKeyLogWriter(logs[who]))
+					must(t, c.SetVerifyConnection(func(openssl.ConnectionState) error {
+						asked = append(asked, who)
+						if who == refuses {
+							return no
+						}
+						return nil
+					}))
+				}
+				must(t, front.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return host, nil }))
+				c, s := tlstest.Conns(t, client, front)
+				_, err := tlstest.Both(func() error {
+					defer c.Close()
+					return tlstest.RoundTrip(c, []byte("ping"))
+				}, func() error {
+					defer s.Close()
+					return tlstest.Echo(s)
+				})
+				want := []string{"listener", "host"}
+				if refuses == "listener" {
+					want = want[:1]
+				}
+				if !slices.Equal(asked, want) || errors.Is(err, no) != (refuses != "") {
+					t.Errorf("asked %v, want %v; the server's error is %v", asked, want, err)
+				}
+				if logs["listener"].Len() == 0 || !bytes.Equal(logs["listener"].Bytes(), logs["host"].Bytes()) {
+					t.Errorf("the listener's key log has %d bytes, the host's %d", logs["listener"].Len(), logs["host"].Len())
+				}
+			})
+		}
+	}
+}
+
+// A host without a key log of its own writes to the listener's.
+func TestSwitchWritesTheListenersKeyLog(t *testing.T) {
+	front, host := tlstest.BareServer(t), tlstest.NewServer(t)
+	var log bytes.Buffer
+	must(t, front.SetKeyLogWriter(&log))
+	must(t, front.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return host, nil }))
+	c, s := tlstest.Conns(t, tlstest.NewClient(t), front)
+	if e := tlstest.Converse(t, c, s); e.ClientErr != nil || e.ServerErr != nil {
+		t.Fatalf("client %v, server %v", e.ClientErr, e.ServerErr)
+	}
+	if log.Len() == 0 {
+		t.Error("the listener's key log is empty")
 	}
 }

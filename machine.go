@@ -4,6 +4,7 @@ package openssl
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/sidctx/openssl/internal/libssl"
+	"github.com/sidctx/openssl/internal/wire"
 )
 
 // What an SSL does for its own methods, and for Conn, the caches and the store,
@@ -194,7 +196,7 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)
 		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
-	} else if err := s.checkPeerLocked(); err != nil {
+	} else if err := s.checkPeerLocked(r.HasPeer); err != nil {
 		s.refuseLocked(err)
 	} else {
 		return s.refuseRevokedLocked()
@@ -561,35 +563,48 @@ func (s *SSL) sessionCache(peer net.Addr) (cache ClientSessionCache, key string)
 		return nil, ""
 	}
 	defer s.unlock()
-	if s.ctx.sessions == nil {
+	if s.ctx.sessions == nil || s.name == "" && peer == nil { // no telling servers apart
 		return nil, ""
 	}
 	return s.ctx.sessions, s.cacheKeyLocked(peer)
 }
 
 // cacheKeyLocked tells a client's connections apart from those to another server, or
-// with another configuration.
+// with another configuration or context.
 func (s *SSL) cacheKeyLocked(peer net.Addr) string {
-	host, port, err := net.SplitHostPort(peer.String())
-	if err != nil {
-		host = peer.String()
+	var host, port string
+	if peer != nil { // a wire may not know it
+		var err error
+		if host, port, err = net.SplitHostPort(peer.String()); err != nil {
+			host = peer.String()
+		}
 	}
 	if s.name != "" {
 		host = strings.ToLower(s.name)
 	}
-	who := s.ctx.fingerprint
-	who.add("session id context", string(s.sidCtx.bytes()))
-	return net.JoinHostPort(host, port) + " " + hex.EncodeToString(who[:])
+	var who wire.Writer
+	who.Bytes(s.ctx.fingerprint[:])
+	who.Bytes(s.sidCtx.bytes())
+	sum := sha256.Sum256(who.B)
+	return net.JoinHostPort(host, port) + " " + hex.EncodeToString(sum[:])
 }
 
 // offerCached offers a session of the cache, unless the connection is to another
-// server since it was looked up.
+// server since it was looked up, or a server could not be verified by it any more.
 func (s *SSL) offerCached(peer net.Addr, key string, sess *Session) {
 	if s.lock() != nil {
 		return
 	}
 	defer s.unlock()
-	if s.offered == nil && s.cacheKeyLocked(peer) == key && s.setSessionLocked(sess) == nil {
+	if s.offered != nil || s.cacheKeyLocked(peer) != key {
+		return
+	}
+	may := false
+	sess.use(func(p libssl.Session) error {
+		may = s.h.P.MayOffer(p)
+		return nil
+	})
+	if may && s.setSessionLocked(sess) == nil {
 		s.offeredCached = true
 	}
 }

@@ -32,11 +32,12 @@ type SessionPolicy struct {
 
 // DeriveSessionIDContext sets the session id context to a hash of the server's policy: p,
 // the names and issuer of each certificate (so that a renewed certificate keeps its
-// sessions), verify mode, flags and depth, every trusted CA and revocation list, the names of CAs
-// that are sent, ALPN, the versions, the security level, and the commands passed to Conf.
-// A folder of CAs is represented by its name only. The context has 32 bytes and is equal on
-// all machines with equal configuration. Settings made later are included: the hash is
-// computed again when c freezes. On failure the previous context remains in force.
+// sessions), verify mode, flags and depth, every trusted CA and revocation list, the names
+// of CAs that are sent, cipher list and suites, ALPN, the versions, the security level, and
+// the commands passed to Conf. Files and folders are represented by what they hold when
+// the setter is called. The context has 32 bytes and is equal on all machines with equal
+// configuration and the same version of OpenSSL. Settings made later are included: the
+// hash is computed again when c freezes. On failure the previous context remains in force.
 //
 // It is SSL_CTX_set_session_id_context.
 func (c *Ctx) DeriveSessionIDContext(p SessionPolicy) error {
@@ -202,22 +203,22 @@ func (r *generationRegister) next(b baseContext, own uint64) (uint64, error) {
 	return generation, nil
 }
 
-// policyParts is what c itself holds that sessions must not cross.
+// policyParts is what c itself holds that sessions must not cross, on a server as on a
+// client: what is configured, and what files hold, never where they are.
 func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, error) {
 	id, fail := ptr.Identity()
 	if fail != nil {
 		return nil, fmt.Errorf("openssl: reading the settings of a Ctx: %w", asError(fail))
 	}
-	var servers [][]byte
-	for _, der := range id.Leaves {
-		servers = append(servers, serverIdentity(der))
-	}
-	var locations [][]byte
-	for _, l := range c.locations {
-		locations = append(locations, []byte(l))
+	own := id.Leaves // of a client: a renewed certificate is another one
+	if c.server {
+		own = nil
+		for _, der := range id.Leaves {
+			own = append(own, serverIdentity(der))
+		}
 	}
 	var d wire.Writer
-	d.Set(servers)
+	d.Set(own)
 	d.Uint(uint64(facts.Verify))
 	d.Uint(uint64(c.verify & (VerifyDefer | VerifyAnyName)))
 	d.Bytes([]byte(fmt.Sprint(facts.VerifyFlags, facts.HostFlags, c.opaque)))
@@ -225,12 +226,9 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	d.Set(id.CAs)
 	d.Set(id.CRLs)
 	d.Set(id.CANames)
-	d.List(locations)
-	var confs [][]byte
-	for _, part := range c.confs {
-		confs = append(confs, []byte(part))
-	}
-	d.List(confs)
+	d.Set(c.folders)
+	d.List(c.confs)
+	d.Bytes(id.Ciphers)
 	d.Uint(uint64(int64(facts.SecurityLevel)))
 	d.Bytes(c.alpn)
 	d.Uint(uint64(int64(facts.MinVersion)))
@@ -264,6 +262,18 @@ func serverIdentity(der []byte) []byte {
 	d.Bytes(cert.RawSubject)
 	d.Bytes(cert.RawIssuer)
 	return d.B
+}
+
+// freezeFingerprint fixes, when a client Ctx with a session cache freezes, what its
+// sessions must not cross. It is called before the system's roots are loaded.
+func (c *Ctx) freezeFingerprint(ptr libssl.CTX, facts libssl.Settings) error {
+	parts, err := c.policyParts(ptr, facts)
+	if err != nil {
+		return err
+	}
+	parts.Bytes([]byte(fmt.Sprint("trust ", c.trustSet))) // else it is the system's roots
+	c.fingerprint = sha256.Sum256(parts.B)
+	return nil
 }
 
 // freezePolicy fixes, when a server Ctx freezes, what depends on all of its settings.

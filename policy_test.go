@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -393,5 +394,150 @@ func revokeAt(t *testing.T, version uint16, stateful bool, m moment, revoke func
 		if e := connect(e.Session, nothing); !e.Server.DidResume {
 			t.Errorf("a session made since is not resumed: %v, client %v, server %v", e.Server.Resumption, e.ClientErr, e.ServerErr)
 		}
+	}
+}
+
+// keyRecorder is a session cache that holds nothing.
+type keyRecorder struct{ key string }
+
+func (r *keyRecorder) Get(key string) (*openssl.Session, bool) {
+	r.key = key
+	return nil, false
+}
+
+func (r *keyRecorder) Put(_ string, s *openssl.Session) { s.Close() }
+
+// cacheKey is the key that a client's connections have in its session cache.
+func cacheKey(t testing.TB, change func(c *openssl.Ctx) error) string {
+	t.Helper()
+	var r keyRecorder
+	client := tlstest.NewClient(t)
+	must(t, client.SetClientSessionCache(&r))
+	must(t, change(client))
+	near, far := tlstest.WirePair(1 << 10)
+	must(t, far.Close())
+	c, err := openssl.Client(near, client)
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetServerName("server.test"))
+	if err := c.Handshake(); err == nil || r.key == "" {
+		t.Fatalf("a handshake without a peer: %v, key %q", err, r.key)
+	}
+	return r.key
+}
+
+// derivedFrom is the context of a server after a change.
+func derivedFrom(t testing.TB, change func(c *openssl.Ctx) error) string {
+	t.Helper()
+	server := tlstest.NewServer(t)
+	must(t, server.SetClientCAs(tlstest.Certs(t).PEM))
+	must(t, server.SetVerify(openssl.VerifyPeer))
+	must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: "setters"}))
+	must(t, change(server))
+	return effective(t, server)
+}
+
+// TestSettersInTheContext knows every setter of Ctx: either it changes what a derived
+// context and a client's cache key depend on, or sessions may cross it.
+func TestSettersInTheContext(t *testing.T) {
+	other := tlstest.NewAuthority(t, "another CA", nil)
+	cert, key := tlstest.Certs(t).Leaf(t, "other.test", tlstest.ECKey(t), nil)
+	certFile, keyFile := tlstest.File(t, "cert.pem", cert), tlstest.File(t, "key.pem", key)
+	caFile := tlstest.File(t, "ca.pem", other.PEM)
+	in := map[string]func(c *openssl.Ctx) error{
+		"UseCertificate":         func(c *openssl.Ctx) error { return c.UseCertificate(cert, key) },
+		"UseCertificateFiles":    func(c *openssl.Ctx) error { return c.UseCertificateFiles(certFile, keyFile) },
+		"SetVerify":              func(c *openssl.Ctx) error { return c.SetVerify(openssl.VerifyNone) },
+		"SetVerifyDepth":         func(c *openssl.Ctx) error { return c.SetVerifyDepth(3) },
+		"SetVerifyCAs":           func(c *openssl.Ctx) error { return c.SetVerifyCAs(other.PEM) },
+		"SetClientCAs":           func(c *openssl.Ctx) error { return c.SetClientCAs(other.PEM) },
+		"SetVerifyFlags":         func(c *openssl.Ctx) error { return c.SetVerifyFlags(openssl.VerifyX509Strict) },
+		"SetHostFlags":           func(c *openssl.Ctx) error { return c.SetHostFlags(0) },
+		"SetOpaqueCertificates":  func(c *openssl.Ctx) error { return c.SetOpaqueCertificates(true) },
+		"SetCRLs":                func(c *openssl.Ctx) error { return c.SetCRLs(tlstest.RevocationList(t, other, 1)) },
+		"LoadVerifyLocations":    func(c *openssl.Ctx) error { return c.LoadVerifyLocations(caFile, "") },
+		"SetMinVersion":          func(c *openssl.Ctx) error { return c.SetMinVersion(tls.VersionTLS13) },
+		"SetMaxVersion":          func(c *openssl.Ctx) error { return c.SetMaxVersion(tls.VersionTLS12) },
+		"SetCipherList":          func(c *openssl.Ctx) error { return c.SetCipherList("ECDHE-ECDSA-AES128-GCM-SHA256") },
+		"SetCipherSuites":        func(c *openssl.Ctx) error { return c.SetCipherSuites("TLS_AES_128_GCM_SHA256") },
+		"SetALPN":                func(c *openssl.Ctx) error { return c.SetALPN("h2") },
+		"Conf":                   func(c *openssl.Ctx) error { return c.Conf("SignatureAlgorithms", "ECDSA+SHA256") },
+		"SetSessionIDContext":    func(c *openssl.Ctx) error { return c.SetSessionIDContext([]byte("by hand")) },
+		"DeriveSessionIDContext": nil, // of servers alone: TestDerivedContext
+	}
+	const connection, listener = "it decides nothing about a peer", "it is the listener's, for all hosts"
+	const function = "a function cannot be compared: SessionPolicy.Extra is for its version"
+	out := map[string]string{
+		"SetGroups": connection, "SetOptions": connection, "ClearOptions": connection, "SetKeyLogWriter": connection,
+		"SetNumTickets": listener, "SetTicketKeys": listener, "SetFleetTicketKeys": listener,
+		"SetSessionCacheMode": listener, "SetSessionCacheSize": listener, "SetSessionTimeout": listener,
+		"SetSessionStore": listener, "SetSessionStoreTimeout": listener, "FlushSessions": listener,
+		"SetClientHelloFunc": listener, "SetClientSessionCache": "it is what the key is for",
+		"SetVerifyConnection": function,
+		"SetMaxAuthAge":       "each server applies its own when it resumes", "SetResumptionChecks": "each server applies its own when it resumes",
+		"Revoke": "it is the generation", "Close": "it sets nothing",
+	}
+	same := func(*openssl.Ctx) error { return nil }
+	sidCtx, ofClient := derivedFrom(t, same), cacheKey(t, same)
+	ctx := reflect.TypeFor[*openssl.Ctx]()
+	for i := range ctx.NumMethod() {
+		m := ctx.Method(i)
+		change, isIn := in[m.Name]
+		n := m.Type.NumOut()
+		switch {
+		case n == 0 || m.Type.Out(n-1) != reflect.TypeFor[error]() || out[m.Name] != "":
+		case !isIn:
+			t.Errorf("%s is in neither list: must sessions cross it?", m.Name)
+		case change == nil:
+		default:
+			if m.Name != "SetSessionIDContext" && derivedFrom(t, change) == sidCtx {
+				t.Errorf("%s does not change a derived context", m.Name)
+			}
+			if cacheKey(t, change) == ofClient {
+				t.Errorf("%s does not change the key of a client's session cache", m.Name)
+			}
+		}
+	}
+}
+
+// TestContextKnowsNoPaths has machines with the same files under other names, and
+// one with another file under the same.
+func TestContextKnowsNoPaths(t *testing.T) {
+	ca, other := tlstest.Certs(t), tlstest.NewAuthority(t, "another CA", nil)
+	folder := func(content []byte, name string) string { return filepath.Dir(tlstest.File(t, name, content)) }
+	conf := func(cmd string) func(c *openssl.Ctx, path string) error {
+		return func(c *openssl.Ctx, path string) error { return c.Conf(cmd, path) }
+	}
+	file := func(content []byte, name string) string { return tlstest.File(t, name, content) }
+	for what, x := range map[string]struct {
+		set  func(c *openssl.Ctx, path string) error
+		make func(content []byte, name string) string
+	}{
+		"a file":        {func(c *openssl.Ctx, path string) error { return c.LoadVerifyLocations(path, "") }, file},
+		"a folder":      {func(c *openssl.Ctx, path string) error { return c.LoadVerifyLocations("", path) }, folder},
+		"VerifyCAFile":  {conf("VerifyCAFile"), file},
+		"VerifyCAPath":  {conf("VerifyCAPath"), folder},
+		"VerifyCAStore": {conf("VerifyCAStore"), file},
+		"ChainCAFile":   {conf("ChainCAFile"), file},
+		"RequestCAFile": {conf("RequestCAFile"), file},
+	} {
+		if what == "VerifyCAStore" && !tlstest.IsOpenSSL3() {
+			continue // 1.1.1 has no such command
+		}
+		t.Run(what, func(t *testing.T) {
+			set := func(path string) func(c *openssl.Ctx) error {
+				return func(c *openssl.Ctx) error { return x.set(c, path) }
+			}
+			one, again, another := set(x.make(ca.PEM, "one.pem")), set(x.make(ca.PEM, "two.pem")), set(x.make(other.PEM, "one.pem"))
+			if derivedFrom(t, one) != derivedFrom(t, again) || cacheKey(t, one) != cacheKey(t, again) {
+				t.Error("the same content in another place leads to another context or key")
+			}
+			if derivedFrom(t, one) == derivedFrom(t, another) {
+				t.Error("another content leads to the same context")
+			}
+			if cacheKey(t, one) == cacheKey(t, another) {
+				t.Error("another content leads to the same key")
+			}
+		})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/sidctx/openssl/internal/libssl"
@@ -35,7 +34,6 @@ func (c *Ctx) SetVerify(mode VerifyMode) error {
 		}
 		p.SetVerify(int(bits), mode&VerifyDefer != 0, mode&VerifyAnyName != 0)
 		c.verify = mode
-		c.fingerprint.add("verify mode", strconv.Itoa(int(mode)))
 		return nil
 	})
 }
@@ -85,7 +83,6 @@ func (c *Ctx) SetVerifyFlags(f VerifyFlags) error {
 			f |= VerifyCRLCheck // without it libcrypto looks at none
 		}
 		c.verifyFlags, c.verifyFlagsSet = f, true
-		c.fingerprint.add("verify flags", strconv.Itoa(int(f)))
 		return c.applyVerifyFlags("SetVerifyFlags", p)
 	})
 }
@@ -114,7 +111,6 @@ func (c *Ctx) SetHostFlags(f HostFlags) error {
 			return fmt.Errorf("openssl: X509_VERIFY_PARAM_set_hostflags: %#x is no combination of HostFlags", uint32(f))
 		}
 		p.SetHostFlags(uint32(f))
-		c.fingerprint.add("host flags", strconv.Itoa(int(f)))
 		return nil
 	})
 }
@@ -129,7 +125,6 @@ func (c *Ctx) SetHostFlags(f HostFlags) error {
 func (c *Ctx) SetOpaqueCertificates(on bool) error {
 	return c.change(func(libssl.CTX) error {
 		c.opaque = on
-		c.fingerprint.add("opaque certificates", strconv.FormatBool(on))
 		return nil
 	})
 }
@@ -144,7 +139,6 @@ func (c *Ctx) SetVerifyDepth(depth int) error {
 	}
 	return c.change(func(p libssl.CTX) error {
 		p.SetVerifyDepth(depth)
-		c.fingerprint.add("verify depth", strconv.Itoa(depth))
 		return nil
 	})
 }
@@ -181,8 +175,7 @@ func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 		case err != nil:
 			return explain("CA certificates", err)
 		}
-		c.trustSet, c.trustExact, c.confTrust, c.confStore, c.locations = true, true, false, false, nil
-		c.fingerprint.add("trust", string(pem))
+		c.trustSet, c.trustExact, c.confTrust, c.confStore, c.folders = true, true, false, false, nil
 		return c.applyVerifyFlags(setter, p)
 	})
 }
@@ -212,7 +205,6 @@ func (c *Ctx) SetCRLs(pem []byte) error {
 			return explain("revocation lists", err)
 		}
 		c.crls = append(append(c.crls, pem...), '\n')
-		c.fingerprint.add("CRLs", string(pem))
 		return c.applyVerifyFlags("SetCRLs", p)
 	})
 }
@@ -252,8 +244,9 @@ func (c *Ctx) LoadVerifyLocations(file, dir string) error {
 			return explain("CA certificates of "+strings.TrimSpace(file+" "+dir), err)
 		}
 		c.trustSet = true
-		c.locations = append(c.locations, file, dir)
-		c.fingerprint.add("trust also", file, dir)
+		if dir != "" {
+			c.folders = append(c.folders, folderDigest(dir))
+		}
 		return nil
 	})
 }

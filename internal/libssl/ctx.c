@@ -468,9 +468,24 @@ static int osl_put_der(osl_bytes *b, int kind, unsigned char *der, int n) {
 	return 1;
 }
 
+/* osl_put_ciphers appends the protocol's numbers of ciphers, in order. */
+static int osl_put_ciphers(osl_bytes *b, const STACK_OF(SSL_CIPHER) *ciphers) {
+	int i, n = sk_SSL_CIPHER_num(ciphers);
+	unsigned char *ids, *p;
+
+	if (n <= 0)
+		return 1;
+	if (!(ids = p = OPENSSL_malloc(2 * (size_t)n)))
+		return 0;
+	for (i = 0; i < n; i++)
+		osl_put_be(&p, SSL_CIPHER_get_protocol_id(sk_SSL_CIPHER_value(ciphers, i)), 2);
+	return osl_put_der(b, OSL_CIPHERS, ids, 2 * n);
+}
+
 /* osl_ctx_identity is all that identifies a server and the CAs it trusts: its
- * leaves, the certificates and revocation lists of its store, and the names
- * that it sends. SSL_get_certificate, X509_STORE_get0_objects. */
+ * leaves, the certificates and revocation lists of its store, the names that it
+ * sends, and its ciphers. SSL_get_certificate, X509_STORE_get0_objects,
+ * SSL_CTX_get_ciphers. */
 osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	STACK_OF(X509_OBJECT) *objects;
 	const STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(c);
@@ -513,6 +528,7 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 		ok = osl_put_der(&b, OSL_DER_CA_NAME, der, n);
 	}
 	osl_store_objects_free(objects);
+	ok = ok && osl_put_ciphers(&b, SSL_CTX_get_ciphers(c));
 	if (!ok) {
 		OPENSSL_free(b.p);
 		b = (osl_bytes){NULL, 0, osl_take(0)};

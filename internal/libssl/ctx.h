@@ -47,7 +47,7 @@ typedef struct {
 	osl_fail *fail;
 } osl_certificate_result;
 
-enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME };
+enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME, OSL_CIPHERS };
 
 /* What decides whether an SSL_CTX may be used, read from itself:
  * openssl.cnf and SSL_CONF_cmd may have set it too. */

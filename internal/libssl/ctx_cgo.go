@@ -184,8 +184,11 @@ func (c CTX) Settings() Settings {
 	}
 }
 
-// Identity is who a server is and whom it trusts, in DER.
-type Identity struct{ Leaves, CAs, CRLs, CANames [][]byte }
+// Identity is who a server is and whom it trusts, in DER, and its ciphers, two bytes each.
+type Identity struct {
+	Leaves, CAs, CRLs, CANames [][]byte
+	Ciphers                    []byte
+}
 
 // Identity reads it.
 func (c CTX) Identity() (id Identity, fail *Failure) {
@@ -201,6 +204,8 @@ func (c CTX) Identity() (id Identity, fail *Failure) {
 			id.CRLs = append(id.CRLs, der)
 		case C.OSL_DER_CA_NAME:
 			id.CANames = append(id.CANames, der)
+		case C.OSL_CIPHERS:
+			id.Ciphers = der
 		}
 	}
 	return id, fail

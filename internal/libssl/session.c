@@ -270,3 +270,24 @@ void osl_ssl_invalidate_session(osl_ssl *t) {
 	}
 	osl_sweep();
 }
+
+/* osl_ssl_may_offer says whether a client that verifies its server may offer a session
+ * which another connection has made: the certificate in it has not expired, and is valid
+ * for the name asked for. libssl does not look again. X509_check_host, X509_check_ip_asc. */
+int osl_ssl_may_offer(osl_ssl *t, SSL_SESSION *s) {
+	const osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
+	const char *name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+	X509 *peer = SSL_SESSION_get0_peer(s);
+	int ok;
+
+	if (!(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) || r->accept_any)
+		return 1;
+	osl_enter();
+	ok = peer && X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
+	if (ok && t->ip && !r->any_name)
+		ok = X509_check_ip_asc(peer, t->ip, 0) == 1;
+	else if (ok && name && !r->any_name)
+		ok = X509_check_host(peer, name, 0, X509_VERIFY_PARAM_get_hostflags(SSL_get0_param(t->ssl)), NULL) == 1;
+	osl_sweep();
+	return ok;
+}

@@ -25,6 +25,7 @@ void osl_session_get_info(const SSL_SESSION *s, osl_session_info *info);
 SSL_SESSION *osl_ssl_session(osl_ssl *t);
 osl_fail *osl_ssl_set_session(osl_ssl *t, SSL_SESSION *s);
 int osl_ssl_offer_invalid(const osl_ssl *t);
+int osl_ssl_may_offer(osl_ssl *t, SSL_SESSION *s);
 osl_session_result osl_session_set_sidctx(SSL_SESSION *s, const unsigned char *sid, size_t n);
 osl_session_result osl_session_parse_pem(const unsigned char *pem, size_t n);
 osl_bytes osl_session_pem(SSL_SESSION *s);

@@ -93,6 +93,10 @@ func (s SSL) SetSession(sess Session) *Failure {
 	return failure("SSL_set_session", C.osl_ssl_set_session(s.p, sess.p))
 }
 
+// MayOffer reports whether the server's certificate in a session has not expired and is
+// valid for the name that s asks for, as far as s verifies them.
+func (s SSL) MayOffer(sess Session) bool { return C.osl_ssl_may_offer(s.p, sess.p) != 0 }
+
 // InvalidateSession takes the connection's session out of the cache and marks it
 // as one that cannot be resumed.
 func (s SSL) InvalidateSession() { C.osl_ssl_invalidate_session(s.p) }

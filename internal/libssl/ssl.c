@@ -284,6 +284,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	} else if (t->timeouts >= 0 && t->hellos)
 		osl_classify_timeout(t);
 	r = osl_call_end(t, ret, 0, in_n);
+	r.has_peer = ret == 1 && SSL_SESSION_get0_peer(SSL_get_session(t->ssl)) != NULL;
 	osl_sweep();
 	return r;
 }

@@ -103,6 +103,7 @@ typedef struct {
 	int refused;          /* why the connection is refused, or OSL_ACCEPTED */
 	int has_new_sessions; /* sessions wait for osl_ssl_sessions_made */
 	int offer_invalid;    /* the session that a client offers cannot be resumed any more */
+	int has_peer;         /* at a handshake's end: the peer has presented a certificate */
 	int resumption;
 	osl_fail *fail;
 } osl_call_result;

@@ -60,6 +60,7 @@ type Result struct {
 	KeyLog         bool // lines wait for KeyLog
 	HasNewSessions bool // sessions wait for NewSessions
 	OfferInvalid   bool // the session that a client offers cannot be resumed any more
+	HasPeer        bool // at a handshake's end: the peer has presented a certificate
 	Resumption     int
 	Refusal        Refusal
 	Fail           *Failure
@@ -76,6 +77,7 @@ func result(op string, r C.osl_call_result) Result {
 		KeyLog:         r.keylog != 0,
 		HasNewSessions: r.has_new_sessions != 0,
 		OfferInvalid:   r.offer_invalid != 0,
+		HasPeer:        r.has_peer != 0,
 		Resumption:     int(r.resumption),
 		Refusal:        Refusal(r.refused),
 		Fail:           failure(op, r.fail),

@@ -105,7 +105,7 @@ var faults = []fault{
 		name:  "names left out",
 		rows:  "A17 A18",
 		also:  "A08 A21 A41",
-		edits: []edit{{"policy.go", "\td.Set(servers)\n", ""}},
+		edits: []edit{{"policy.go", "\td.Set(own)\n", ""}},
 	},
 	{
 		name:  "no lengths",
@@ -161,7 +161,7 @@ var faults = []fault{
 	{
 		name:  "client cache by address",
 		rows:  "A51 A52",
-		edits: []edit{{"machine.go", "\twho := s.ctx.fingerprint\n", "\tif true {\n\t\treturn peer.String()\n\t}\n\twho := s.ctx.fingerprint\n"}},
+		edits: []edit{{"machine.go", "\tvar who wire.Writer\n", "\tif true {\n\t\treturn peer.String()\n\t}\n\tvar who wire.Writer\n"}},
 	},
 	{
 		name:  "setters in use",
@@ -260,7 +260,7 @@ var faults = []fault{
 	{
 		name:  "any name left out of the cache key",
 		tests: "openssl.TestVerifySettingsAreInTheCacheKey",
-		edits: []edit{{"verify.go", "c.fingerprint.add(\"verify mode\", strconv.Itoa(int(mode)))", "c.fingerprint.add(\"verify mode\", strconv.Itoa(int(mode&^VerifyAnyName)))"}},
+		edits: []edit{{"policy.go", "c.verify & (VerifyDefer | VerifyAnyName)", "c.verify & VerifyDefer"}},
 	},
 	{
 		name:  "a name demanded all the same",
@@ -306,6 +306,44 @@ var faults = []fault{
 		name:  "trusted certificates left out",
 		tests: "openssl.TestTrustedCertificateBlocks",
 		edits: []edit{{"internal/libssl/pem.c", "(x = PEM_read_bio_X509_AUX(b, NULL,", "(x = PEM_read_bio_X509(b, NULL,"}},
+	},
+	{
+		name:  "a Revoke after the decision comes too late",
+		tests: "openssl.TestRevokeInFlight",
+		edits: []edit{{"machine.go", "s.resumption == ResumptionResumed && s.decidedIn != ", "s.resumption == ResumptionResumed && s.phase < phaseDone && s.decidedIn != "}},
+	},
+	{
+		name:  "a Revoke between two ClientHellos fails the handshake",
+		tests: "openssl.TestRevokeInFlight",
+		edits: []edit{{"policy.go", "return helloAnswer{string(c.policy), string(c.base[:])}", "present := c.presentLocked()\n\t\treturn helloAnswer{string(c.policy), string(present.bytes())}"}},
+	},
+	{
+		name:  "a generation for each Ctx",
+		tests: "openssl.TestRevokeInFlight openssl.TestGenerationsOfEqualPolicies",
+		edits: []edit{{"policy.go", "\treturn r.of[b]\n", "\treturn r.of[b] & 0\n"}},
+	},
+	{
+		name:  "the listener's functions end with the switch",
+		tests: "openssl.TestSwitchKeepsTheListenersFunctions",
+		edits: []edit{
+			{"machine.go", "first, own := s.first.verifyConnection, s.ctx.verifyConnection", "first, own := s.ctx.verifyConnection, s.ctx.verifyConnection"},
+			{"ssl.go", "logs := s.first.hasKeyLogWriter()", "logs := false"},
+		},
+	},
+	{
+		name:  "cipher suites left out of the context",
+		tests: "openssl.TestSettersInTheContext",
+		edits: []edit{{"policy.go", "\td.Bytes(id.Ciphers)\n", ""}},
+	},
+	{
+		name:  "paths in the context",
+		tests: "openssl.TestContextKnowsNoPaths",
+		edits: []edit{{"conf.go", "\tif held.B == nil {", "\tif true {"}},
+	},
+	{
+		name:  "a session offered without a look at its certificate",
+		tests: "openssl.TestClientCacheLooksAtTheCertificate",
+		edits: []edit{{"machine.go", "may = s.h.P.MayOffer(p)", "may = true"}},
 	},
 }
 
