@@ -2224,39 +2224,40 @@ func TestConnFloodedReadPastTheWriteDeadlineHearsOfClose(t *testing.T) {
 // Where the wire takes nothing any more Read says so, instead of keeping what
 // cannot be sent.
 func TestConnFloodedReadHearsOfABrokenWire(t *testing.T) {
-	for _, when := range []string{"before the Read", "while it waits"} {
-		t.Run(when, func(t *testing.T) {
-			eachFlood(t, func(t *testing.T, f *flooded) {
-				var read <-chan outcome
-				if when != "before the Read" {
-					read = start(reading(f.conn))
-					waits(t, "the Read", read)
+	test := func(t *testing.T, when string) {
+		eachFlood(t, func(t *testing.T, f *flooded) {
+			var read <-chan outcome
+			if when != "before the Read" {
+				read = start(reading(f.conn))
+				waits(t, "the Read", read)
+			}
+			f.peer.wire.CloseRead()
+			if read == nil {
+				read = start(reading(f.conn))
+			}
+			if got := <-read; got.n != 0 || !errors.Is(got.err, syscall.EPIPE) {
+				t.Errorf("the Read: %d, %v", got.n, got.err)
+			}
+			if f.write == nil {
+				f.write = start(writing(f.conn, []byte{1}))
+			}
+			if got := <-f.write; !errors.Is(got.err, syscall.EPIPE) {
+				t.Errorf("the Write: %v", got.err)
+			}
+			for range 3 {
+				if n, err := f.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.EPIPE) {
+					t.Errorf("a Read after it: %d, %v", n, err)
 				}
-				f.peer.wire.CloseRead()
-				if read == nil {
-					read = start(reading(f.conn))
-				}
-				if got := <-read; got.n != 0 || !errors.Is(got.err, syscall.EPIPE) {
-					t.Errorf("the Read: %d, %v", got.n, got.err)
-				}
-				if f.write == nil {
-					f.write = start(writing(f.conn, []byte{1}))
-				}
-				if got := <-f.write; !errors.Is(got.err, syscall.EPIPE) {
-					t.Errorf("the Write: %v", got.err)
-				}
-				for range 3 {
-					if n, err := f.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.EPIPE) {
-						t.Errorf("a Read after it: %d, %v", n, err)
-					}
-				}
-				waits(t, "the flood", f.floods)
-				f.isBounded(t)
-				if _, waiting := openssl.Unsent(f.conn); waiting != f.firstBeyond() {
-					t.Errorf("%d bytes wait, want %d", waiting, f.firstBeyond())
-				}
-			})
+			}
+			waits(t, "the flood", f.floods)
+			f.isBounded(t)
+			if _, waiting := openssl.Unsent(f.conn); waiting != f.firstBeyond() {
+				t.Errorf("%d bytes wait, want %d", waiting, f.firstBeyond())
+			}
 		})
+	}
+	for _, when := range []string{"before the Read", "while it waits"} {
+		t.Run(when, func(t *testing.T) { test(t, when) })
 	}
 }
 
@@ -2774,10 +2775,12 @@ func threads(t *testing.T) int {
 }
 
 // wires are the kinds of net.Conn that connections are tested over.
-var wires = []struct {
+type transport struct {
 	name string
 	pair func(t testing.TB) (near, far net.Conn)
-}{
+}
+
+var wires = []transport{
 	{"tcp", tlstest.TCPPair},
 	{"unix", unixPair},
 	{"memory", func(testing.TB) (near, far net.Conn) { return tlstest.WirePair(64 << 10) }},
