@@ -967,10 +967,8 @@ func TestClientSessionCachePanics(t *testing.T) {
 			t.Run(name+"/"+v.Name, func(t *testing.T) {
 				addr := listenAndEcho(t, tlstest.NewServer(t))
 				client := newCachingClient(t, v.ID, cache, nil)
-				for i := range 2 {
-					if reach(t, client, addr, "server.test", false) {
-						t.Errorf("call %d was resumed", i)
-					}
+				if reach(t, client, addr, "server.test", false) || reach(t, client, addr, "server.test", false) {
+					t.Error("a call was resumed")
 				}
 			})
 		}
@@ -984,10 +982,11 @@ func TestClientSessionCacheBlocks(t *testing.T) {
 			release := make(chan struct{})
 			calls := 0
 			block := func(method string) {
-				if method == stuck {
-					if calls++; calls == 1 {
-						<-release
-					}
+				if method != stuck {
+					return
+				}
+				if calls++; calls == 1 {
+					<-release
 				}
 			}
 			must(t, client.SetClientSessionCache(&funcCache{

@@ -129,20 +129,21 @@ func TestConnManyWriters(t *testing.T) {
 		c, s := tlstest.Conns(t, client, server)
 		tlstest.MustHandshake(t, c, s)
 
+		writeAs := func(c *openssl.Conn, id int) error {
+			for k := range each {
+				body := bytes.Repeat([]byte{byte(id)}, 1+(id*7919+k*31337)%largest)
+				frame := binary.BigEndian.AppendUint32([]byte{byte(id), byte(k)}, uint32(len(body)))
+				if _, err := c.Write(append(frame, body...)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 		write := func(c *openssl.Conn) error {
 			var wg sync.WaitGroup
 			errs := make([]error, writers)
 			for id := range writers {
-				wg.Go(func() {
-					for k := range each {
-						body := bytes.Repeat([]byte{byte(id)}, 1+(id*7919+k*31337)%largest)
-						frame := binary.BigEndian.AppendUint32([]byte{byte(id), byte(k)}, uint32(len(body)))
-						if _, err := c.Write(append(frame, body...)); err != nil {
-							errs[id] = err
-							return
-						}
-					}
-				})
+				wg.Go(func() { errs[id] = writeAs(c, id) })
 			}
 			wg.Wait()
 			return errors.Join(append(errs, c.CloseWrite())...)
@@ -193,23 +194,23 @@ func TestConnManyReaders(t *testing.T) {
 		var mu sync.Mutex
 		var got, sum [256]int
 		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				for p := make([]byte, 5000); ; {
-					n, err := c.Read(p)
-					mu.Lock()
-					for _, b := range p[:n] {
-						got[b]++
-					}
-					mu.Unlock()
-					if err != nil {
-						if err != io.EOF {
-							t.Errorf("Read: %v", err)
-						}
-						return
-					}
+		read := func() {
+			var err error
+			for p := make([]byte, 5000); err == nil; {
+				var n int
+				n, err = c.Read(p)
+				mu.Lock()
+				for _, b := range p[:n] {
+					got[b]++
 				}
-			})
+				mu.Unlock()
+			}
+			if err != io.EOF {
+				t.Errorf("Read: %v, want io.EOF", err)
+			}
+		}
+		for range 8 {
+			wg.Go(read)
 		}
 		wg.Wait()
 		if w := <-done; w.err != nil {
@@ -1380,17 +1381,14 @@ func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
 		near, far := tlstest.WirePair(64 << 10)
 		nearCut, farCut := &cutWire{Conn: near}, &cutWire{Conn: far}
 		c, s := tlstest.ConnsOver(t, client, server, nearCut, farCut)
-		again := func(c *openssl.Conn) func() error {
-			return func() error {
-				for {
-					err := c.Handshake()
-					if !errors.Is(err, os.ErrDeadlineExceeded) {
-						return err
-					}
+		again := func(c *openssl.Conn) error {
+			for {
+				if err := c.Handshake(); !errors.Is(err, os.ErrDeadlineExceeded) {
+					return err
 				}
 			}
 		}
-		must(t, errors.Join(tlstest.Both(again(c), again(s))))
+		must(t, errors.Join(tlstest.Both(func() error { return again(c) }, func() error { return again(s) })))
 		if nearCut.cuts < 10 || farCut.cuts < 10 {
 			t.Errorf("the handshake was cut %d and %d times", nearCut.cuts, farCut.cuts)
 		}
@@ -2812,22 +2810,27 @@ func TestNettest(t *testing.T) {
 			for _, role := range []string{"client", "server"} {
 				t.Run(v.Name+"/"+w.name+"/"+role, func(t *testing.T) {
 					t.Parallel()
-					nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-						near, far := w.pair(t)
-						c, s := tlstest.ConnsOver(t, client, server, near, far)
-						stop = func() { closeBoth(c, s) }
-						if err = errors.Join(tlstest.Both(c.Handshake, s.Handshake)); err != nil {
-							stop()
-							return nil, nil, nil, err
-						}
-						if role == "client" {
-							return c, s, stop, nil
-						}
-						return s, c, stop, nil
-					})
+					nettest.TestConn(t, nettestPipe(t, client, server, w, role))
 				})
 			}
 		}
+	}
+}
+
+// nettestPipe makes the pairs of a role: its end first.
+func nettestPipe(t *testing.T, client, server *openssl.Ctx, w transport, role string) nettest.MakePipe {
+	return func() (c1, c2 net.Conn, stop func(), err error) {
+		near, far := w.pair(t)
+		c, s := tlstest.ConnsOver(t, client, server, near, far)
+		stop = func() { closeBoth(c, s) }
+		if err = errors.Join(tlstest.Both(c.Handshake, s.Handshake)); err != nil {
+			stop()
+			return nil, nil, nil, err
+		}
+		if role == "client" {
+			return c, s, stop, nil
+		}
+		return s, c, stop, nil
 	}
 }
 

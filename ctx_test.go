@@ -232,24 +232,25 @@ func TestSessionIDContextIsCopied(t *testing.T) {
 func TestSetSessionIDContextConcurrently(t *testing.T) {
 	const goroutines, rounds = 64, 10_000
 	long := sidBytes(33)
+	many := func(t *testing.T, set func([]byte) error, value []byte) {
+		for range rounds {
+			if err := set(value); err != nil {
+				t.Errorf("a good context: %v", err)
+				return
+			}
+			err := set(long)
+			e, ok := errors.AsType[*openssl.Error](err)
+			if !ok || len(e.Stack) != 1 || !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
+				t.Errorf("a context of 33 bytes: %v", err)
+				return
+			}
+		}
+	}
 	run := func(t *testing.T, of func(i int) func([]byte) error) {
 		var wg sync.WaitGroup
 		for i := range goroutines {
 			set, value := of(i), fmt.Appendf(nil, "goroutine %d", i)
-			wg.Go(func() {
-				for range rounds {
-					if err := set(value); err != nil {
-						t.Errorf("a good context: %v", err)
-						return
-					}
-					err := set(long)
-					e, ok := errors.AsType[*openssl.Error](err)
-					if !ok || len(e.Stack) != 1 || !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
-						t.Errorf("a context of 33 bytes: %v", err)
-						return
-					}
-				}
-			})
+			wg.Go(func() { many(t, set, value) })
 		}
 		wg.Wait()
 	}
