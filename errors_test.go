@@ -108,7 +108,7 @@ func TestMistakes(t *testing.T) {
 			defer c.Close()
 			_, err = c.Handshake()
 			return err
-		}, []string{"call SetServerName, or SetVerify(VerifyNone)"}},
+		}, []string{"call SetServerName, or SetVerify on the Ctx"}},
 		{"another CA", func() error {
 			c := tlstest.BareClient(t)
 			must(t, c.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
