@@ -100,11 +100,37 @@ func TestSessionCacheMode(t *testing.T) {
 		second openssl.Resumption
 	}
 	kept := outcome{1, openssl.ResumptionResumed}
-	for _, test := range []struct {
+	type row struct {
 		name     string
 		mode     openssl.SessionCacheMode
 		stateful outcome
-	}{
+	}
+	test := func(t *testing.T, x row) {
+		onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
+			server := newCtx(t)
+			must(t, server.SetSessionCacheMode(x.mode))
+			if got := server.SessionCacheMode(); got != x.mode {
+				t.Fatalf("the mode is %#x, want %#x", int(got), int(x.mode))
+			}
+			must(t, server.SetNumTickets(1))              // of TLS 1.3, so that one session is one session
+			want := outcome{0, openssl.ResumptionResumed} // tickets need no cache
+			if stateful {
+				want = x.stateful
+			}
+			sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+			if sess == nil {
+				if want.second == openssl.ResumptionResumed {
+					t.Fatal("the client got no session")
+				}
+				return // a server that would not know it again need not send one
+			}
+			if got := server.Stats().Number; got != want.number {
+				t.Fatalf("%d in the cache, want %d", got, want.number)
+			}
+			tlstest.MustOffer(t, client, server, sess, want.second)
+		})
+	}
+	for _, x := range []row{
 		{"off", openssl.SessionCacheOff, outcome{0, openssl.ResumptionNotFound}},
 		{"client", openssl.SessionCacheClient, outcome{0, openssl.ResumptionNotFound}},
 		{"server", openssl.SessionCacheServer, kept},
@@ -115,31 +141,7 @@ func TestSessionCacheMode(t *testing.T) {
 		{"no internal", openssl.SessionCacheServer | openssl.SessionCacheNoInternal, outcome{0, openssl.ResumptionNotFound}},
 		{"update time", openssl.SessionCacheServer | openssl.SessionCacheUpdateTime, kept},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			onEachWay(t, func(t *testing.T, version uint16, stateful bool, client *openssl.Ctx, newCtx func(testing.TB) *openssl.Ctx) {
-				server := newCtx(t)
-				must(t, server.SetSessionCacheMode(test.mode))
-				if got := server.SessionCacheMode(); got != test.mode {
-					t.Fatalf("the mode is %#x, want %#x", int(got), int(test.mode))
-				}
-				must(t, server.SetNumTickets(1))              // of TLS 1.3, so that one session is one session
-				want := outcome{0, openssl.ResumptionResumed} // tickets need no cache
-				if stateful {
-					want = test.stateful
-				}
-				sess := tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
-				if sess == nil {
-					if want.second == openssl.ResumptionResumed {
-						t.Fatal("the client got no session")
-					}
-					return // a server that would not know it again need not send one
-				}
-				if got := server.Stats().Number; got != want.number {
-					t.Fatalf("%d in the cache, want %d", got, want.number)
-				}
-				tlstest.MustOffer(t, client, server, sess, want.second)
-			})
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 
@@ -965,10 +967,8 @@ func TestClientSessionCachePanics(t *testing.T) {
 			t.Run(name+"/"+v.Name, func(t *testing.T) {
 				addr := listenAndEcho(t, tlstest.NewServer(t))
 				client := newCachingClient(t, v.ID, cache, nil)
-				for i := range 2 {
-					if reach(t, client, addr, "server.test", false) {
-						t.Errorf("call %d was resumed", i)
-					}
+				if reach(t, client, addr, "server.test", false) || reach(t, client, addr, "server.test", false) {
+					t.Error("a call was resumed")
 				}
 			})
 		}
@@ -977,51 +977,53 @@ func TestClientSessionCachePanics(t *testing.T) {
 
 // A cache that is stuck with one connection holds up no other one.
 func TestClientSessionCacheBlocks(t *testing.T) {
-	for _, stuck := range []string{"Get", "Put"} {
-		t.Run(stuck, func(t *testing.T) {
-			eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-				release := make(chan struct{})
-				calls := 0
-				block := func(method string) {
-					if method == stuck {
-						if calls++; calls == 1 {
-							<-release
-						}
-					}
+	test := func(t *testing.T, stuck string) {
+		eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+			release := make(chan struct{})
+			calls := 0
+			block := func(method string) {
+				if method != stuck {
+					return
 				}
-				must(t, client.SetClientSessionCache(&funcCache{
-					get: func(string) (*openssl.Session, bool) {
-						block("Get")
-						return nil, false
-					},
-					put: func(_ string, sess *openssl.Session) {
-						block("Put")
-						sess.Close()
-					},
-				}))
-				c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-				first := start(func() (int, error) { return 1, tlstest.RoundTrip(c, []byte("ping")) })
-				serve := start(func() (int, error) { return 0, tlstest.Echo(s) })
-				synctest.Wait()
-				if calls != 1 {
-					t.Fatalf("%s was called %d times, want once", stuck, calls)
+				if calls++; calls == 1 {
+					<-release
 				}
-				for i := range 3 {
-					began := time.Now()
-					other, far, _, _ := tlstest.WireConns(t, client, server, 64<<10)
-					if err := roundTripOver(other, far, []byte("ping")); err != nil || time.Since(began) != 0 {
-						t.Errorf("connection %d beside: %v after %v", i, err, time.Since(began))
-					}
-					closeBoth(other, far)
+			}
+			must(t, client.SetClientSessionCache(&funcCache{
+				get: func(string) (*openssl.Session, bool) {
+					block("Get")
+					return nil, false
+				},
+				put: func(_ string, sess *openssl.Session) {
+					block("Put")
+					sess.Close()
+				},
+			}))
+			c, s, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+			first := start(func() (int, error) { return 1, tlstest.RoundTrip(c, []byte("ping")) })
+			serve := start(func() (int, error) { return 0, tlstest.Echo(s) })
+			synctest.Wait()
+			if calls != 1 {
+				t.Fatalf("%s was called %d times, want once", stuck, calls)
+			}
+			for i := range 3 {
+				began := time.Now()
+				other, far, _, _ := tlstest.WireConns(t, client, server, 64<<10)
+				if err := roundTripOver(other, far, []byte("ping")); err != nil || time.Since(began) != 0 {
+					t.Errorf("connection %d beside: %v after %v", i, err, time.Since(began))
 				}
-				close(release)
-				if got := <-first; got.err != nil {
-					t.Errorf("the one that was stuck: %v", got.err)
-				}
-				closeBoth(c, s)
-				<-serve
-			})
+				closeBoth(other, far)
+			}
+			close(release)
+			if got := <-first; got.err != nil {
+				t.Errorf("the one that was stuck: %v", got.err)
+			}
+			closeBoth(c, s)
+			<-serve
 		})
+	}
+	for _, stuck := range []string{"Get", "Put"} {
+		t.Run(stuck, func(t *testing.T) { test(t, stuck) })
 	}
 }
 

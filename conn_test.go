@@ -129,20 +129,21 @@ func TestConnManyWriters(t *testing.T) {
 		c, s := tlstest.Conns(t, client, server)
 		tlstest.MustHandshake(t, c, s)
 
+		writeAs := func(c *openssl.Conn, id int) error {
+			for k := range each {
+				body := bytes.Repeat([]byte{byte(id)}, 1+(id*7919+k*31337)%largest)
+				frame := binary.BigEndian.AppendUint32([]byte{byte(id), byte(k)}, uint32(len(body)))
+				if _, err := c.Write(append(frame, body...)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 		write := func(c *openssl.Conn) error {
 			var wg sync.WaitGroup
 			errs := make([]error, writers)
 			for id := range writers {
-				wg.Go(func() {
-					for k := range each {
-						body := bytes.Repeat([]byte{byte(id)}, 1+(id*7919+k*31337)%largest)
-						frame := binary.BigEndian.AppendUint32([]byte{byte(id), byte(k)}, uint32(len(body)))
-						if _, err := c.Write(append(frame, body...)); err != nil {
-							errs[id] = err
-							return
-						}
-					}
-				})
+				wg.Go(func() { errs[id] = writeAs(c, id) })
 			}
 			wg.Wait()
 			return errors.Join(append(errs, c.CloseWrite())...)
@@ -193,23 +194,23 @@ func TestConnManyReaders(t *testing.T) {
 		var mu sync.Mutex
 		var got, sum [256]int
 		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				for p := make([]byte, 5000); ; {
-					n, err := c.Read(p)
-					mu.Lock()
-					for _, b := range p[:n] {
-						got[b]++
-					}
-					mu.Unlock()
-					if err != nil {
-						if err != io.EOF {
-							t.Errorf("Read: %v", err)
-						}
-						return
-					}
+		read := func() {
+			var err error
+			for p := make([]byte, 5000); err == nil; {
+				var n int
+				n, err = c.Read(p)
+				mu.Lock()
+				for _, b := range p[:n] {
+					got[b]++
 				}
-			})
+				mu.Unlock()
+			}
+			if err != io.EOF {
+				t.Errorf("Read: %v, want io.EOF", err)
+			}
+		}
+		for range 8 {
+			wg.Go(read)
 		}
 		wg.Wait()
 		if w := <-done; w.err != nil {
@@ -1380,17 +1381,14 @@ func TestConnHandshakeGoesOnAfterADeadline(t *testing.T) {
 		near, far := tlstest.WirePair(64 << 10)
 		nearCut, farCut := &cutWire{Conn: near}, &cutWire{Conn: far}
 		c, s := tlstest.ConnsOver(t, client, server, nearCut, farCut)
-		again := func(c *openssl.Conn) func() error {
-			return func() error {
-				for {
-					err := c.Handshake()
-					if !errors.Is(err, os.ErrDeadlineExceeded) {
-						return err
-					}
+		again := func(c *openssl.Conn) error {
+			for {
+				if err := c.Handshake(); !errors.Is(err, os.ErrDeadlineExceeded) {
+					return err
 				}
 			}
 		}
-		must(t, errors.Join(tlstest.Both(again(c), again(s))))
+		must(t, errors.Join(tlstest.Both(func() error { return again(c) }, func() error { return again(s) })))
 		if nearCut.cuts < 10 || farCut.cuts < 10 {
 			t.Errorf("the handshake was cut %d and %d times", nearCut.cuts, farCut.cuts)
 		}
@@ -2224,39 +2222,40 @@ func TestConnFloodedReadPastTheWriteDeadlineHearsOfClose(t *testing.T) {
 // Where the wire takes nothing any more Read says so, instead of keeping what
 // cannot be sent.
 func TestConnFloodedReadHearsOfABrokenWire(t *testing.T) {
-	for _, when := range []string{"before the Read", "while it waits"} {
-		t.Run(when, func(t *testing.T) {
-			eachFlood(t, func(t *testing.T, f *flooded) {
-				var read <-chan outcome
-				if when != "before the Read" {
-					read = start(reading(f.conn))
-					waits(t, "the Read", read)
+	test := func(t *testing.T, when string) {
+		eachFlood(t, func(t *testing.T, f *flooded) {
+			var read <-chan outcome
+			if when != "before the Read" {
+				read = start(reading(f.conn))
+				waits(t, "the Read", read)
+			}
+			f.peer.wire.CloseRead()
+			if read == nil {
+				read = start(reading(f.conn))
+			}
+			if got := <-read; got.n != 0 || !errors.Is(got.err, syscall.EPIPE) {
+				t.Errorf("the Read: %d, %v", got.n, got.err)
+			}
+			if f.write == nil {
+				f.write = start(writing(f.conn, []byte{1}))
+			}
+			if got := <-f.write; !errors.Is(got.err, syscall.EPIPE) {
+				t.Errorf("the Write: %v", got.err)
+			}
+			for range 3 {
+				if n, err := f.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.EPIPE) {
+					t.Errorf("a Read after it: %d, %v", n, err)
 				}
-				f.peer.wire.CloseRead()
-				if read == nil {
-					read = start(reading(f.conn))
-				}
-				if got := <-read; got.n != 0 || !errors.Is(got.err, syscall.EPIPE) {
-					t.Errorf("the Read: %d, %v", got.n, got.err)
-				}
-				if f.write == nil {
-					f.write = start(writing(f.conn, []byte{1}))
-				}
-				if got := <-f.write; !errors.Is(got.err, syscall.EPIPE) {
-					t.Errorf("the Write: %v", got.err)
-				}
-				for range 3 {
-					if n, err := f.conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, syscall.EPIPE) {
-						t.Errorf("a Read after it: %d, %v", n, err)
-					}
-				}
-				waits(t, "the flood", f.floods)
-				f.isBounded(t)
-				if _, waiting := openssl.Unsent(f.conn); waiting != f.firstBeyond() {
-					t.Errorf("%d bytes wait, want %d", waiting, f.firstBeyond())
-				}
-			})
+			}
+			waits(t, "the flood", f.floods)
+			f.isBounded(t)
+			if _, waiting := openssl.Unsent(f.conn); waiting != f.firstBeyond() {
+				t.Errorf("%d bytes wait, want %d", waiting, f.firstBeyond())
+			}
 		})
+	}
+	for _, when := range []string{"before the Read", "while it waits"} {
+		t.Run(when, func(t *testing.T) { test(t, when) })
 	}
 }
 
@@ -2774,10 +2773,12 @@ func threads(t *testing.T) int {
 }
 
 // wires are the kinds of net.Conn that connections are tested over.
-var wires = []struct {
+type transport struct {
 	name string
 	pair func(t testing.TB) (near, far net.Conn)
-}{
+}
+
+var wires = []transport{
 	{"tcp", tlstest.TCPPair},
 	{"unix", unixPair},
 	{"memory", func(testing.TB) (near, far net.Conn) { return tlstest.WirePair(64 << 10) }},
@@ -2809,22 +2810,27 @@ func TestNettest(t *testing.T) {
 			for _, role := range []string{"client", "server"} {
 				t.Run(v.Name+"/"+w.name+"/"+role, func(t *testing.T) {
 					t.Parallel()
-					nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-						near, far := w.pair(t)
-						c, s := tlstest.ConnsOver(t, client, server, near, far)
-						stop = func() { closeBoth(c, s) }
-						if err = errors.Join(tlstest.Both(c.Handshake, s.Handshake)); err != nil {
-							stop()
-							return nil, nil, nil, err
-						}
-						if role == "client" {
-							return c, s, stop, nil
-						}
-						return s, c, stop, nil
-					})
+					nettest.TestConn(t, nettestPipe(t, client, server, w, role))
 				})
 			}
 		}
+	}
+}
+
+// nettestPipe makes the pairs of a role: its end first.
+func nettestPipe(t *testing.T, client, server *openssl.Ctx, w transport, role string) nettest.MakePipe {
+	return func() (c1, c2 net.Conn, stop func(), err error) {
+		near, far := w.pair(t)
+		c, s := tlstest.ConnsOver(t, client, server, near, far)
+		stop = func() { closeBoth(c, s) }
+		if err = errors.Join(tlstest.Both(c.Handshake, s.Handshake)); err != nil {
+			stop()
+			return nil, nil, nil, err
+		}
+		if role == "client" {
+			return c, s, stop, nil
+		}
+		return s, c, stop, nil
 	}
 }
 

@@ -232,24 +232,25 @@ func TestSessionIDContextIsCopied(t *testing.T) {
 func TestSetSessionIDContextConcurrently(t *testing.T) {
 	const goroutines, rounds = 64, 10_000
 	long := sidBytes(33)
+	many := func(t *testing.T, set func([]byte) error, value []byte) {
+		for range rounds {
+			if err := set(value); err != nil {
+				t.Errorf("a good context: %v", err)
+				return
+			}
+			err := set(long)
+			e, ok := errors.AsType[*openssl.Error](err)
+			if !ok || len(e.Stack) != 1 || !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
+				t.Errorf("a context of 33 bytes: %v", err)
+				return
+			}
+		}
+	}
 	run := func(t *testing.T, of func(i int) func([]byte) error) {
 		var wg sync.WaitGroup
 		for i := range goroutines {
 			set, value := of(i), fmt.Appendf(nil, "goroutine %d", i)
-			wg.Go(func() {
-				for range rounds {
-					if err := set(value); err != nil {
-						t.Errorf("a good context: %v", err)
-						return
-					}
-					err := set(long)
-					e, ok := errors.AsType[*openssl.Error](err)
-					if !ok || len(e.Stack) != 1 || !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
-						t.Errorf("a context of 33 bytes: %v", err)
-						return
-					}
-				}
-			})
+			wg.Go(func() { many(t, set, value) })
 		}
 		wg.Wait()
 	}
@@ -414,13 +415,14 @@ func TestServerNotReady(t *testing.T) {
 			return s.SetCtx(c)
 		}},
 	}
-	cases := []struct {
+	type row struct {
 		name  string
 		make  func(t testing.TB) *openssl.Ctx
 		is    error // nil: any, or none where says is empty
 		says  []string
 		ready bool
-	}{
+	}
+	cases := []row{
 		{"no certificate, no ClientHello function", tlstest.BareServer, nil, []string{"UseCertificate", "SetClientHelloFunc"}, false},
 		{"no certificate, a ClientHello function", func(t testing.TB) *openssl.Ctx {
 			c := tlstest.BareServer(t)
@@ -452,22 +454,23 @@ func TestServerNotReady(t *testing.T) {
 		}, openssl.ErrSessionIDContextUninitialized, nil, false},
 		{"client certificates and a context", func(t testing.TB) *openssl.Ctx { return tlstest.NewMutualServer(t, "tenant") }, nil, nil, true},
 	}
+	test := func(t *testing.T, x row) {
+		for _, door := range doors {
+			t.Run(door.name, func(t *testing.T) {
+				err := door.open(t, x.make(t))
+				if x.ready {
+					must(t, err)
+					return
+				}
+				tlstest.Sentence(t, err, x.says...)
+				if x.is != nil && !errors.Is(err, x.is) {
+					t.Errorf("%v is not %v", err, x.is)
+				}
+			})
+		}
+	}
 	for _, x := range cases {
-		t.Run(x.name, func(t *testing.T) {
-			for _, door := range doors {
-				t.Run(door.name, func(t *testing.T) {
-					err := door.open(t, x.make(t))
-					if x.ready {
-						must(t, err)
-						return
-					}
-					tlstest.Sentence(t, err, x.says...)
-					if x.is != nil && !errors.Is(err, x.is) {
-						t.Errorf("%v is not %v", err, x.is)
-					}
-				})
-			}
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 
@@ -908,12 +911,46 @@ func TestClientVerifies(t *testing.T) {
 	valid := func(from, until time.Duration) func(*x509.Certificate) {
 		return func(c *x509.Certificate) { c.NotBefore, c.NotAfter = time.Now().Add(from), time.Now().Add(until) }
 	}
-	for _, x := range []struct {
+	type row struct {
 		name   string
 		change func(*x509.Certificate)
 		ask    []string // names set, the last one counts
 		says   string   // empty: accepted
-	}{
+	}
+	test := func(t *testing.T, x row) {
+		tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+			client, server := tlstest.NewClient(t), tlstest.BareServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
+			c, s := tlstest.Machines(t, client, server)
+			for _, name := range x.ask {
+				must(t, c.SetServerName(name))
+			}
+			clientErr, serverErr := tlstest.Shake(t, c, s)
+			if x.says == "" {
+				if clientErr != nil || serverErr != nil {
+					t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
+				}
+				return
+			}
+			verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
+			if !ok {
+				t.Fatalf("client: %v, want a VerifyError", clientErr)
+			}
+			// Some versions say "unsuitable", some "unsupported certificate purpose".
+			if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
+				t.Errorf("%q, want %q", verify.Reason, x.says)
+			}
+			tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
+			if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
+				t.Errorf("server: %v, want the client's alert", serverErr)
+			}
+			if c.ConnectionState().VerifyError == nil {
+				t.Error("the state knows nothing of it")
+			}
+		})
+	}
+	for _, x := range []row{
 		{"the name", nil, []string{"server.test"}, ""},
 		{"another case", nil, []string{"SERVER.test"}, ""},
 		{"a trailing dot", nil, []string{"server.test."}, ""},
@@ -937,39 +974,7 @@ func TestClientVerifies(t *testing.T) {
 		{"not yet valid", valid(time.Hour, 2*time.Hour), []string{"server.test"}, "certificate is not yet valid"},
 		{"for clients only", func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }, []string{"server.test"}, "certificate purpose"},
 	} {
-		t.Run(x.name, func(t *testing.T) {
-			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
-				client, server := tlstest.NewClient(t), tlstest.BareServer(t)
-				tlstest.SetVersion(t, client, v.ID)
-				must(t, server.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), x.change)))
-				c, s := tlstest.Machines(t, client, server)
-				for _, name := range x.ask {
-					must(t, c.SetServerName(name))
-				}
-				clientErr, serverErr := tlstest.Shake(t, c, s)
-				if x.says == "" {
-					if clientErr != nil || serverErr != nil {
-						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
-					}
-					return
-				}
-				verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
-				if !ok {
-					t.Fatalf("client: %v, want a VerifyError", clientErr)
-				}
-				// Some versions say "unsuitable", some "unsupported certificate purpose".
-				if !strings.Contains(strings.ToLower(verify.Reason), strings.ToLower(x.says)) {
-					t.Errorf("%q, want %q", verify.Reason, x.says)
-				}
-				tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
-				if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
-					t.Errorf("server: %v, want the client's alert", serverErr)
-				}
-				if c.ConnectionState().VerifyError == nil {
-					t.Error("the state knows nothing of it")
-				}
-			})
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 	t.Run("a self-signed server", func(t *testing.T) {
 		server := tlstest.BareServer(t)
@@ -1111,12 +1116,28 @@ func TestCtxSettingsRefused(t *testing.T) {
 }
 
 func TestCtxSettings(t *testing.T) {
-	for _, x := range []struct {
+	type row struct {
 		name   string
 		v      uint16
 		set    func(t *testing.T, c *openssl.Ctx)
 		cipher string
-	}{
+	}
+	test := func(t *testing.T, x row) {
+		for _, side := range []string{"client", "server"} {
+			t.Run(side, func(t *testing.T) {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				if x.cipher != "" {
+					tlstest.SetVersion(t, client, x.v)
+				}
+				x.set(t, map[string]*openssl.Ctx{"client": client, "server": server}[side])
+				e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+				if e.Server.Version != x.v || x.cipher != "" && e.Server.CipherName != x.cipher {
+					t.Errorf("%#04x with %s", e.Server.Version, e.Server.CipherName)
+				}
+			})
+		}
+	}
+	for _, x := range []row{
 		{"SetCipherList", tls.VersionTLS12, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.SetCipherList("ECDHE-ECDSA-CHACHA20-POLY1305"))
 		}, "ECDHE-ECDSA-CHACHA20-POLY1305"},
@@ -1132,31 +1153,42 @@ func TestCtxSettings(t *testing.T) {
 			must(t, c.ClearOptions(openssl.OptionNoTLSv13))
 		}, ""},
 	} {
-		t.Run(x.name, func(t *testing.T) {
-			for _, side := range []string{"client", "server"} {
-				t.Run(side, func(t *testing.T) {
-					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-					if x.cipher != "" {
-						tlstest.SetVersion(t, client, x.v)
-					}
-					x.set(t, map[string]*openssl.Ctx{"client": client, "server": server}[side])
-					e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
-					if e.Server.Version != x.v || x.cipher != "" && e.Server.CipherName != x.cipher {
-						t.Errorf("%#04x with %s", e.Server.Version, e.Server.CipherName)
-					}
-				})
-			}
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 
 func TestALPN(t *testing.T) {
-	for _, x := range []struct {
+	type row struct {
 		name           string
 		client, server []string
 		want           string
 		refused        bool
-	}{
+	}
+	test := func(t *testing.T, x row) {
+		tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, server.SetALPN("to be replaced"))
+			must(t, client.SetALPN("to be replaced"))
+			must(t, client.SetALPN(x.client...))
+			must(t, server.SetALPN(x.server...))
+			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+			if x.refused {
+				tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
+				if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
+					t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
+				}
+				return
+			}
+			if e.ClientErr != nil || e.ServerErr != nil {
+				t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
+			}
+			if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
+				t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
+			}
+		})
+	}
+	for _, x := range []row{
 		{"the server's order", []string{"a", "b"}, []string{"b", "a"}, "b", false},
 		{"one in common", []string{"x", "a"}, []string{"b", "a"}, "a", false},
 		{"nothing in common", []string{"x"}, []string{"a"}, "", true},
@@ -1166,30 +1198,7 @@ func TestALPN(t *testing.T) {
 		{"a name of 255 bytes", []string{strings.Repeat("n", 255)}, []string{strings.Repeat("n", 255)}, strings.Repeat("n", 255), false},
 		{"bytes of any value", []string{"a\x00\xff"}, []string{"a\x00\xff"}, "a\x00\xff", false},
 	} {
-		t.Run(x.name, func(t *testing.T) {
-			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
-				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-				tlstest.SetVersion(t, client, v.ID)
-				must(t, server.SetALPN("to be replaced"))
-				must(t, client.SetALPN("to be replaced"))
-				must(t, client.SetALPN(x.client...))
-				must(t, server.SetALPN(x.server...))
-				e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
-				if x.refused {
-					tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
-					if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
-						t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
-					}
-					return
-				}
-				if e.ClientErr != nil || e.ServerErr != nil {
-					t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
-				}
-				if e.Client.NegotiatedProtocol != x.want || e.Server.NegotiatedProtocol != x.want {
-					t.Errorf("%q and %q, want %q", e.Client.NegotiatedProtocol, e.Server.NegotiatedProtocol, x.want)
-				}
-			})
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 
@@ -1218,37 +1227,39 @@ func TestVersionFloor(t *testing.T) {
 			t.Errorf("a client took %#04x", e.Client.Version)
 		}
 	})
-	for _, x := range []struct {
+	type row struct {
 		name, floor string
 		min         uint16
-	}{
+	}
+	test := func(t *testing.T, x row) {
+		cnf := filepath.Join(t.TempDir(), "openssl.cnf")
+		must(t, os.WriteFile(cnf, fmt.Appendf(nil,
+			"openssl_conf = conf\n[conf]\nssl_conf = ssl\n[ssl]\nsystem_default = defaults\n"+
+				"[defaults]\nMinProtocol = %s\nCipherString = ALL:@SECLEVEL=0\n", x.floor), 0o600))
+		if !tlstest.Again(t, "OPENSSL_CONF="+cnf) {
+			return
+		}
+		for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
+			for _, side := range []string{"client", "server"} {
+				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+				ours, peer := client, server
+				if side == "server" {
+					ours, peer = server, client
+				}
+				_ = ours // it keeps its defaults
+				tlstest.SetVersion(t, peer, v)
+				e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+				if taken := e.ClientErr == nil && e.ServerErr == nil; taken != (v >= x.min) {
+					t.Errorf("a %s with its defaults and %#04x: %v, %v", side, v, e.ClientErr, e.ServerErr)
+				}
+			}
+		}
+	}
+	for _, x := range []row{
 		{"openssl.cnf asks for more", "TLSv1.3", tls.VersionTLS13},
 		{"openssl.cnf asks for less", "TLSv1", tls.VersionTLS12},
 	} {
-		t.Run(x.name, func(t *testing.T) {
-			cnf := filepath.Join(t.TempDir(), "openssl.cnf")
-			must(t, os.WriteFile(cnf, fmt.Appendf(nil,
-				"openssl_conf = conf\n[conf]\nssl_conf = ssl\n[ssl]\nsystem_default = defaults\n"+
-					"[defaults]\nMinProtocol = %s\nCipherString = ALL:@SECLEVEL=0\n", x.floor), 0o600))
-			if !tlstest.Again(t, "OPENSSL_CONF="+cnf) {
-				return
-			}
-			for v := uint16(tls.VersionTLS10); v <= tls.VersionTLS13; v++ {
-				for _, side := range []string{"client", "server"} {
-					client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-					ours, peer := client, server
-					if side == "server" {
-						ours, peer = server, client
-					}
-					_ = ours // it keeps its defaults
-					tlstest.SetVersion(t, peer, v)
-					e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
-					if taken := e.ClientErr == nil && e.ServerErr == nil; taken != (v >= x.min) {
-						t.Errorf("a %s with its defaults and %#04x: %v, %v", side, v, e.ClientErr, e.ServerErr)
-					}
-				}
-			}
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 

@@ -679,25 +679,26 @@ func goexiting(at *spot, role string, version uint16, offer *openssl.Session) fu
 // The function of SetVerifyConnection sees the connection's state, also where Close
 // comes at the same moment: here out of the key log writer, right before it.
 func TestVerifyConnectionBesideClose(t *testing.T) {
+	test := func(t *testing.T, v tlstest.Version, role string) {
+		tlstest.CheckLeaks(t)
+		bubble(t, func(t *testing.T) {
+			x := &scene{T: t, at: inKeyLog, role: role}
+			x.instead = func() { must(t, x.end.Close()) }
+			x.verify = func(cs openssl.ConnectionState) {
+				if cs.Version != v.ID || !cs.HandshakeComplete || role == "client" && len(cs.PeerCertificates) == 0 {
+					t.Errorf("it is shown version %#x, complete %v, %d certificates", cs.Version, cs.HandshakeComplete, len(cs.PeerCertificates))
+				}
+			}
+			x.build(v.ID, nil)
+			x.live()
+			if err := x.end.Handshake(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Handshake: %v, want net.ErrClosed", err)
+			}
+		})
+	}
 	for _, v := range tlstest.Versions {
 		for _, role := range []string{"client", "server"} {
-			t.Run(v.Name+"/"+role, func(t *testing.T) {
-				tlstest.CheckLeaks(t)
-				bubble(t, func(t *testing.T) {
-					x := &scene{T: t, at: inKeyLog, role: role}
-					x.instead = func() { must(t, x.end.Close()) }
-					x.verify = func(cs openssl.ConnectionState) {
-						if cs.Version != v.ID || !cs.HandshakeComplete || role == "client" && len(cs.PeerCertificates) == 0 {
-							t.Errorf("it is shown version %#x, complete %v, %d certificates", cs.Version, cs.HandshakeComplete, len(cs.PeerCertificates))
-						}
-					}
-					x.build(v.ID, nil)
-					x.live()
-					if err := x.end.Handshake(); !errors.Is(err, net.ErrClosed) {
-						t.Errorf("Handshake: %v, want net.ErrClosed", err)
-					}
-				})
-			})
+			t.Run(v.Name+"/"+role, func(t *testing.T) { test(t, v, role) })
 		}
 	}
 }
@@ -725,31 +726,32 @@ func TestVerifyConnectionUndecided(t *testing.T) {
 // behind. The clock stands still while anybody can run: what is late has waited.
 func TestConnAtRandom(t *testing.T) {
 	const rounds, calls = 40, 6
-	for _, v := range tlstest.Versions {
-		for _, closes := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/closes %v", v.Name, closes), func(t *testing.T) {
-				for range rounds {
-					tlstest.CheckLeaks(t)
-					bubble(t, func(t *testing.T) {
-						client, server := clientOf(t, v.ID), tlstest.NewServer(t)
-						c, s, _, _ := tlstest.WireConns(t, client, server, 3000)
-						var wg sync.WaitGroup
-						for _, end := range []*openssl.Conn{c, s} {
-							atRandom(t, &wg, end, calls, closes)
-						}
-						wg.Wait()
-						if closes {
-							return
-						}
-						must(t, errors.Join(c.SetDeadline(time.Time{}), s.SetDeadline(time.Time{})))
-						began := time.Now()
-						clientErr, serverErr := tlstest.Both(func() error { return lastWords(c) }, func() error { return lastWords(s) })
-						if took := time.Since(began); clientErr != nil || serverErr != nil || took != 0 {
-							t.Errorf("a conversation afterwards: client %v, server %v after %v", clientErr, serverErr, took)
-						}
-					})
+	test := func(t *testing.T, v tlstest.Version, closes bool) {
+		for range rounds {
+			tlstest.CheckLeaks(t)
+			bubble(t, func(t *testing.T) {
+				client, server := clientOf(t, v.ID), tlstest.NewServer(t)
+				c, s, _, _ := tlstest.WireConns(t, client, server, 3000)
+				var wg sync.WaitGroup
+				for _, end := range []*openssl.Conn{c, s} {
+					atRandom(t, &wg, end, calls, closes)
+				}
+				wg.Wait()
+				if closes {
+					return
+				}
+				must(t, errors.Join(c.SetDeadline(time.Time{}), s.SetDeadline(time.Time{})))
+				began := time.Now()
+				clientErr, serverErr := tlstest.Both(func() error { return lastWords(c) }, func() error { return lastWords(s) })
+				if took := time.Since(began); clientErr != nil || serverErr != nil || took != 0 {
+					t.Errorf("a conversation afterwards: client %v, server %v after %v", clientErr, serverErr, took)
 				}
 			})
+		}
+	}
+	for _, v := range tlstest.Versions {
+		for _, closes := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/closes %v", v.Name, closes), func(t *testing.T) { test(t, v, closes) })
 		}
 	}
 }

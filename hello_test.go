@@ -70,13 +70,46 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 	own := errors.New("no such tenant")
 	closed := tlstest.NewServer(t)
 	must(t, closed.Close())
-	for _, x := range []struct {
+	type row struct {
 		name  string
 		f     func(t *testing.T) (*openssl.Ctx, error)
 		alert tls.AlertError
 		is    error
 		says  string
-	}{
+	}
+	test := func(t *testing.T, x row) {
+		tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+			calls := 0
+			tlstest.CheckLeaks(t)
+			c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+				calls++
+				return x.f(t)
+			})
+			clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
+			if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
+				t.Errorf("client: %v, want alert %d", clientErr, x.alert)
+			}
+			if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
+				t.Errorf("server: %v, want %v", serverErr, x.is)
+			}
+			if x.says != "" {
+				tlstest.Sentence(t, serverErr, x.says)
+			}
+			// It is final, and the function is not called twice.
+			for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
+				if err != serverErr {
+					t.Errorf("%s afterwards: %v, want the same", name, err)
+				}
+			}
+			if calls != 1 {
+				t.Errorf("asked %d times", calls)
+			}
+			if s.ConnectionState().HandshakeComplete {
+				t.Error("complete all the same")
+			}
+		})
+	}
+	for _, x := range []row{
 		{"an error", func(*testing.T) (*openssl.Ctx, error) { return nil, own }, 80, own, ""},
 		{"an alert", func(*testing.T) (*openssl.Ctx, error) { return nil, tls.AlertError(112) }, 112, tls.AlertError(112), ""},
 		{"an error with an alert", func(*testing.T) (*openssl.Ctx, error) {
@@ -99,38 +132,7 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 			return nil, tlstest.NewServer(t).SetSessionIDContext(sidBytes(33))
 		}, 80, openssl.ErrSessionIDContextTooLong, ""},
 	} {
-		t.Run(x.name, func(t *testing.T) {
-			tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
-				calls := 0
-				tlstest.CheckLeaks(t)
-				c, s := asking(t, v.ID, func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
-					calls++
-					return x.f(t)
-				})
-				clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
-				if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
-					t.Errorf("client: %v, want alert %d", clientErr, x.alert)
-				}
-				if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
-					t.Errorf("server: %v, want %v", serverErr, x.is)
-				}
-				if x.says != "" {
-					tlstest.Sentence(t, serverErr, x.says)
-				}
-				// It is final, and the function is not called twice.
-				for name, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
-					if err != serverErr {
-						t.Errorf("%s afterwards: %v, want the same", name, err)
-					}
-				}
-				if calls != 1 {
-					t.Errorf("asked %d times", calls)
-				}
-				if s.ConnectionState().HandshakeComplete {
-					t.Error("complete all the same")
-				}
-			})
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 

@@ -299,11 +299,43 @@ func TestHTTP(t *testing.T) {
 func TestCertificateRefusedLate(t *testing.T) {
 	ca := tlstest.Certs(t)
 	stranger := tlstest.NewAuthority(t, "stranger", nil)
-	for _, x := range []struct {
+	type row struct {
 		name  string
 		cert  func(t *testing.T, c *openssl.Ctx)
 		alert map[uint16]tls.AlertError
-	}{
+	}
+	test := func(t *testing.T, x row, v tlstest.Version) {
+		client := tlstest.BareClient(t)
+		must(t, client.SetVerifyCAs(ca.PEM))
+		x.cert(t, client)
+		tlstest.SetVersion(t, client, v.ID)
+		c, s := tlstest.Conns(t, client, tlstest.NewMutualServer(t, "tenant"))
+		var handshakeErr error
+		clientErr, serverErr := tlstest.Both(func() error {
+			if handshakeErr = c.Handshake(); handshakeErr != nil {
+				return handshakeErr
+			}
+			return readErr(c)
+		}, s.Handshake)
+		if serverErr == nil {
+			t.Fatal("taken")
+		}
+		tlstest.Sentence(t, serverErr, "SSL_do_handshake")
+		if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.ID] {
+			t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.ID])
+		}
+		if v.ID == tls.VersionTLS12 {
+			if handshakeErr == nil {
+				t.Error("the client's handshake went well")
+			}
+			return
+		}
+		if handshakeErr != nil {
+			t.Errorf("the client's handshake: %v", handshakeErr)
+		}
+		tlstest.Sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
+	}
+	for _, x := range []row{
 		{"none", func(*testing.T, *openssl.Ctx) {}, map[uint16]tls.AlertError{tls.VersionTLS12: 40, tls.VersionTLS13: 116}},
 		{"a stranger's", func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.UseCertificate(stranger.Leaf(t, "client.test", tlstest.ECKey(t), nil)))
@@ -313,37 +345,7 @@ func TestCertificateRefusedLate(t *testing.T) {
 		}, map[uint16]tls.AlertError{tls.VersionTLS12: 45, tls.VersionTLS13: 45}},
 	} {
 		for _, v := range tlstest.Versions {
-			t.Run(x.name+"/"+v.Name, func(t *testing.T) {
-				client := tlstest.BareClient(t)
-				must(t, client.SetVerifyCAs(ca.PEM))
-				x.cert(t, client)
-				tlstest.SetVersion(t, client, v.ID)
-				c, s := tlstest.Conns(t, client, tlstest.NewMutualServer(t, "tenant"))
-				var handshakeErr error
-				clientErr, serverErr := tlstest.Both(func() error {
-					if handshakeErr = c.Handshake(); handshakeErr != nil {
-						return handshakeErr
-					}
-					return readErr(c)
-				}, s.Handshake)
-				if serverErr == nil {
-					t.Fatal("taken")
-				}
-				tlstest.Sentence(t, serverErr, "SSL_do_handshake")
-				if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.ID] {
-					t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.ID])
-				}
-				if v.ID == tls.VersionTLS12 {
-					if handshakeErr == nil {
-						t.Error("the client's handshake went well")
-					}
-					return
-				}
-				if handshakeErr != nil {
-					t.Errorf("the client's handshake: %v", handshakeErr)
-				}
-				tlstest.Sentence(t, clientErr, "the server has refused the client's certificate", "only after its handshake")
-			})
+			t.Run(x.name+"/"+v.Name, func(t *testing.T) { test(t, x, v) })
 		}
 	}
 	t.Run("an alert for another reason", func(t *testing.T) {

@@ -22,11 +22,13 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
-// mechanisms are the two ways in which a server remembers.
-var mechanisms = []struct {
+// mechanism is one of the two ways in which a server remembers.
+type mechanism struct {
 	name    string
 	options openssl.Options
-}{
+}
+
+var mechanisms = []mechanism{
 	{"ticket", 0},
 	{"stateful", openssl.OptionNoTicket},
 }
@@ -207,25 +209,26 @@ func (x resumption) run(t *testing.T) {
 
 // After a refusal the session is still good where it belongs.
 func TestResumptionAfterMismatch(t *testing.T) {
+	test := func(t *testing.T, v tlstest.Version, mechanism mechanism) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		must(t, server.SetOptions(mechanism.options))
+		within := func(sidCtx string, offer *openssl.Session) tlstest.Result {
+			return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: offer, AtServer: func(t testing.TB, s tlstest.SidSetter) {
+				must(t, s.SetSessionIDContext([]byte(sidCtx)))
+			}})
+		}
+		sess := within("A", nil).Session
+		if within("B", sess).Server.DidResume {
+			t.Error("resumed in B")
+		}
+		if !within("A", sess).Server.DidResume {
+			t.Error("not resumed in A after that")
+		}
+	}
 	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
-			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) {
-				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-				tlstest.SetVersion(t, client, v.ID)
-				must(t, server.SetOptions(mechanism.options))
-				within := func(sidCtx string, offer *openssl.Session) tlstest.Result {
-					return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: offer, AtServer: func(t testing.TB, s tlstest.SidSetter) {
-						must(t, s.SetSessionIDContext([]byte(sidCtx)))
-					}})
-				}
-				sess := within("A", nil).Session
-				if within("B", sess).Server.DidResume {
-					t.Error("resumed in B")
-				}
-				if !within("A", sess).Server.DidResume {
-					t.Error("not resumed in A after that")
-				}
-			})
+			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) { test(t, v, mechanism) })
 		}
 	}
 }
@@ -367,46 +370,47 @@ func copyOf(t *testing.T, s *openssl.Session) *openssl.Session {
 // ---- Session as a value ----
 
 func TestSession(t *testing.T) {
+	test := func(t *testing.T, v tlstest.Version, mechanism mechanism) {
+		client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "tenant")
+		tlstest.SetVersion(t, client, v.ID)
+		must(t, client.SetSessionIDContext([]byte("mine")))
+		must(t, server.SetOptions(mechanism.options))
+		before := time.Now().Truncate(time.Second)
+		sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
+		der, err := sess.MarshalBinary()
+		must(t, err)
+		again := copyOf(t, sess)
+		for name, s := range map[string]*openssl.Session{"fresh": sess, "out and back": again} {
+			if s.Version() != v.ID || !s.Resumable() || string(s.IDContext()) != "mine" {
+				t.Errorf("%s: %#04x, %v, %q", name, s.Version(), s.Resumable(), s.IDContext())
+			}
+			if at := s.Time(); at.Before(before) || at.After(time.Now()) {
+				t.Errorf("%s: made at %v", name, at)
+			}
+			if d := s.Timeout(); d != 2*time.Hour && d != 304*time.Second && d != 5*time.Minute {
+				t.Errorf("%s: for %v", name, d)
+			}
+			if n := len(s.ID()); n == 0 || n > 32 {
+				t.Errorf("%s: an id of %d bytes", name, n)
+			}
+		}
+		if !bytes.Equal(sess.ID(), again.ID()) || !sess.Time().Equal(again.Time()) || sess.Timeout() != again.Timeout() {
+			t.Error("out and back it is another session")
+		}
+		der2, err := again.MarshalBinary()
+		must(t, err)
+		if !bytes.Equal(der, der2) {
+			t.Error("out, back and out again it is other bytes")
+		}
+		// What was written down resumes, also after the original is gone.
+		must(t, sess.Close())
+		if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: again}); !e.Client.DidResume || !e.Server.DidResume {
+			t.Error("not resumed")
+		}
+	}
 	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
-			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) {
-				client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "tenant")
-				tlstest.SetVersion(t, client, v.ID)
-				must(t, client.SetSessionIDContext([]byte("mine")))
-				must(t, server.SetOptions(mechanism.options))
-				before := time.Now().Truncate(time.Second)
-				sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session
-				der, err := sess.MarshalBinary()
-				must(t, err)
-				again := copyOf(t, sess)
-				for name, s := range map[string]*openssl.Session{"fresh": sess, "out and back": again} {
-					if s.Version() != v.ID || !s.Resumable() || string(s.IDContext()) != "mine" {
-						t.Errorf("%s: %#04x, %v, %q", name, s.Version(), s.Resumable(), s.IDContext())
-					}
-					if at := s.Time(); at.Before(before) || at.After(time.Now()) {
-						t.Errorf("%s: made at %v", name, at)
-					}
-					if d := s.Timeout(); d != 2*time.Hour && d != 304*time.Second && d != 5*time.Minute {
-						t.Errorf("%s: for %v", name, d)
-					}
-					if n := len(s.ID()); n == 0 || n > 32 {
-						t.Errorf("%s: an id of %d bytes", name, n)
-					}
-				}
-				if !bytes.Equal(sess.ID(), again.ID()) || !sess.Time().Equal(again.Time()) || sess.Timeout() != again.Timeout() {
-					t.Error("out and back it is another session")
-				}
-				der2, err := again.MarshalBinary()
-				must(t, err)
-				if !bytes.Equal(der, der2) {
-					t.Error("out, back and out again it is other bytes")
-				}
-				// What was written down resumes, also after the original is gone.
-				must(t, sess.Close())
-				if e := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: again}); !e.Client.DidResume || !e.Server.DidResume {
-					t.Error("not resumed")
-				}
-			})
+			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) { test(t, v, mechanism) })
 		}
 	}
 }
@@ -548,100 +552,101 @@ func TestParseSessionLongContext(t *testing.T) {
 // ---- what an end does to the session ----
 
 func TestCloseAndTheSession(t *testing.T) {
+	test := func(t *testing.T, v tlstest.Version, mechanism mechanism) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		must(t, server.SetOptions(mechanism.options))
+		resumes := func(t *testing.T, sess *openssl.Session) bool {
+			return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: sess}).Server.DidResume
+		}
+		connect := func(t *testing.T) (c, s *openssl.SSL, sess *openssl.Session) {
+			c, s = tlstest.Machines(t, client, server)
+			tlstest.MustShake(t, c, s)
+			return c, s, tlstest.SessionOf(t, c)
+		}
+		bye := func(m *openssl.SSL) {
+			if _, err := m.Shutdown(); err != nil {
+				t.Fatalf("Shutdown: %v", err)
+			}
+		}
+		t.Run("both say goodbye", func(t *testing.T) {
+			c, s, sess := connect(t)
+			tlstest.Goodbye(t, c, s)
+			if !sess.Resumable() || !resumes(t, sess) {
+				t.Error("invalidated")
+			}
+		})
+		t.Run("the client does not", func(t *testing.T) {
+			c, s, sess := connect(t)
+			bye(s)
+			must(t, s.Close())
+			saved := copyOf(t, sess)
+			must(t, c.Close())
+			if sess.Resumable() || resumes(t, sess) {
+				t.Error("a client that leaves without goodbye can still resume")
+			}
+			// OpenSSL does not write the mark down.
+			if !saved.Resumable() || !resumes(t, saved) {
+				t.Error("what was written down before is invalidated, too")
+			}
+		})
+		t.Run("the server does not", func(t *testing.T) {
+			c, s, sess := connect(t)
+			bye(c)
+			must(t, c.Close())
+			must(t, s.Close())
+			// A ticket is with the client; a cache forgets.
+			if got, want := resumes(t, sess), mechanism.options == 0; got != want {
+				t.Errorf("resumes: %v, want %v", got, want)
+			}
+		})
+		t.Run("a Conn always does", func(t *testing.T) {
+			e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server})
+			if e.ClientErr != nil || e.ServerErr != nil {
+				t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
+			}
+			if !e.Session.Resumable() || !resumes(t, e.Session) {
+				t.Error("invalidated")
+			}
+		})
+		t.Run("Conns, the server first", func(t *testing.T) {
+			c, s := tlstest.Conns(t, client, server)
+			clientErr, serverErr := tlstest.Both(func() error {
+				err := c.Handshake()
+				if _, rerr := c.Read(make([]byte, 1)); rerr == nil {
+					t.Error("read something")
+				}
+				return err
+			}, func() error { return errors.Join(s.Handshake(), s.Close()) })
+			if clientErr != nil || serverErr != nil {
+				t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
+			}
+			sess := tlstest.SessionOf(t, c)
+			must(t, c.Close())
+			if sess == nil || !sess.Resumable() || !resumes(t, sess) {
+				t.Error("invalidated")
+			}
+		})
+		t.Run("a failed connection invalidates", func(t *testing.T) {
+			c, s, sess := connect(t)
+			if _, err := c.Feed([]byte{23, 3, 3, 0, 40}); err != nil {
+				t.Fatalf("Feed: %v", err)
+			}
+			if _, err := c.Feed(make([]byte, 40)); err != nil {
+				t.Fatalf("Feed: %v", err)
+			}
+			if _, _, err := c.Read(make([]byte, 10)); err == nil {
+				t.Fatal("40 zeros were read")
+			}
+			if sess.Resumable() {
+				t.Error("still resumable")
+			}
+			must(t, s.Close())
+		})
+	}
 	for _, v := range tlstest.Versions {
 		for _, mechanism := range mechanisms {
-			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) {
-				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-				tlstest.SetVersion(t, client, v.ID)
-				must(t, server.SetOptions(mechanism.options))
-				resumes := func(t *testing.T, sess *openssl.Session) bool {
-					return tlstest.Connect(t, tlstest.Pair{Client: client, Server: server, Offer: sess}).Server.DidResume
-				}
-				connect := func(t *testing.T) (c, s *openssl.SSL, sess *openssl.Session) {
-					c, s = tlstest.Machines(t, client, server)
-					tlstest.MustShake(t, c, s)
-					return c, s, tlstest.SessionOf(t, c)
-				}
-				bye := func(m *openssl.SSL) {
-					if _, err := m.Shutdown(); err != nil {
-						t.Fatalf("Shutdown: %v", err)
-					}
-				}
-				t.Run("both say goodbye", func(t *testing.T) {
-					c, s, sess := connect(t)
-					tlstest.Goodbye(t, c, s)
-					if !sess.Resumable() || !resumes(t, sess) {
-						t.Error("invalidated")
-					}
-				})
-				t.Run("the client does not", func(t *testing.T) {
-					c, s, sess := connect(t)
-					bye(s)
-					must(t, s.Close())
-					saved := copyOf(t, sess)
-					must(t, c.Close())
-					if sess.Resumable() || resumes(t, sess) {
-						t.Error("a client that leaves without goodbye can still resume")
-					}
-					// OpenSSL does not write the mark down.
-					if !saved.Resumable() || !resumes(t, saved) {
-						t.Error("what was written down before is invalidated, too")
-					}
-				})
-				t.Run("the server does not", func(t *testing.T) {
-					c, s, sess := connect(t)
-					bye(c)
-					must(t, c.Close())
-					must(t, s.Close())
-					// A ticket is with the client; a cache forgets.
-					if got, want := resumes(t, sess), mechanism.options == 0; got != want {
-						t.Errorf("resumes: %v, want %v", got, want)
-					}
-				})
-				t.Run("a Conn always does", func(t *testing.T) {
-					e := tlstest.ConnectTCP(t, tlstest.Pair{Client: client, Server: server})
-					if e.ClientErr != nil || e.ServerErr != nil {
-						t.Fatalf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
-					}
-					if !e.Session.Resumable() || !resumes(t, e.Session) {
-						t.Error("invalidated")
-					}
-				})
-				t.Run("Conns, the server first", func(t *testing.T) {
-					c, s := tlstest.Conns(t, client, server)
-					clientErr, serverErr := tlstest.Both(func() error {
-						err := c.Handshake()
-						if _, rerr := c.Read(make([]byte, 1)); rerr == nil {
-							t.Error("read something")
-						}
-						return err
-					}, func() error { return errors.Join(s.Handshake(), s.Close()) })
-					if clientErr != nil || serverErr != nil {
-						t.Fatalf("handshake: client %v, server %v", clientErr, serverErr)
-					}
-					sess := tlstest.SessionOf(t, c)
-					must(t, c.Close())
-					if sess == nil || !sess.Resumable() || !resumes(t, sess) {
-						t.Error("invalidated")
-					}
-				})
-				t.Run("a failed connection invalidates", func(t *testing.T) {
-					c, s, sess := connect(t)
-					if _, err := c.Feed([]byte{23, 3, 3, 0, 40}); err != nil {
-						t.Fatalf("Feed: %v", err)
-					}
-					if _, err := c.Feed(make([]byte, 40)); err != nil {
-						t.Fatalf("Feed: %v", err)
-					}
-					if _, _, err := c.Read(make([]byte, 10)); err == nil {
-						t.Fatal("40 zeros were read")
-					}
-					if sess.Resumable() {
-						t.Error("still resumable")
-					}
-					must(t, s.Close())
-				})
-			})
+			t.Run(v.Name+"/"+mechanism.name, func(t *testing.T) { test(t, v, mechanism) })
 		}
 	}
 }

@@ -213,13 +213,14 @@ func TestSetCtxTakes(t *testing.T) {
 			t.Errorf("handshake: client %v, server %v", e.ClientErr, e.ServerErr)
 		}
 	}
-	cases := []struct {
+	type row struct {
 		name     string
 		listener func(t *testing.T, c *openssl.Ctx)
 		next     func(t *testing.T, c *openssl.Ctx)
 		client   func(t *testing.T) *openssl.Ctx
 		look     func(t *testing.T, e tlstest.Result)
-	}{
+	}
+	cases := []row{
 		{"the certificate", nil, func(t *testing.T, c *openssl.Ctx) {
 			must(t, c.UseCertificate(ca.Leaf(t, "server.test", tlstest.ECKey(t), func(c *x509.Certificate) { c.Subject.CommonName = "next" })))
 		}, nil, func(t *testing.T, e tlstest.Result) {
@@ -331,33 +332,34 @@ func TestSetCtxTakes(t *testing.T) {
 				}
 			}},
 	}
+	test := func(t *testing.T, x row) {
+		for _, when := range []string{"before", "asked"} {
+			t.Run(when, func(t *testing.T) {
+				listener, next := tlstest.NewServer(t), tlstest.NewServer(t)
+				if x.listener != nil {
+					x.listener(t, listener)
+				}
+				if x.next != nil {
+					x.next(t, next)
+				}
+				x2 := tlstest.Pair{Client: nil, Server: listener}
+				if x.client != nil {
+					x2.Client = x.client(t)
+				} else {
+					x2.Client = tlstest.NewClient(t)
+				}
+				if when == "asked" {
+					must(t, listener.SetClientHelloFunc(tlstest.Stay))
+					x2.Answer = func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(next)) }
+				} else {
+					x2.AtServer = func(t testing.TB, s tlstest.SidSetter) { must(t, s.(*openssl.SSL).SetCtx(next)) }
+				}
+				x.look(t, tlstest.ConnectMachines(t, x2))
+			})
+		}
+	}
 	for _, x := range cases {
-		t.Run(x.name, func(t *testing.T) {
-			for _, when := range []string{"before", "asked"} {
-				t.Run(when, func(t *testing.T) {
-					listener, next := tlstest.NewServer(t), tlstest.NewServer(t)
-					if x.listener != nil {
-						x.listener(t, listener)
-					}
-					if x.next != nil {
-						x.next(t, next)
-					}
-					x2 := tlstest.Pair{Client: nil, Server: listener}
-					if x.client != nil {
-						x2.Client = x.client(t)
-					} else {
-						x2.Client = tlstest.NewClient(t)
-					}
-					if when == "asked" {
-						must(t, listener.SetClientHelloFunc(tlstest.Stay))
-						x2.Answer = func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(next)) }
-					} else {
-						x2.AtServer = func(t testing.TB, s tlstest.SidSetter) { must(t, s.(*openssl.SSL).SetCtx(next)) }
-					}
-					x.look(t, tlstest.ConnectMachines(t, x2))
-				})
-			}
-		})
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
 	}
 }
 
@@ -978,10 +980,11 @@ func TestHandshakeByteByByte(t *testing.T) {
 	block.Bytes[len(block.Bytes)-1] ^= 1
 	damaged := pem.EncodeToMemory(block)
 	accept := func(openssl.ConnectionState) error { return nil }
-	kinds := []struct {
+	type row struct {
 		name  string
 		setup func(t *testing.T, client, server *openssl.Ctx)
-	}{
+	}
+	kinds := []row{
 		{"plain", func(*testing.T, *openssl.Ctx, *openssl.Ctx) {}},
 		{"stateful", func(t *testing.T, client, server *openssl.Ctx) {
 			must(t, server.SetOptions(openssl.OptionNoTicket))
@@ -1015,48 +1018,49 @@ func TestHandshakeByteByByte(t *testing.T) {
 			must(t, server.SetGroups("P-384:P-256"))
 		}},
 	}
+	test := func(t *testing.T, v tlstest.Version, k row) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		must(t, server.SetSessionIDContext([]byte("payroll")))
+		k.setup(t, client, server)
+		var sess *openssl.Session
+		for _, what := range []string{"full", "resumed", "resumed with a ticket of a key that is gone"} {
+			if what != "full" && what != "resumed" {
+				must(t, server.SetTicketKeys(tlstest.TicketKey(1)))
+			}
+			c, s := tlstest.Machines(t, client, server)
+			if sess != nil {
+				must(t, c.SetSession(sess))
+			}
+			var cw, sw openssl.Want = openssl.WantInput, openssl.WantInput
+			var cerr, serr error
+			clientStep := func() {
+				if cw != openssl.WantNothing && cerr == nil {
+					cw, cerr = c.Handshake()
+				} else if cerr == nil {
+					_, _, cerr = c.Read(make([]byte, 1))
+				}
+			}
+			serverStep := func() {
+				if sw != openssl.WantNothing && serr == nil {
+					sw, serr = s.Handshake()
+				}
+			}
+			clientStep()
+			for range 6 {
+				carryByteByByte(t, c, s, serverStep)
+				carryByteByByte(t, s, c, clientStep)
+			}
+			if cerr != nil || serr != nil || cw != openssl.WantNothing || sw != openssl.WantNothing {
+				t.Fatalf("%s: client %v (wants %v), server %v (wants %v)", what, cerr, cw, serr, sw)
+			}
+			sess = tlstest.SessionOf(t, c)
+			tlstest.Goodbye(t, c, s)
+		}
+	}
 	for _, v := range tlstest.Versions {
 		for _, k := range kinds {
-			t.Run(v.Name+"/"+k.name, func(t *testing.T) {
-				client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-				tlstest.SetVersion(t, client, v.ID)
-				must(t, server.SetSessionIDContext([]byte("payroll")))
-				k.setup(t, client, server)
-				var sess *openssl.Session
-				for _, what := range []string{"full", "resumed", "resumed with a ticket of a key that is gone"} {
-					if what != "full" && what != "resumed" {
-						must(t, server.SetTicketKeys(tlstest.TicketKey(1)))
-					}
-					c, s := tlstest.Machines(t, client, server)
-					if sess != nil {
-						must(t, c.SetSession(sess))
-					}
-					var cw, sw openssl.Want = openssl.WantInput, openssl.WantInput
-					var cerr, serr error
-					clientStep := func() {
-						if cw != openssl.WantNothing && cerr == nil {
-							cw, cerr = c.Handshake()
-						} else if cerr == nil {
-							_, _, cerr = c.Read(make([]byte, 1))
-						}
-					}
-					serverStep := func() {
-						if sw != openssl.WantNothing && serr == nil {
-							sw, serr = s.Handshake()
-						}
-					}
-					clientStep()
-					for range 6 {
-						carryByteByByte(t, c, s, serverStep)
-						carryByteByByte(t, s, c, clientStep)
-					}
-					if cerr != nil || serr != nil || cw != openssl.WantNothing || sw != openssl.WantNothing {
-						t.Fatalf("%s: client %v (wants %v), server %v (wants %v)", what, cerr, cw, serr, sw)
-					}
-					sess = tlstest.SessionOf(t, c)
-					tlstest.Goodbye(t, c, s)
-				}
-			})
+			t.Run(v.Name+"/"+k.name, func(t *testing.T) { test(t, v, k) })
 		}
 	}
 }

@@ -474,11 +474,43 @@ func TestStoreForgetsWhatIsInvalidated(t *testing.T) {
 	if strings.HasPrefix(openssl.Version().Linked, "OpenSSL 1.1.1") {
 		cut = 0 // not in 1.1.1
 	}
-	for _, x := range []struct {
+	type row struct {
 		name string
 		end  func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) // by the client
 		want int
-	}{
+	}
+	test := func(t *testing.T, x row, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			store := new(memStore)
+			server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
+			must(t, server.SetNumTickets(1))
+			tlstest.CheckLeaks(t)
+			near, far := tlstest.WirePair(64 << 10)
+			c, err := openssl.Client(near, client)
+			must(t, err)
+			defer c.Close()
+			must(t, c.SetServerName("server.test"))
+			s, err := openssl.Server(far, server)
+			must(t, err)
+			clientErr, _ := tlstest.Both(func() error {
+				err := tlstest.RoundTrip(c, []byte("hello"))
+				x.end(t, near, c)
+				return err
+			}, func() error {
+				tlstest.Echo(s)
+				return s.Close()
+			})
+			must(t, clientErr)
+			synctest.Wait()
+			if store.puts != 1 {
+				t.Fatalf("%d sessions were put", store.puts)
+			}
+			if len(store.deleted) != x.want || store.size() != 1-x.want {
+				t.Errorf("%d deleted and %d left, want %d deleted", len(store.deleted), store.size(), x.want)
+			}
+		})
+	}
+	for _, x := range []row{
 		{"goodbye", func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) { must(t, c.Close()) }, 0},
 		{"the wire is cut", func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) { must(t, w.CloseWrite()) }, cut},
 		{"a record that does not open", func(t *testing.T, w *tlstest.Wire, c *openssl.Conn) {
@@ -487,37 +519,7 @@ func TestStoreForgetsWhatIsInvalidated(t *testing.T) {
 		}, 1},
 	} {
 		for _, v := range tlstest.Versions {
-			t.Run(x.name+"/"+v.Name, func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
-					store := new(memStore)
-					server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
-					must(t, server.SetNumTickets(1))
-					tlstest.CheckLeaks(t)
-					near, far := tlstest.WirePair(64 << 10)
-					c, err := openssl.Client(near, client)
-					must(t, err)
-					defer c.Close()
-					must(t, c.SetServerName("server.test"))
-					s, err := openssl.Server(far, server)
-					must(t, err)
-					clientErr, _ := tlstest.Both(func() error {
-						err := tlstest.RoundTrip(c, []byte("hello"))
-						x.end(t, near, c)
-						return err
-					}, func() error {
-						tlstest.Echo(s)
-						return s.Close()
-					})
-					must(t, clientErr)
-					synctest.Wait()
-					if store.puts != 1 {
-						t.Fatalf("%d sessions were put", store.puts)
-					}
-					if len(store.deleted) != x.want || store.size() != 1-x.want {
-						t.Errorf("%d deleted and %d left, want %d deleted", len(store.deleted), store.size(), x.want)
-					}
-				})
-			})
+			t.Run(x.name+"/"+v.Name, func(t *testing.T) { test(t, x, v) })
 		}
 	}
 	t.Run("a handshake that fails", func(t *testing.T) {
@@ -541,12 +543,51 @@ func TestStoreForgetsWhatIsInvalidated(t *testing.T) {
 // TestStoreTroubles has a store do its worst while honest clients call.
 func TestStoreTroubles(t *testing.T) {
 	gone := errors.New("connection refused")
-	for _, x := range []struct {
+	type row struct {
 		name string
 		get  func(release chan struct{}, other []byte) func(ctx context.Context, id []byte) ([]byte, error)
 		want openssl.StoreStats // after three calls at the same moment
 		wait time.Duration      // that the three have cost together
-	}{
+	}
+	test := func(t *testing.T, x row, v tlstest.Version) {
+		bubble(t, func(t *testing.T) {
+			store := new(memStore)
+			server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
+			mine := mustPass(t, tlstest.Pair{Client: client, Server: server})
+			of := maps.Clone(store.kept)
+			mustPass(t, tlstest.Pair{Client: client, Server: server})
+			var other []byte
+			for id, session := range store.kept {
+				if of[id] == nil {
+					other = session
+				}
+			}
+			release := make(chan struct{})
+			store.does(x.get(release, other))
+			began := time.Now()
+			for range 3 {
+				if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); e.Server.DidResume {
+					t.Error("resumed from a store that had nothing to say")
+				}
+			}
+			if took := time.Since(began); took != x.wait {
+				t.Errorf("three handshakes waited %v, want %v", took, x.wait)
+			}
+			stats := server.Stats().Store
+			stats.Dropped = 0 // what a full handshake makes while the store rests
+			if stats != x.want {
+				t.Errorf("Stats().Store is %+v, want %+v", stats, x.want)
+			}
+
+			store.does(nil)
+			close(release)
+			<-time.After(2 * time.Second)
+			if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); !e.Server.DidResume {
+				t.Errorf("not resumed by a store that works again: %v", e.Server.Resumption)
+			}
+		})
+	}
+	for _, x := range []row{
 		{"down", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return nil, gone }
 		}, openssl.StoreStats{Errors: 1, Skipped: 2}, 0},
@@ -585,44 +626,7 @@ func TestStoreTroubles(t *testing.T) {
 		}, openssl.StoreStats{Refused: 3}, 0},
 	} {
 		for _, v := range tlstest.Versions {
-			t.Run(x.name+"/"+v.Name, func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
-					store := new(memStore)
-					server, client := storeServer(t, v.ID, store), clientOf(t, v.ID)
-					mine := mustPass(t, tlstest.Pair{Client: client, Server: server})
-					of := maps.Clone(store.kept)
-					mustPass(t, tlstest.Pair{Client: client, Server: server})
-					var other []byte
-					for id, session := range store.kept {
-						if of[id] == nil {
-							other = session
-						}
-					}
-					release := make(chan struct{})
-					store.does(x.get(release, other))
-					began := time.Now()
-					for range 3 {
-						if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); e.Server.DidResume {
-							t.Error("resumed from a store that had nothing to say")
-						}
-					}
-					if took := time.Since(began); took != x.wait {
-						t.Errorf("three handshakes waited %v, want %v", took, x.wait)
-					}
-					stats := server.Stats().Store
-					stats.Dropped = 0 // what a full handshake makes while the store rests
-					if stats != x.want {
-						t.Errorf("Stats().Store is %+v, want %+v", stats, x.want)
-					}
-
-					store.does(nil)
-					close(release)
-					<-time.After(2 * time.Second)
-					if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); !e.Server.DidResume {
-						t.Errorf("not resumed by a store that works again: %v", e.Server.Resumption)
-					}
-				})
-			})
+			t.Run(x.name+"/"+v.Name, func(t *testing.T) { test(t, x, v) })
 		}
 	}
 }

@@ -70,7 +70,7 @@ func eachRole(t *testing.T, f func(t *testing.T, role string, version uint16)) {
 	}
 }
 
-// An issuing CA that is given is trusted, below a root that nobody named; its sibling
+// An issuing CA that is given is trusted, below a root that is not given; its sibling
 // below the same root is not. Who sets flags decides instead, before or after.
 func TestVerifyTrustsExactlyWhatIsGiven(t *testing.T) {
 	_, a, b := newTenants(t)

@@ -92,46 +92,47 @@ func TestNotOneSessionCrosses(t *testing.T) {
 	program(t, "redis-server", true)
 	e := newEngine(t, "redis-server")
 	const clients, each = 40, 10
+	test := func(t *testing.T, v version, tickets bool) {
+		must(t, e.client.FlushAll(t.Context()).Err())
+		o := order{Version: v.id, Redis: []string{e.addr()}, Tickets: tickets, Secret: secret}
+		o.SIDContext = "red"
+		red := []*server{start(t, o), start(t, o)}
+		o.SIDContext = "blue"
+		blue := start(t, o)
+		client := newClient(t)
+		within, crossed := 0, 0
+		for i := range clients {
+			c := newCaller(t, client)
+			c.mustCall(t, red[0].addr)
+			if !tickets && i == 0 {
+				e.holds(t, 1)
+			}
+			for k := range each {
+				stranger, resumed, err := visit(t.Context(), client, blue.addr, c.last)
+				must(t, err)
+				must(t, stranger.Close())
+				if resumed {
+					crossed++
+				}
+				if c.mustCall(t, red[(k+1)%2].addr) {
+					within++
+				}
+			}
+		}
+		t.Logf("%d of %d resumed within a context, %d of %d across", within, clients*each, crossed, clients*each)
+		if crossed != 0 {
+			t.Errorf("%d sessions have crossed", crossed)
+		}
+		if within*100 < clients*each*99 {
+			t.Errorf("%d of %d were resumed within their context, want 99 %%", within, clients*each)
+		}
+		if r := blue.ask(t, "stats"); r.Stats.Store.Hits != 0 {
+			t.Errorf("blue has found %d sessions", r.Stats.Store.Hits)
+		}
+	}
 	for _, v := range versions {
 		for _, tickets := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/tickets %v", v.name, tickets), func(t *testing.T) {
-				must(t, e.client.FlushAll(t.Context()).Err())
-				o := order{Version: v.id, Redis: []string{e.addr()}, Tickets: tickets, Secret: secret}
-				o.SIDContext = "red"
-				red := []*server{start(t, o), start(t, o)}
-				o.SIDContext = "blue"
-				blue := start(t, o)
-				client := newClient(t)
-				within, crossed := 0, 0
-				for i := range clients {
-					c := newCaller(t, client)
-					c.mustCall(t, red[0].addr)
-					if !tickets && i == 0 {
-						e.holds(t, 1)
-					}
-					for k := range each {
-						stranger, resumed, err := visit(t.Context(), client, blue.addr, c.last)
-						must(t, err)
-						must(t, stranger.Close())
-						if resumed {
-							crossed++
-						}
-						if c.mustCall(t, red[(k+1)%2].addr) {
-							within++
-						}
-					}
-				}
-				t.Logf("%d of %d resumed within a context, %d of %d across", within, clients*each, crossed, clients*each)
-				if crossed != 0 {
-					t.Errorf("%d sessions have crossed", crossed)
-				}
-				if within*100 < clients*each*99 {
-					t.Errorf("%d of %d were resumed within their context, want 99 %%", within, clients*each)
-				}
-				if r := blue.ask(t, "stats"); r.Stats.Store.Hits != 0 {
-					t.Errorf("blue has found %d sessions", r.Stats.Store.Hits)
-				}
-			})
+			t.Run(fmt.Sprintf("%s/tickets %v", v.name, tickets), func(t *testing.T) { test(t, v, tickets) })
 		}
 	}
 }
@@ -251,50 +252,53 @@ func TestStoreTroublesUnderLoad(t *testing.T) {
 
 // TestSingleUse offers one session twice, to both servers.
 func TestSingleUse(t *testing.T) {
+	test := func(t *testing.T, x engineProgram) {
+		program(t, x.program, x.wanted)
+		e := newEngine(t, x.program)
+		for _, v := range versions {
+			for _, single := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/%v", v.name, single), func(t *testing.T) { singleUse(t, e, v, single) })
+			}
+		}
+	}
 	for _, x := range engines {
-		t.Run(x.name, func(t *testing.T) {
-			program(t, x.program, x.wanted)
-			e := newEngine(t, x.program)
-			for _, v := range versions {
-				for _, single := range []bool{false, true} {
-					t.Run(fmt.Sprintf("%s/%v", v.name, single), func(t *testing.T) {
-						must(t, e.client.FlushAll(t.Context()).Err())
-						o := order{Version: v.id, SIDContext: "fleet", Redis: []string{e.addr()}, SingleUse: single}
-						servers := []*server{start(t, o), start(t, o)}
-						c := newCaller(t, newClient(t))
-						c.mustCall(t, servers[0].addr)
-						e.holds(t, map[string]int64{"TLS1.2": 1, "TLS1.3": 2}[v.name])
-						resumed := 0
-						const offers = 20
-						var wg sync.WaitGroup
-						var mu sync.Mutex
-						for i := range offers {
-							wg.Go(func() {
-								got, again, err := visit(t.Context(), c.client, servers[i%2].addr, c.last)
-								if err != nil {
-									t.Errorf("visit: %v", err)
-									return
-								}
-								got.Close()
-								mu.Lock()
-								defer mu.Unlock()
-								if again {
-									resumed++
-								}
-							})
-						}
-						wg.Wait()
-						want := offers
-						if single {
-							want = 1
-						}
-						if resumed != want {
-							t.Errorf("one session was resumed %d times of %d, want %d", resumed, offers, want)
-						}
-					})
-				}
+		t.Run(x.name, func(t *testing.T) { test(t, x) })
+	}
+}
+
+func singleUse(t *testing.T, e *engine, v version, single bool) {
+	must(t, e.client.FlushAll(t.Context()).Err())
+	o := order{Version: v.id, SIDContext: "fleet", Redis: []string{e.addr()}, SingleUse: single}
+	servers := []*server{start(t, o), start(t, o)}
+	c := newCaller(t, newClient(t))
+	c.mustCall(t, servers[0].addr)
+	e.holds(t, map[string]int64{"TLS1.2": 1, "TLS1.3": 2}[v.name])
+	resumed := 0
+	const offers = 20
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for i := range offers {
+		wg.Go(func() {
+			got, again, err := visit(t.Context(), c.client, servers[i%2].addr, c.last)
+			if err != nil {
+				t.Errorf("visit: %v", err)
+				return
+			}
+			got.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			if again {
+				resumed++
 			}
 		})
+	}
+	wg.Wait()
+	want := offers
+	if single {
+		want = 1
+	}
+	if resumed != want {
+		t.Errorf("one session was resumed %d times of %d, want %d", resumed, offers, want)
 	}
 }
 
@@ -338,57 +342,62 @@ func (f *fleet) restart(t *testing.T, i int) {
 func TestRollingRestart(t *testing.T) {
 	program(t, "redis-server", true)
 	e := newEngine(t, "redis-server")
-	for _, x := range []struct {
+	type row struct {
 		name  string
 		order order
-	}{
+	}
+	test := func(t *testing.T, x row, v version) {
+		o := x.order
+		o.Version = v.id
+		f, client := newFleet(t, 4, o), newClient(t)
+		var calls, resumed, failed atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 3 {
+			c := newCaller(t, client)
+			wg.Go(func() { callUntil(ctx, t, f, c, i, &calls, &resumed, &failed) })
+		}
+		passes := func() {
+			began := calls.Load()
+			eventually(t, "the load goes on", func() bool { return calls.Load() > began+50 })
+		}
+		passes()
+		for i := range f.at {
+			f.restart(t, i)
+			passes()
+		}
+		cancel()
+		wg.Wait()
+		rate := 100 * float64(resumed.Load()) / float64(calls.Load())
+		t.Logf("%d calls, %.1f %% resumed", calls.Load(), rate)
+		if rate <= 95 || failed.Load() != 0 {
+			t.Errorf("%.1f %% of %d calls resumed over a rolling restart, want more than 95; %d failed", rate, calls.Load(), failed.Load())
+		}
+	}
+	for _, x := range []row{
 		{"store only", order{SIDContext: "fleet", Redis: []string{e.addr()}}},
 		{"tickets only", order{SIDContext: "fleet", Tickets: true, Secret: secret}},
 	} {
 		for _, v := range versions {
-			t.Run(x.name+"/"+v.name, func(t *testing.T) {
-				o := x.order
-				o.Version = v.id
-				f, client := newFleet(t, 4, o), newClient(t)
-				var calls, resumed, failed atomic.Int64
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				var wg sync.WaitGroup
-				for i := range 3 {
-					c := newCaller(t, client)
-					wg.Go(func() {
-						for n := i; ctx.Err() == nil; n++ {
-							again, err := f.call(context.Background(), c, n)
-							calls.Add(1)
-							switch {
-							case err != nil:
-								failed.Add(1)
-								t.Errorf("a client's visit: %v", err)
-							case again:
-								resumed.Add(1)
-							}
-							<-time.After(5 * time.Millisecond) // no client returns before its session is stored
-						}
-					})
-				}
-				passes := func() {
-					began := calls.Load()
-					eventually(t, "the load goes on", func() bool { return calls.Load() > began+50 })
-				}
-				passes()
-				for i := range f.at {
-					f.restart(t, i)
-					passes()
-				}
-				cancel()
-				wg.Wait()
-				rate := 100 * float64(resumed.Load()) / float64(calls.Load())
-				t.Logf("%d calls, %.1f %% resumed", calls.Load(), rate)
-				if rate <= 95 || failed.Load() != 0 {
-					t.Errorf("%.1f %% of %d calls resumed over a rolling restart, want more than 95; %d failed", rate, calls.Load(), failed.Load())
-				}
-			})
+			t.Run(x.name+"/"+v.name, func(t *testing.T) { test(t, x, v) })
 		}
+	}
+}
+
+// callUntil calls the fleet until ctx ends, from its nth server on.
+func callUntil(ctx context.Context, t *testing.T, f *fleet, c *caller, n int, calls, resumed, failed *atomic.Int64) {
+	for ; ctx.Err() == nil; n++ {
+		again, err := f.call(context.Background(), c, n)
+		calls.Add(1)
+		switch {
+		case err != nil:
+			failed.Add(1)
+			t.Errorf("a client's visit: %v", err)
+		case again:
+			resumed.Add(1)
+		}
+		<-time.After(5 * time.Millisecond) // no client returns before its session is stored
 	}
 }
 
@@ -396,53 +405,54 @@ func TestRollingRestart(t *testing.T) {
 func TestRevokeHoldsForTheFleet(t *testing.T) {
 	program(t, "redis-server", true)
 	e := newEngine(t, "redis-server")
+	test := func(t *testing.T, v version, tickets bool) {
+		must(t, e.client.FlushAll(t.Context()).Err())
+		o := order{Version: v.id, Generation: 7, Redis: []string{e.addr()}, Tickets: tickets, Secret: secret}
+		f, client := newFleet(t, 4, o), newClient(t)
+		var callers []*caller
+		for i := range 8 {
+			c := newCaller(t, client)
+			c.mustCall(t, f.at[i%4].addr)
+			callers = append(callers, c)
+		}
+		if !tickets {
+			e.holds(t, 8)
+		}
+		for i, c := range callers {
+			if !c.mustCall(t, f.at[(i+1)%4].addr) {
+				t.Errorf("caller %d was not resumed before the revocation", i)
+			}
+		}
+		f.order.Generation = f.at[0].ask(t, "revoke").Generation
+		if f.order.Generation != 8 {
+			t.Fatalf("generation %d comes after 7", f.order.Generation)
+		}
+		for i := 1; i < 4; i++ {
+			f.restart(t, i)
+		}
+		for i, c := range callers {
+			for k, s := range f.at {
+				got, resumed, err := visit(t.Context(), client, s.addr, c.last)
+				must(t, err)
+				must(t, got.Close())
+				if resumed {
+					t.Errorf("caller %d: server %d has resumed a revoked session", i, k)
+				}
+			}
+		}
+		for i, c := range callers {
+			c.mustCall(t, f.at[i%4].addr)
+			eventually(t, "a session of after the revocation is resumed by another server", func() bool {
+				got, resumed, err := visit(t.Context(), client, f.at[(i+1)%4].addr, c.last)
+				must(t, err)
+				must(t, got.Close())
+				return resumed
+			})
+		}
+	}
 	for _, v := range versions {
 		for _, tickets := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/tickets %v", v.name, tickets), func(t *testing.T) {
-				must(t, e.client.FlushAll(t.Context()).Err())
-				o := order{Version: v.id, Generation: 7, Redis: []string{e.addr()}, Tickets: tickets, Secret: secret}
-				f, client := newFleet(t, 4, o), newClient(t)
-				var callers []*caller
-				for i := range 8 {
-					c := newCaller(t, client)
-					c.mustCall(t, f.at[i%4].addr)
-					callers = append(callers, c)
-				}
-				if !tickets {
-					e.holds(t, 8)
-				}
-				for i, c := range callers {
-					if !c.mustCall(t, f.at[(i+1)%4].addr) {
-						t.Errorf("caller %d was not resumed before the revocation", i)
-					}
-				}
-				f.order.Generation = f.at[0].ask(t, "revoke").Generation
-				if f.order.Generation != 8 {
-					t.Fatalf("generation %d comes after 7", f.order.Generation)
-				}
-				for i := 1; i < 4; i++ {
-					f.restart(t, i)
-				}
-				for i, c := range callers {
-					for k, s := range f.at {
-						got, resumed, err := visit(t.Context(), client, s.addr, c.last)
-						must(t, err)
-						must(t, got.Close())
-						if resumed {
-							t.Errorf("caller %d: server %d has resumed a revoked session", i, k)
-						}
-					}
-				}
-				for i, c := range callers {
-					c.mustCall(t, f.at[i%4].addr)
-					eventually(t, "a session of after the revocation is resumed by another server", func() bool {
-						got, resumed, err := visit(t.Context(), client, f.at[(i+1)%4].addr, c.last)
-						must(t, err)
-						must(t, got.Close())
-						return resumed
-					})
-				}
-			})
+			t.Run(fmt.Sprintf("%s/tickets %v", v.name, tickets), func(t *testing.T) { test(t, v, tickets) })
 		}
 	}
 }
@@ -523,49 +533,50 @@ func TestStore(t *testing.T) {
 // machine does falls on both: the difference is what the store adds.
 func BenchmarkResumption(b *testing.B) {
 	program(b, "redis-server", true)
-	for _, v := range versions {
-		b.Run(v.name, func(b *testing.B) {
-			e := newEngine(b, "redis-server")
-			orders := [2]order{
-				{Version: v.id, SIDContext: "fleet", Cache: true},
-				{Version: v.id, SIDContext: "fleet", Redis: []string{e.addr()}},
-			}
-			client := newClient(b)
-			var servers [2]*server
-			var callers [2]*caller
-			for i, o := range orders {
-				servers[i], callers[i] = start(b, o), newCaller(b, client)
-				callers[i].mustCall(b, servers[i].addr)
-			}
-			e.holds(b, 1)
-			var took [2][]time.Duration // of resumed handshakes
-			calls := 0
-			for b.Loop() {
-				calls++
-				for i := range servers {
-					if d, resumed := timed(b, callers[i], servers[i].addr); resumed {
-						took[i] = append(took[i], d)
-					}
+	test := func(b *testing.B, v version) {
+		e := newEngine(b, "redis-server")
+		orders := [2]order{
+			{Version: v.id, SIDContext: "fleet", Cache: true},
+			{Version: v.id, SIDContext: "fleet", Redis: []string{e.addr()}},
+		}
+		client := newClient(b)
+		var servers [2]*server
+		var callers [2]*caller
+		for i, o := range orders {
+			servers[i], callers[i] = start(b, o), newCaller(b, client)
+			callers[i].mustCall(b, servers[i].addr)
+		}
+		e.holds(b, 1)
+		var took [2][]time.Duration // of resumed handshakes
+		calls := 0
+		for b.Loop() {
+			calls++
+			for i := range servers {
+				if d, resumed := timed(b, callers[i], servers[i].addr); resumed {
+					took[i] = append(took[i], d)
 				}
 			}
-			at := func(i, percent int) float64 {
-				slices.Sort(took[i])
-				return float64(took[i][(len(took[i])-1)*percent/100].Microseconds())
-			}
-			b.ReportMetric(at(0, 50), "cache-p50-µs")
-			b.ReportMetric(at(0, 99), "cache-p99-µs")
-			b.ReportMetric(at(1, 50), "store-p50-µs")
-			b.ReportMetric(at(1, 99), "store-p99-µs")
-			b.ReportMetric(100*float64(len(took[1]))/float64(calls), "%resumed")
-			keys, err := e.client.Keys(b.Context(), "*").Result()
-			must(b, err)
-			used, err := e.client.MemoryUsage(b.Context(), keys[0]).Result()
-			must(b, err)
-			length, err := e.client.StrLen(b.Context(), keys[0]).Result()
-			must(b, err)
-			b.ReportMetric(float64(length), "session-bytes")
-			b.ReportMetric(float64(used), "engine-bytes")
-		})
+		}
+		at := func(i, percent int) float64 {
+			slices.Sort(took[i])
+			return float64(took[i][(len(took[i])-1)*percent/100].Microseconds())
+		}
+		b.ReportMetric(at(0, 50), "cache-p50-µs")
+		b.ReportMetric(at(0, 99), "cache-p99-µs")
+		b.ReportMetric(at(1, 50), "store-p50-µs")
+		b.ReportMetric(at(1, 99), "store-p99-µs")
+		b.ReportMetric(100*float64(len(took[1]))/float64(calls), "%resumed")
+		keys, err := e.client.Keys(b.Context(), "*").Result()
+		must(b, err)
+		used, err := e.client.MemoryUsage(b.Context(), keys[0]).Result()
+		must(b, err)
+		length, err := e.client.StrLen(b.Context(), keys[0]).Result()
+		must(b, err)
+		b.ReportMetric(float64(length), "session-bytes")
+		b.ReportMetric(float64(used), "engine-bytes")
+	}
+	for _, v := range versions {
+		b.Run(v.name, func(b *testing.B) { test(b, v) })
 	}
 }
 

@@ -341,10 +341,12 @@ type engine struct {
 
 // engines are the programs that a fleet may run on. Debian's bookworm has no
 // Valkey, so that it is not demanded where others are.
-var engines = []struct {
+type engineProgram struct {
 	name, program string
 	wanted        bool
-}{{"Redis", "redis-server", true}, {"Valkey", "valkey-server", false}}
+}
+
+var engines = []engineProgram{{"Redis", "redis-server", true}, {"Valkey", "valkey-server", false}}
 
 // program looks for a program, which is demanded where peers are.
 func program(t testing.TB, name string, wanted bool) {
@@ -444,7 +446,9 @@ func newCluster(t testing.TB) (nodes []*engine) {
 	return nodes
 }
 
-var versions = []struct {
+type version struct {
 	name string
 	id   uint16
-}{{"TLS1.2", tls.VersionTLS12}, {"TLS1.3", tls.VersionTLS13}}
+}
+
+var versions = []version{{"TLS1.2", tls.VersionTLS12}, {"TLS1.3", tls.VersionTLS13}}
