@@ -193,8 +193,9 @@ var (
 	// ErrTooLate means that a setting of a connection cannot be changed any more.
 	ErrTooLate = errors.New("openssl: too late: call this before the ClientHello is sent (client) or answered (server)")
 	// ErrResumptionRefused means that libssl has resumed a session that this package
-	// does not accept. The connection has failed; the client can connect again
-	// without the session.
+	// does not accept. The connection has failed, with the alert bad_certificate, or
+	// bad_record_mac where a TLS 1.2 session became unacceptable after the server had
+	// resumed it; the client can connect again without the session.
 	ErrResumptionRefused = errors.New("openssl: resumption refused")
 	// ErrSessionNotFound means that there is no resumable session, or not yet.
 	ErrSessionNotFound = errors.New("openssl: no resumable session (a TLS 1.3 client has one after its first Read)")

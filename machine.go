@@ -38,10 +38,9 @@ func (s *SSL) updateLocked(r libssl.Result) libssl.Result {
 	if s.out.empty() && s.out.b != nil {
 		s.out.release()
 	}
-	if s.spilled = r.Spilled; s.phase == phaseRefused {
-		s.spilled = 0
-	}
+	s.spilled = r.Spilled
 	s.noteOutputLocked()
+	s.ticketsHeld = r.TicketsHeld
 	s.hasPlaintext = r.Pending
 	if r.Hellos > s.hellos {
 		s.hellos, s.decidedIn = r.Hellos, s.sidCtx
@@ -130,11 +129,15 @@ func (s *SSL) handshakeLocked() (Want, error) {
 	}
 	room := s.out.room(largeBuffer)
 	inHandshake <- struct{}{}
-	r := s.h.P.Handshake(s.in.bytes(), s.eof, room)
+	r := s.h.P.Handshake(s.in.bytes(), s.eof, s.verifyConnectionLocked() != nil, room)
 	<-inHandshake
 	s.updateLocked(r)
 	switch r.Want {
 	case libssl.WantInput:
+		s.resuming = r.Resuming
+		if s.resuming && r.Refusal != libssl.Accepted {
+			return WantNothing, s.finishHandshakeLocked(r)
+		}
 		return WantInput, nil
 	case libssl.WantClientHello:
 		s.phase = phaseAsked
@@ -182,13 +185,12 @@ func (s *SSL) refuseRevokedLocked() error {
 // finishHandshakeLocked records what a handshake has come to, and refuses a
 // connection that libssl has accepted and this package does not.
 func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
-	s.phase = phaseDone
-	s.resumption = Resumption(r.Resumption)
 	s.newSession = s.client && s.h.P.Version() < tls.VersionTLS13 // later ones come as tickets; what was resumed is used up
-	if s.offered != nil && s.resumption == ResumptionNotOffered {
-		s.resumption = ResumptionOther
+	resumption := Resumption(r.Resumption)
+	if s.offered != nil && resumption == ResumptionNotOffered {
+		resumption = ResumptionOther
 	}
-	s.first.resumptions[s.resumption].Add(1)
+	s.endedLocked(resumption)
 	if r.Refusal == libssl.NameNotVerified {
 		s.refuseLocked(errNameNotVerified)
 	} else if why := refusalText[r.Refusal]; why != "" {
@@ -200,6 +202,12 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 		return s.refuseRevokedLocked()
 	}
 	return s.fatal
+}
+
+// endedLocked notes that the handshake has ended, and counts what became of an offer.
+func (s *SSL) endedLocked(r Resumption) {
+	s.phase, s.resumption = phaseDone, r
+	s.first.resumptions[r].Add(1)
 }
 
 // checkServerNameLocked returns an error if a client must not send its first byte.
@@ -250,10 +258,27 @@ func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state Connectio
 	defer s.unlock()
 	s.verified = true
 	if err != nil {
+		if s.phase < phaseDone {
+			s.endedLocked(ResumptionResumed)
+		}
 		s.refuseLocked(err)
 		return err
 	}
-	return s.refuseRevokedLocked() // while f ran
+	if err := s.refuseRevokedLocked(); err != nil { // while f ran
+		return err
+	}
+	return s.issueTicketsLocked()
+}
+
+// issueTicketsLocked makes the tickets of a connection that could have been refused.
+func (s *SSL) issueTicketsLocked() error {
+	if !s.ticketsHeld || s.phase != phaseDone {
+		return nil
+	}
+	s.ticketsHeld = false
+	room := s.out.room(largeBuffer)
+	s.updateLocked(s.h.P.IssueTickets(room))
+	return s.fatal
 }
 
 // recoverToError turns a panic of a caller's function into an error.
@@ -266,9 +291,12 @@ func recoverToError(what string, f func() error) (err error) {
 	return f()
 }
 
-// refuseLocked ends a connection that libssl has accepted. What it has made for
-// the peer, tickets among it, is not sent, and its session is forgotten.
+// refuseLocked ends a connection that libssl has accepted with the alert that err
+// wraps, or bad_certificate. What was made for the peer before is not sent, and the
+// session is forgotten.
 func (s *SSL) refuseLocked(err error) {
+	alert := alertBadCertificate
+	errors.As(err, &alert)
 	s.h.P.InvalidateSession()
 	s.fatal, s.readErr, s.phase = err, err, phaseRefused
 	if s.state != nil {
@@ -276,6 +304,8 @@ func (s *SSL) refuseLocked(err error) {
 	}
 	s.out.release()
 	s.spilled = 0
+	room := s.out.room(smallBuffer)
+	s.out.w += s.h.P.EndWithAlert(uint8(alert), room)
 	s.noteOutputLocked()
 }
 

@@ -3,8 +3,12 @@ package libssl
 /*
 #cgo noescape osl_drain
 #cgo nocallback osl_drain
+#cgo noescape osl_end_with_alert
+#cgo nocallback osl_end_with_alert
 #cgo noescape osl_handshake
 #cgo nocallback osl_handshake
+#cgo noescape osl_issue_tickets
+#cgo nocallback osl_issue_tickets
 #cgo noescape osl_read
 #cgo nocallback osl_read
 #cgo noescape osl_shutdown
@@ -62,6 +66,8 @@ type Result struct {
 	OfferInvalid   bool // the session that a client offers cannot be resumed any more
 	Resumption     int
 	Refusal        Refusal
+	Resuming       bool // a server that resumes in TLS 1.2: what it has made is not sent yet
+	TicketsHeld    bool // IssueTickets is to be called
 	Fail           *Failure
 }
 
@@ -78,6 +84,8 @@ func result(op string, r C.osl_call_result) Result {
 		OfferInvalid:   r.offer_invalid != 0,
 		Resumption:     int(r.resumption),
 		Refusal:        Refusal(r.refused),
+		Resuming:       r.resuming != 0,
+		TicketsHeld:    r.tickets_held != 0,
 		Fail:           failure(op, r.fail),
 	}
 }
@@ -95,10 +103,21 @@ func (s SSL) Free() { C.osl_ssl_free(s.p) }
 // resumed any more because of that. Free is still to be called.
 func (s SSL) End() (offerInvalid bool) { return C.osl_ssl_end(s.p) != 0 }
 
-// Handshake goes on with the handshake.
-func (s SSL) Handshake(in []byte, eof bool, out []byte) Result {
+// Handshake goes on with the handshake; decides keeps a server's TLS 1.3 tickets back.
+func (s SSL) Handshake(in []byte, eof, decides bool, out []byte) Result {
 	return result("SSL_do_handshake",
-		C.osl_handshake(s.p, bytesPtr(in), C.size_t(len(in)), cBool(eof), bytesPtr(out), C.size_t(len(out))))
+		C.osl_handshake(s.p, bytesPtr(in), C.size_t(len(in)), cBool(eof), cBool(decides), bytesPtr(out), C.size_t(len(out))))
+}
+
+// IssueTickets makes the tickets that were kept back.
+func (s SSL) IssueTickets(out []byte) Result {
+	return result("SSL_new_session_ticket", C.osl_issue_tickets(s.p, bytesPtr(out), C.size_t(len(out))))
+}
+
+// EndWithAlert makes a fatal alert, and returns its length. What was made before must
+// not be sent any more.
+func (s SSL) EndWithAlert(alert uint8, out []byte) int {
+	return int(C.osl_end_with_alert(s.p, C.int(alert), bytesPtr(out), C.size_t(len(out))))
 }
 
 // Read decrypts into p from as many records as are in the input.
