@@ -548,29 +548,6 @@ func (s *SSL) sendCloseNotify() error {
 	return err
 }
 
-// mayHaveUnreadTickets reports whether a TLS 1.3 client has read no ticket yet.
-func (s *SSL) mayHaveUnreadTickets() bool {
-	if s.lock() != nil {
-		return false
-	}
-	defer s.unlock()
-	return s.client && !s.gotTicket && s.readErr == nil && !s.eof && s.h.P.Version() >= tls.VersionTLS13
-}
-
-// closeForConn frees s, and keeps the session of a connection that has not failed.
-func (s *SSL) closeForConn() {
-	s.h.Mu.Lock()
-	defer s.unlock()
-	if s.h.ClosedLocked() {
-		return
-	}
-	if s.phase == phaseDone && s.verified && s.fatal == nil && !s.closeNotifySent {
-		s.h.P.KeepSession()
-	}
-	s.forgetStoredLocked()
-	s.closeLocked()
-}
-
 func (s *SSL) closeLocked() {
 	if !s.h.ClosedLocked() && s.offerInvalid != nil && s.h.P.End() {
 		s.offerInvalid.Store(true)

@@ -1,5 +1,6 @@
 #include "ctx.h"
 #include "pem.h"
+#include "refusal.h"
 #include "resumption.h"
 #include "ssl.h"
 #include "store.h"

@@ -1,4 +1,5 @@
 #include "ssl.h"
+#include "refusal.h"
 #include "resumption.h"
 #include "session.h"
 
@@ -14,7 +15,9 @@ static int osl_bio_read(BIO *b, char *p, int n) {
 	if (k > t->in_n)
 		k = t->in_n;
 	if (k == 0) {
-		if (t->eof) {
+		/* When the handshake is done osl_call_end knows what the end means: to libssl
+		 * from 3.0 on it would be the end of writing, too. */
+		if (t->eof && (!SSL_is_init_finished(t->ssl) || SSL_get_options(t->ssl) & SSL_OP_IGNORE_UNEXPECTED_EOF)) {
 			t->saw_eof = 1;
 			return 0;
 		}
@@ -154,8 +157,7 @@ osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned 
 	return made;
 }
 
-static void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
-                           size_t out_cap) {
+void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap) {
 	osl_enter();
 	t->in = in;
 	t->in_n = in_n;
@@ -176,8 +178,42 @@ int osl_ssl_end(osl_ssl *t) {
 	return osl_ssl_offer_invalid(t);
 }
 
+/* What crypto/tls takes in a row; libssl takes any number of them. Of empty records and
+ * warnings it takes 32 and 5. */
+#define OSL_MAX_KEY_UPDATES 16
+
+static int osl_is_flooded(const osl_ssl *t) {
+	return t->key_updates > OSL_MAX_KEY_UPDATES;
+}
+
+/* osl_message_cb counts KeyUpdates. After too many of them it puts a record in place
+ * of the input that libssl answers with unexpected_message. */
+static void osl_message_cb(int sent, int version, int type, const void *p, size_t n, SSL *ssl, void *arg) {
+	static const unsigned char misplaced[] = {SSL3_RT_HANDSHAKE, 3, 3, 0, 1, 0};
+	osl_ssl *t = arg;
+
+	(void)version, (void)ssl;
+	if (sent || type != SSL3_RT_HANDSHAKE || n == 0 || *(const unsigned char *)p != SSL3_MT_KEY_UPDATE)
+		return;
+	t->key_updates++;
+	if (osl_is_flooded(t)) {
+		t->in = misplaced;
+		t->in_n = sizeof misplaced;
+	}
+}
+
+/* osl_say_flooded puts the reason in place of what libssl says of that record. */
+static void osl_say_flooded(void) {
+	ERR_clear_error();
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	ERR_raise(ERR_LIB_SSL, SSL_R_TOO_MANY_KEY_UPDATES);
+#else
+	SSLerr(0, SSL_R_TOO_MANY_KEY_UPDATES); /* 3.0 deprecates it */
+#endif
+}
+
 /* osl_call_end gives back what was lent and reports what ret, of the libssl call just made, means. */
-static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
+osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	osl_call_result r = {0};
 	int code = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);
 
@@ -186,7 +222,7 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 		r.want = OSL_DONE;
 		break;
 	case SSL_ERROR_WANT_READ:
-		r.want = OSL_INPUT;
+		r.want = t->eof && SSL_is_init_finished(t->ssl) ? OSL_EOF : OSL_INPUT;
 		break;
 	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		r.want = OSL_HELLO;
@@ -206,6 +242,8 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 			ERR_clear_error();
 			break;
 		}
+		if (osl_is_flooded(t))
+			osl_say_flooded();
 		r.fail = osl_take(code);
 		if (r.fail->n)
 			r.fail->verify = (int)SSL_get_verify_result(t->ssl);
@@ -216,7 +254,7 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 		t->got_ticket = r.new_session = 1;
 	}
 	r.n = n;
-	r.used = in_n - t->in_n;
+	r.used = osl_is_flooded(t) ? in_n : in_n - t->in_n;
 	r.out = t->out_n;
 	r.spilled = t->spill_n - t->spill_r;
 	r.pending = SSL_pending(t->ssl) > 0;
@@ -239,7 +277,7 @@ static X509 *osl_ssl_leaf(const SSL *ssl) {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	return SSL_get1_peer_certificate(ssl);
 #else
-	return SSL_get_peer_certificate(ssl); /* renamed in 3.0 */
+	return SSL_get_peer_certificate(ssl);  /* renamed in 3.0 */
 #endif
 }
 
@@ -262,19 +300,6 @@ static int osl_name_verified(osl_ssl *t) {
 	return ok;
 }
 
-/* osl_hold_tickets keeps the TLS 1.3 tickets of a server back whose connection may
- * still be refused: they would be sealed before the alert. 1.1.1 can make none afterwards. */
-static void osl_hold_tickets(osl_ssl *t) {
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	if (SSL_version(t->ssl) < TLS1_3_VERSION || t->held_tickets || SSL_get_num_tickets(t->ssl) == 0)
-		return;
-	t->held_tickets = SSL_get_num_tickets(t->ssl);
-	SSL_set_num_tickets(t->ssl, 0);
-#else
-	(void)t;
-#endif
-}
-
 /* osl_handshake goes on with the handshake. decides says that Go may refuse the
  * connection at its end; a resumed one may always be refused. SSL_do_handshake. */
 osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, int decides,
@@ -290,8 +315,11 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	if (!SSL_is_server(t->ssl))
 		t->hellos = 1; /* a client has sent its offer */
 	ret = SSL_do_handshake(t->ssl);
-	if (ret == 1)
+	if (ret == 1) {
 		osl_classify_resumption(t);
+		SSL_set_msg_callback(t->ssl, osl_message_cb);
+		SSL_set_msg_callback_arg(t->ssl, t);
+	}
 	if (ret == 1 && !SSL_is_server(t->ssl)) {
 		t->last = SSL_get1_session(t->ssl);
 		if (!osl_name_verified(t))
@@ -309,83 +337,6 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	}
 	osl_sweep();
 	return r;
-}
-
-/* osl_issue_tickets makes the tickets that were held back. SSL_new_session_ticket. */
-osl_call_result osl_issue_tickets(osl_ssl *t, unsigned char *out, size_t out_cap) {
-	osl_call_result r;
-	int ret = 1;
-
-	osl_call_begin(t, NULL, 0, 0, out, out_cap);
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L /* in 1.1.1 none are held back */
-	if (SSL_session_reused(t->ssl))
-		t->held_tickets = 1; /* as libssl does */
-	while (ret == 1 && t->held_tickets) {
-		ret = SSL_new_session_ticket(t->ssl);
-		t->held_tickets--;
-	}
-	if (ret == 1)
-		ret = SSL_do_handshake(t->ssl);
-#endif
-	r = osl_call_end(t, ret, 0, 0);
-	osl_sweep();
-	return r;
-}
-
-/* osl_alert_cb has libssl send the alert of osl_end_with_alert when it asks for an extension.
- * It never adds one. */
-int osl_alert_cb(SSL *ssl, unsigned int type, unsigned int context, const unsigned char **out, size_t *out_n, X509 *x,
-                 size_t chain, int *alert, void *arg) {
-	const osl_ssl *t = SSL_get_app_data(ssl);
-
-	(void)type, (void)context, (void)out, (void)out_n, (void)x, (void)chain, (void)arg;
-	if (!t || t->alert < 0)
-		return 0;
-	*alert = t->alert;
-	return -1;
-}
-
-/* osl_end_with_alert makes a fatal alert, in place of all that was made and not sent, and
- * returns its length. libssl has no call for that:
- *
- *   - Where what was not sent holds this end's first encrypted record, the peer still
- *     reads plaintext, and the alert is that: but for a TLS 1.3 client's, whose
- *     server expects encrypted records, and takes a plaintext alert all the same.
- *   - Where libssl can be brought to make a message with extensions, a ticket or the
- *     ClientHello of a renegotiation, osl_alert_cb has it send the alert.
- *   - Else libssl is given a record that it cannot decrypt, and sends bad_record_mac.
- */
-size_t osl_end_with_alert(osl_ssl *t, int alert, unsigned char *out, size_t out_cap) {
-	static const unsigned char undecryptable[5 + 64] = {23, 3, 3, 0, 64};
-	const unsigned char plaintext[] = {21, 3, 3, 0, 2, 2, (unsigned char)alert};
-	int tls13 = SSL_version(t->ssl) >= TLS1_3_VERSION, server = SSL_is_server(t->ssl);
-	int reused = SSL_session_reused(t->ssl), done = SSL_is_init_finished(t->ssl);
-	unsigned char none;
-	size_t k;
-
-	osl_call_begin(t, undecryptable, sizeof undecryptable, 0, out, out_cap);
-	t->alert = alert;
-	t->spill_r = t->spill_n = 0;
-	if (done && server && tls13) {
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-		if (SSL_new_session_ticket(t->ssl) == 1)
-			SSL_do_handshake(t->ssl);
-#endif
-	} else if (done && !server && !tls13 && !reused) {
-		SSL_clear_options(t->ssl, SSL_OP_NO_RENEGOTIATION);
-		if (SSL_renegotiate(t->ssl) == 1)
-			SSL_do_handshake(t->ssl);
-	} else if (!(done && server && reused) && out_cap >= sizeof plaintext) {
-		memcpy(out, plaintext, sizeof plaintext);
-		t->out_n = sizeof plaintext;
-	}
-	if (t->out_n == 0)
-		SSL_read_ex(t->ssl, &none, 1, &k);
-	k = t->out_n;
-	osl_call_end(t, 1, 0, sizeof undecryptable);
-	ERR_clear_error();
-	osl_leave();
-	return k;
 }
 
 /* osl_has_record reports whether a whole record is at hand, so that reading on costs no wait. */
@@ -417,6 +368,7 @@ osl_call_result osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned 
 	osl_call_begin(t, in, in_n, eof, NULL, 0);
 	while ((ret = SSL_read_ex(t->ssl, p + got, n - got, &k)) == 1) {
 		got += k;
+		t->key_updates = 0;
 		if (got == n || !osl_has_record(t))
 			break;
 	}

@@ -23,6 +23,8 @@ struct osl_ssl {
 	int eof;     /* the input has ended behind what is lent */
 	int saw_eof; /* and libssl has met that end in this call */
 
+	int key_updates; /* since data was last read */
+
 	/* Ciphertext that found no room in what was lent. */
 	unsigned char *spill;
 	size_t spill_r, spill_n, spill_cap;
@@ -75,9 +77,6 @@ struct osl_ssl {
 	size_t keylog_n;
 };
 
-/* The extension that osl_alert_cb is asked for and never adds: one for private use. */
-#define OSL_ALERT_EXTENSION 0xff5d
-
 typedef struct {
 	osl_ssl *t;
 	osl_fail *fail;
@@ -129,16 +128,14 @@ void osl_ssl_free(osl_ssl *t);
 void osl_ssl_note_sidctx(osl_ssl *t, const unsigned char *sid, size_t n);
 osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned char *sid, size_t sid_n);
 int osl_ssl_end(osl_ssl *t);
+void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap);
+osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n);
 osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, int decides,
                               unsigned char *out, size_t out_cap);
 osl_call_result osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof);
 osl_call_result osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap);
 osl_call_result osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
                              size_t out_cap);
-osl_call_result osl_issue_tickets(osl_ssl *t, unsigned char *out, size_t out_cap);
-size_t osl_end_with_alert(osl_ssl *t, int alert, unsigned char *out, size_t out_cap);
-int osl_alert_cb(SSL *ssl, unsigned int type, unsigned int context, const unsigned char **out, size_t *out_n, X509 *x,
-                 size_t chain, int *alert, void *arg);
 int osl_ssl_version(osl_ssl *t);
 void osl_keep_session(osl_ssl *t);
 size_t osl_drain(osl_ssl *t, unsigned char *p, size_t n);

@@ -3,12 +3,8 @@ package libssl
 /*
 #cgo noescape osl_drain
 #cgo nocallback osl_drain
-#cgo noescape osl_end_with_alert
-#cgo nocallback osl_end_with_alert
 #cgo noescape osl_handshake
 #cgo nocallback osl_handshake
-#cgo noescape osl_issue_tickets
-#cgo nocallback osl_issue_tickets
 #cgo noescape osl_read
 #cgo nocallback osl_read
 #cgo noescape osl_shutdown
@@ -107,17 +103,6 @@ func (s SSL) End() (offerInvalid bool) { return C.osl_ssl_end(s.p) != 0 }
 func (s SSL) Handshake(in []byte, eof, decides bool, out []byte) Result {
 	return result("SSL_do_handshake",
 		C.osl_handshake(s.p, bytesPtr(in), C.size_t(len(in)), cBool(eof), cBool(decides), bytesPtr(out), C.size_t(len(out))))
-}
-
-// IssueTickets makes the tickets that were kept back.
-func (s SSL) IssueTickets(out []byte) Result {
-	return result("SSL_new_session_ticket", C.osl_issue_tickets(s.p, bytesPtr(out), C.size_t(len(out))))
-}
-
-// EndWithAlert makes a fatal alert, and returns its length. What was made before must
-// not be sent any more.
-func (s SSL) EndWithAlert(alert uint8, out []byte) int {
-	return int(C.osl_end_with_alert(s.p, C.int(alert), bytesPtr(out), C.size_t(len(out))))
 }
 
 // Read decrypts into p from as many records as are in the input.

@@ -29,6 +29,7 @@
  *
  * No name of the package's C occurs outside of this part of the file.
  */
+#include "refusal.h"
 #include "resumption.h"
 #include "session.h"
 #include "sidctx_cgo.h"
