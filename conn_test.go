@@ -1009,6 +1009,148 @@ func TestConnCloseOfManyThatDoNotRead(t *testing.T) {
 	})
 }
 
+// oddWire does what net.Conn leaves open.
+type oddWire struct {
+	net.Conn
+	stuck   atomic.Bool  // Read and Write do nothing, without an error
+	reading atomic.Int64 // the size of the buffer of the last Read
+	until   atomic.Value // the last deadline of Read
+}
+
+func (w *oddWire) Read(p []byte) (int, error) {
+	if w.stuck.Load() {
+		return 0, nil
+	}
+	w.reading.Store(int64(len(p)))
+	return w.Conn.Read(p)
+}
+
+func (w *oddWire) Write(p []byte) (int, error) {
+	if w.stuck.Load() {
+		return 0, nil
+	}
+	return w.Conn.Write(p)
+}
+
+func (w *oddWire) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() {
+		w.until.Store(t)
+	}
+	return w.Conn.SetReadDeadline(t)
+}
+
+// A wire that does nothing and reports no error makes no call loop for ever.
+func TestConnNoProgress(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		near, far := tlstest.WirePair(64 << 10)
+		odd := &oddWire{Conn: near}
+		c, s := tlstest.ConnsOver(t, client, server, odd, far)
+		tlstest.MustHandshake(t, c, s)
+		odd.stuck.Store(true)
+		if _, err := c.Write([]byte{1}); err != io.ErrNoProgress {
+			t.Errorf("Write: %v, want io.ErrNoProgress", err)
+		}
+		if _, err := c.Read(make([]byte, 1)); err != io.ErrNoProgress {
+			t.Errorf("Read: %v, want io.ErrNoProgress", err)
+		}
+	})
+}
+
+// A Read that waits after a large transfer holds little memory.
+func TestConnIdleReadIsSmall(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		near, far := tlstest.WirePair(200_000)
+		odd := &oddWire{Conn: near}
+		c, s := tlstest.ConnsOver(t, client, server, odd, far)
+		tlstest.MustHandshake(t, c, s)
+		sent := pattern(150_000)
+		if _, err := s.Write(sent); err != nil {
+			t.Fatalf("Write: %v", err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, len(sent))); err != nil {
+			t.Fatalf("Read: %v", err)
+		}
+		read := start(reading(c))
+		waits(t, "the Read", read)
+		if got := odd.reading.Load(); got > 4096 {
+			t.Errorf("the Read that waits has a buffer of %d bytes, want at most 4096", got)
+		}
+		c.Close()
+		<-read
+	})
+}
+
+// A small Write beside bulk writers comes when those that came before it are done.
+func TestConnWritersTakeTurns(t *testing.T) {
+	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
+		c, s, _, _ := tlstest.WireConns(t, client, server, 10_000)
+		tlstest.MustHandshake(t, c, s)
+		var written atomic.Int64
+		var ended atomic.Bool
+		bulk := func() (n int, err error) {
+			for p := make([]byte, 100_000); err == nil && !ended.Load(); written.Add(1) {
+				_, err = c.Write(p)
+			}
+			return 0, err
+		}
+		var writers []<-chan outcome
+		for range 2 {
+			writers = append(writers, start(bulk))
+			synctest.Wait()
+		}
+		small := start(func() (int, error) {
+			_, err := c.Write([]byte("small"))
+			defer ended.Store(true)
+			return int(written.Load()), err
+		})
+		synctest.Wait()
+		peer := start(func() (int, error) {
+			n, err := io.Copy(io.Discard, s)
+			return int(n), err
+		})
+		if got := <-small; got.err != nil || got.n > 2 {
+			t.Errorf("a small Write: %v after %d others, want nil after the 2 that came before it", got.err, got.n)
+		}
+		for _, writer := range writers {
+			if got := <-writer; got.err != nil {
+				t.Errorf("a bulk writer: %v", got.err)
+			}
+		}
+		must(t, c.Close())
+		if got := <-peer; got.err != nil {
+			t.Errorf("the peer: %v", got.err)
+		}
+	})
+}
+
+// A deadline is a moment on the monotonic clock, where it has a reading of that: the wall
+// clock may be set. A Read that does the handshake hands its own to the wire.
+func TestConnDeadlineIsMonotonic(t *testing.T) {
+	eachVersion(t, func(t *testing.T, client, server *openssl.Ctx) {
+		near, far := tlstest.WirePair(10_000)
+		odd := &oddWire{Conn: near}
+		c, s := tlstest.ConnsOver(t, client, server, odd, far)
+		until := time.Now().Add(time.Hour)
+		for _, until := range []time.Time{until, until.Round(0)} {
+			must(t, c.SetReadDeadline(until))
+			read := start(reading(c))
+			if err := s.Handshake(); err != nil {
+				t.Fatalf("the server's handshake: %v", err)
+			}
+			if _, err := s.Write([]byte{1}); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			if got := <-read; got.err != nil {
+				t.Fatalf("Read: %v", got.err)
+			}
+			got, _ := odd.until.Load().(time.Time)
+			if off := got.Sub(until).Abs(); off > time.Second || until.String() != until.Round(0).String() && !strings.Contains(got.String(), " m=") {
+				t.Errorf("the wire's deadline: %v, want %v", got, until)
+			}
+		}
+	})
+}
+
 // A ClientHello function that does not heed its context costs nothing either.
 func TestConnCloseDoesNotWaitForTheHelloFunc(t *testing.T) {
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
@@ -1127,6 +1269,14 @@ func TestConnCutWire(t *testing.T) {
 				}
 				if _, err := far.Read(make([]byte, 1)); err != io.ErrUnexpectedEOF {
 					t.Errorf("and a Read behind it: %v", err)
+				}
+				// The other direction goes on, to the end.
+				if _, err := far.Write([]byte("answer")); err != nil {
+					t.Errorf("a Write to a %s whose wire was cut %s: %v, want nil", role, what, err)
+				}
+				must(t, far.Close())
+				if got, err := io.ReadAll(near); string(got) != "answer" || err != nil {
+					t.Errorf("a %s whose wire was cut %s reads %q, %v, want the answer", role, what, got, err)
 				}
 			}
 		}
