@@ -34,6 +34,7 @@ type Conn struct {
 
 	handshakeDone atomic.Bool
 	handshakeErr  error // under handshaking: why there will be no handshake any more
+	verdict       bool  // under handshaking: it is of the machine
 	storeAsked    bool  // under handshaking
 
 	sentWanted atomic.Bool   // a Read waits until what it has made was sent
@@ -191,7 +192,9 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 //
 // If ctx ends first, the underlying connection is closed and ctx.Err is returned. A
 // handshake that a deadline has interrupted can be continued after a new deadline was
-// set. Any other failure is final; the error holds libssl's reason, or the peer's alert.
+// set, and one that failed before a client's first byte, without a server name for
+// instance, can be begun again. Any other failure is final; the error holds libssl's
+// reason, or the peer's alert.
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
@@ -239,6 +242,8 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (ended bool, err erro
 		return false, nil
 	case c.closing.Load():
 		return false, net.ErrClosed
+	case c.handshakeErr != nil && c.verdict:
+		return false, again(c.handshakeErr)
 	case c.handshakeErr != nil:
 		return false, c.handshakeErr
 	case ctx.Err() != nil: // while it waited: the wire is not its to close
@@ -250,7 +255,7 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (ended bool, err erro
 		return false, net.ErrClosed
 	case err == nil:
 		c.handshakeDone.Store(true)
-	case !isTimeout(err):
+	case !isTimeout(err) && c.ssl.hasBegun():
 		c.handshakeErr = err
 	}
 	return err == nil || c.handshakeErr != nil, err
@@ -286,6 +291,7 @@ func (c *Conn) runHandshake(ctx context.Context) error {
 		sent := c.lockAndFlush()
 		switch {
 		case err != nil:
+			c.verdict = true
 			return err // libssl's error comes before the transport's
 		case w == WantNothing && sent != nil && c.ssl.ticketsRemain():
 			return nil // they are sent later, or the client has gone

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/sidctx/openssl/internal/libssl"
@@ -90,6 +91,15 @@ func (s *SSL) unsent() int {
 // needsInputLocked reports whether a call that reads could only ask for input again.
 func (s *SSL) needsInputLocked() bool { return s.wantsInput && s.in.empty() && !s.eof }
 
+// hasBegun reports whether a handshake has come so far that it cannot begin again.
+func (s *SSL) hasBegun() bool {
+	if s.lock() != nil {
+		return true
+	}
+	defer s.unlock()
+	return !s.client || s.phase != phaseNew || s.fatal != nil
+}
+
 // tooLateLocked reports whether the context and the Ctx are settled.
 func (s *SSL) tooLateLocked() bool { return s.phase >= phaseHelloDone }
 
@@ -109,11 +119,11 @@ var inHandshake = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
 func (s *SSL) handshakeLocked() (Want, error) {
 	switch {
 	case s.fatal != nil:
-		return WantNothing, s.fatal
+		return WantNothing, again(s.fatal)
 	case s.phase >= phaseDone:
 		return WantNothing, nil
 	case s.readErr != nil:
-		return WantNothing, s.readErr
+		return WantNothing, again(s.readErr)
 	case s.client && s.phase == phaseNew:
 		if err := s.checkServerNameLocked(); err != nil {
 			return WantNothing, err
@@ -145,7 +155,7 @@ func (s *SSL) handshakeLocked() (Want, error) {
 	case libssl.Done:
 		return WantNothing, s.finishHandshakeLocked(r)
 	}
-	return WantNothing, s.readErr
+	return WantNothing, again(s.readErr)
 }
 
 // applyRevocationLocked applies a Revoke that came after s was made, so that a client
@@ -178,7 +188,7 @@ func (s *SSL) refuseRevokedLocked() error {
 		return nil
 	}
 	s.first.refused.Add(1)
-	s.refuseLocked(fmt.Errorf("%w: its session was made before a Revoke of its context", ErrResumptionRefused))
+	s.refuseLocked(fmt.Errorf("%w: its session was made before a Revoke of its context", ErrResumptionRefused), alertBadCertificate)
 	return s.fatal
 }
 
@@ -192,16 +202,16 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 	}
 	s.endedLocked(resumption)
 	if r.Refusal == libssl.NameNotVerified {
-		s.refuseLocked(errNameNotVerified)
+		s.refuseLocked(errNameNotVerified, alertBadCertificate)
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)
-		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
+		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why), alertBadCertificate)
 	} else if err := s.checkPeerLocked(); err != nil {
-		s.refuseLocked(err)
+		s.refuseLocked(err, alertOf(err))
 	} else {
 		return s.refuseRevokedLocked()
 	}
-	return s.fatal
+	return again(s.fatal)
 }
 
 // endedLocked notes that the handshake has ended, and counts what became of an offer.
@@ -251,7 +261,12 @@ func (s *SSL) verifyConnectionLocked() func(ConnectionState) error {
 // runVerifyConnection calls f, with no lock held, and refuses the connection if it
 // returns an error.
 func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state ConnectionState) error {
-	err := recoverToError("SetVerifyConnection", func() error { return f(state) })
+	alert := alertBadCertificate
+	err := recoverToError("SetVerifyConnection", func() error {
+		err := f(state)
+		alert = alertOf(err) // here: err's methods are the caller's, too
+		return err
+	})
 	if lockErr := s.lock(); lockErr != nil {
 		return lockErr
 	}
@@ -261,7 +276,7 @@ func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state Connectio
 		if s.phase < phaseDone {
 			s.endedLocked(ResumptionResumed)
 		}
-		s.refuseLocked(err)
+		s.refuseLocked(err, alert)
 		return err
 	}
 	if err := s.refuseRevokedLocked(); err != nil { // while f ran
@@ -278,25 +293,31 @@ func (s *SSL) issueTicketsLocked() error {
 	s.ticketsHeld = false
 	room := s.out.room(largeBuffer)
 	s.updateLocked(s.h.P.IssueTickets(room))
-	return s.fatal
+	return again(s.fatal)
 }
 
-// recoverToError turns a panic of a caller's function into an error.
+// recoverToError turns a panic of a caller's function into an error, of one line with
+// the stack in it.
 func recoverToError(what string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("openssl: the function of %s panicked: %v", what, r)
+			stack := strings.Split(strings.TrimSpace(string(debug.Stack())), "\n")
+			err = fmt.Errorf("openssl: the function of %s panicked: %v: %s", what, r, strings.Join(stack, " | "))
 		}
 	}()
 	return f()
 }
 
-// refuseLocked ends a connection that libssl has accepted with the alert that err
-// wraps, or bad_certificate. What was made for the peer before is not sent, and the
-// session is forgotten.
-func (s *SSL) refuseLocked(err error) {
+// alertOf is the alert that a refusal wraps, or bad_certificate.
+func alertOf(err error) tls.AlertError {
 	alert := alertBadCertificate
 	errors.As(err, &alert)
+	return alert
+}
+
+// refuseLocked ends a connection that libssl has accepted with an alert. What was made
+// for the peer before is not sent, and the session is forgotten.
+func (s *SSL) refuseLocked(err error, alert tls.AlertError) {
 	s.h.P.InvalidateSession()
 	s.fatal, s.readErr, s.phase = err, err, phaseRefused
 	if s.state != nil {
@@ -374,7 +395,7 @@ func (s *SSL) currentCtx() *Ctx {
 func (s *SSL) readLocked(p []byte) (int, Want, error) {
 	switch {
 	case s.readErr != nil:
-		return 0, WantNothing, s.readErr
+		return 0, WantNothing, again(s.readErr)
 	case len(p) == 0:
 		return 0, WantNothing, nil
 	case s.in.empty() && !s.eof && !s.hasPlaintext:
@@ -387,14 +408,14 @@ func (s *SSL) readLocked(p []byte) (int, Want, error) {
 	if r.Want == libssl.WantInput {
 		return 0, WantInput, nil
 	}
-	return 0, WantNothing, s.readErr
+	return 0, WantNothing, again(s.readErr)
 }
 
 // encryptLocked is one call of SSL_write_ex, for at most maxPlaintext bytes.
 func (s *SSL) encryptLocked(p []byte) (int, error) {
 	switch {
 	case s.fatal != nil:
-		return 0, s.fatal
+		return 0, again(s.fatal)
 	case s.closeNotifySent:
 		return 0, errShutdown
 	}
@@ -402,14 +423,14 @@ func (s *SSL) encryptLocked(p []byte) (int, error) {
 	room := s.out.room(largeBuffer)
 	r := s.updateLocked(s.h.P.Write(p, room))
 	if r.Fail != nil {
-		return r.N, s.fatal
+		return r.N, again(s.fatal)
 	}
 	return r.N, nil
 }
 
 func (s *SSL) shutdownLocked() (Want, error) {
 	if s.fatal != nil {
-		return WantNothing, s.fatal
+		return WantNothing, again(s.fatal)
 	}
 	var in []byte
 	if s.closeNotifySent { // now the peer's is read for
@@ -424,7 +445,7 @@ func (s *SSL) shutdownLocked() (Want, error) {
 	room := s.out.room(smallBuffer)
 	r := s.updateLocked(s.h.P.Shutdown(in, s.eof, room))
 	if r.Fail != nil {
-		return WantNothing, s.fatal
+		return WantNothing, again(s.fatal)
 	}
 	s.closeNotifySent = true
 	if r.Want == libssl.WantInput {

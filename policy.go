@@ -206,7 +206,7 @@ func (r *generationRegister) next(b baseContext, own uint64) (uint64, error) {
 func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, error) {
 	id, fail := ptr.Identity()
 	if fail != nil {
-		return nil, fmt.Errorf("openssl: reading the settings of a Ctx: %w", asError(fail))
+		return nil, explain("reading the settings of a Ctx", asError(fail))
 	}
 	var servers [][]byte
 	for _, der := range id.Leaves {
