@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -1367,14 +1368,10 @@ func TestConnPeersAlert(t *testing.T) {
 			if alert, ok := errors.AsType[tls.AlertError](serverErr); !ok || alert != 48 {
 				t.Errorf("server: %v", serverErr)
 			}
-			if again := s.Handshake(); again != serverErr {
-				t.Errorf("server, again: %v", again)
-			}
-			if _, err := s.Read(make([]byte, 1)); err != serverErr {
-				t.Errorf("server's Read: %v", err)
-			}
-			if _, err := s.Write(make([]byte, 1)); err != serverErr {
-				t.Errorf("server's Write: %v", err)
+			for what, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
+				if !reflect.DeepEqual(err, serverErr) {
+					t.Errorf("server's %s afterwards: %v, want %v", what, err, serverErr)
+				}
 			}
 		})
 	})

@@ -97,7 +97,7 @@ func (h *Hosts) Remove(pattern string) error {
 		err = errors.New("it was not added")
 	}
 	if err != nil {
-		return fmt.Errorf("openssl: Hosts.Remove: %q: %w", pattern, err)
+		return explain(fmt.Sprintf("Hosts.Remove: %q", pattern), err)
 	}
 	delete(names, name)
 	return nil

@@ -192,7 +192,7 @@ var faults = []fault{
 	{
 		name:  "a refusal sends no alert",
 		tests: "openssl.TestRefusalIsHeard",
-		edits: []edit{{"machine.go", "s.out.w += s.h.P.EndWithAlert(uint8(alert), room)", "_, _ = room, alert"}},
+		edits: []edit{{"refusal.go", "s.out.w += s.h.P.EndWithAlert(uint8(alert), room)", "_, _ = room, alert"}},
 	},
 	{
 		name:  "a renewed ticket counted from now",
