@@ -446,8 +446,9 @@ func (c *Conn) awaitSent() error {
 // Read decrypts data into p. It performs the handshake first. It returns [io.EOF] after
 // the peer's close_notify, [io.ErrUnexpectedEOF] if the underlying connection ends without
 // one, and [net.ErrClosed] after Close. After a deadline was exceeded, Read may be called
-// again with a new one. While more than 16 KiB of answers to the peer, for example to its
-// KeyUpdates, could not be sent, Read takes nothing more from it.
+// again with a new one. After [io.ErrUnexpectedEOF] Write goes on. While more than 16 KiB of
+// answers to the peer could not be sent, Read takes nothing more from it; more than 16
+// KeyUpdates without data between them end the connection.
 //
 // It is SSL_read_ex.
 func (c *Conn) Read(p []byte) (int, error) {

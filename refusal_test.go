@@ -114,3 +114,82 @@ func TestRefusalIsHeardByCryptoTLS(t *testing.T) {
 		}
 	}
 }
+
+// A connection that a Revoke overtakes is refused when the client's Finished comes. In
+// TLS 1.2 libssl cannot be brought to send the alert that is meant then.
+func TestLateRefusalIsHeard(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		t.Run(v.Name, func(t *testing.T) {
+			client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "")
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, server.DeriveSessionIDContext(openssl.SessionPolicy{Label: "late " + v.Name}))
+			c, s := tlstest.Machines(t, client, server)
+			must(t, c.SetSession(tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session))
+			for range 2 { // until the client has made its Finished
+				c.Handshake()
+				if tlstest.Carry(t, c, s); c.ConnectionState().HandshakeComplete {
+					break
+				}
+				s.Handshake()
+				tlstest.Carry(t, s, c)
+			}
+			_, err := server.Revoke()
+			must(t, err)
+			if _, err := s.Handshake(); !errors.Is(err, openssl.ErrResumptionRefused) {
+				t.Fatalf("the server: %v, want ErrResumptionRefused", err)
+			}
+			tlstest.Carry(t, s, c)
+			want := tls.AlertError(42)
+			if v.ID == tls.VersionTLS12 {
+				want = 20
+			}
+			_, _, err = c.Read(make([]byte, 1))
+			if alert, _ := errors.AsType[tls.AlertError](err); alert != want {
+				t.Errorf("the client: %v, want the alert %v", err, want)
+			}
+		})
+	}
+}
+
+// A connection that could have been refused gets as many tickets as any other.
+func TestTicketsOfADecidedConnection(t *testing.T) {
+	client := tlstest.NewClient(t)
+	tlstest.SetVersion(t, client, tls.VersionTLS13)
+	for _, n := range []int{0, 1, 2, 5} {
+		var servers [2]*openssl.Ctx
+		for i := range servers {
+			servers[i] = tlstest.NewServer(t)
+			must(t, servers[i].SetNumTickets(n))
+		}
+		must(t, servers[1].SetVerifyConnection(func(openssl.ConnectionState) error { return nil }))
+		for _, resumed := range []bool{false, true} {
+			var got [2]int
+			for i, server := range servers {
+				c, s := tlstest.Machines(t, client, server)
+				if sess := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server}).Session; resumed && n > 0 {
+					must(t, c.SetSession(sess))
+				}
+				for range 2 {
+					c.Handshake()
+					tlstest.Carry(t, c, s)
+					s.Handshake()
+					if i := s.ConnectionState(); i.HandshakeComplete {
+						break
+					}
+					tlstest.Carry(t, s, c)
+				}
+				out := make([]byte, 64<<10)
+				for out = out[:s.Drain(out)]; len(out) > 5; got[i]++ {
+					out = out[5+int(out[3])<<8+int(out[4]):]
+				}
+			}
+			want := n
+			if resumed && n > 0 {
+				want = 1
+			}
+			if got != [2]int{want, want} {
+				t.Errorf("%d tickets, resumed %v: %d records, and %d after the function, want %d", n, resumed, got[0], got[1], want)
+			}
+		}
+	}
+}
