@@ -300,6 +300,12 @@ static int osl_name_verified(osl_ssl *t) {
 	return ok;
 }
 
+/* osl_asks_peer says whether a client is asked for a certificate, which Go may not be
+ * able to read. Without a context newer versions make no tickets then. */
+static int osl_asks_peer(const osl_ssl *t) {
+	return t->sidctx_n && SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER;
+}
+
 /* osl_handshake goes on with the handshake. decides says that Go may refuse the
  * connection at its end; a resumed one may always be refused. SSL_do_handshake. */
 osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, int decides,
@@ -327,7 +333,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	} else if (t->timeouts >= 0 && t->hellos)
 		osl_classify_timeout(t);
 	resuming = ret != 1 && SSL_is_server(t->ssl) && t->hellos && SSL_session_reused(t->ssl);
-	if (ret != 1 && SSL_is_server(t->ssl) && t->hellos && (decides || resuming))
+	if (ret != 1 && SSL_is_server(t->ssl) && t->hellos && (decides || resuming || osl_asks_peer(t)))
 		osl_hold_tickets(t);
 	r = osl_call_end(t, ret, 0, in_n);
 	if (resuming && r.want == OSL_INPUT && SSL_version(t->ssl) < TLS1_3_VERSION) {
