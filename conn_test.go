@@ -879,7 +879,7 @@ func TestConnCloseIsBounded(t *testing.T) {
 		}
 	}
 	eachVersionInBubble(t, func(t *testing.T, client, server *openssl.Ctx) {
-		// Sealed bytes that are not read.
+		// Encrypted bytes that are not read.
 		for _, role := range []string{"client", "server"} {
 			end, s, near, far := tlstest.WireConns(t, client, server, 10_000)
 			tlstest.MustHandshake(t, end, s)
@@ -929,10 +929,10 @@ func TestConnCloseIsBounded(t *testing.T) {
 		// Data that was read: the server's tickets are behind the client.
 		c, s, _, far, _ = pair()
 		if _, err := s.Write([]byte{1}); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Write: %v", err)
 		}
 		if _, err := c.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
+			t.Fatalf("Read: %v", err)
 		}
 		closes(t, "after data", c, 0)
 		isOpen(t, "after data", far, false)

@@ -335,8 +335,8 @@ func (c *Ctx) SetResumptionChecks(on bool) error {
 // sent. If f returns an error, the connection fails and the handshake returns the error;
 // ConnectionState remains readable. Of a connection that is switched to another Ctx the
 // functions of both are called, first that of the listener's. f runs on the goroutine that
-// performs the handshake and must not use the connection. With [VerifyDefer] f alone decides which certificates are
-// accepted. A nil f removes the function.
+// performs the handshake and must not use the connection. With [VerifyDefer] f alone
+// decides which certificates are accepted. A nil f removes the function.
 //
 // The peer is sent the [crypto/tls.AlertError] that the error wraps, or bad_certificate,
 // and nothing else that it has not received by then: no ticket, and no certificate of a

@@ -1,7 +1,7 @@
 #include "refusal.h"
 
 /* osl_hold_tickets keeps the TLS 1.3 tickets of a server back whose connection may
- * still be refused: they would be sealed before the alert. 1.1.1 can make none afterwards. */
+ * still be refused: they would be encrypted before the alert. 1.1.1 can make none afterwards. */
 void osl_hold_tickets(osl_ssl *t) {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	if (SSL_version(t->ssl) < TLS1_3_VERSION || t->held_tickets || SSL_get_num_tickets(t->ssl) == 0)
