@@ -10,12 +10,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Conn is a TLS connection over a [net.Conn], which it owns. All methods may be called
 // from any goroutine; Read and Write may run at the same time. A Conn starts no goroutine
-// of its own. The caller must close it.
+// of its own before Close. The caller must close it.
 type Conn struct {
 	wire net.Conn
 	ssl  *SSL // its lock is held for the length of an act, never across a wait
@@ -35,6 +34,7 @@ type Conn struct {
 
 	handshakeDone atomic.Bool
 	handshakeErr  error // under handshaking: why there will be no handshake any more
+	verdict       bool  // under handshaking: it is of the machine
 	storeAsked    bool  // under handshaking
 
 	sentWanted atomic.Bool   // a Read waits until what it has made was sent
@@ -50,15 +50,12 @@ type Conn struct {
 	changed     chan struct{} // closed by the next change of a deadline and by Close; nil if no goroutine waits
 }
 
+// maxEmptyReads is how many Reads of the wire in a row may return nothing.
+const maxEmptyReads = 100
+
 // maxHeld bounds what reading leaves unsent: answers to KeyUpdates, alerts.
 // Beyond it Read takes nothing more from the peer.
 const maxHeld = 16 << 10
-
-// closeTimeout bounds what a peer that has stalled can cost Close.
-const closeTimeout = 5 * time.Second
-
-// lingerBytes bounds what Close reads and throws away.
-const lingerBytes = 64 << 10
 
 func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	if wire == nil {
@@ -71,11 +68,7 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	return &Conn{
 		wire: wire,
 		ssl:  s,
-
-		handshaking: tryMutex{wake: make(chan struct{}, 1)},
-		reading:     tryMutex{wake: make(chan struct{}, 1)},
-		writing:     tryMutex{wake: make(chan struct{}, 1)},
-		room:        make(chan struct{}, 1),
+		room: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -199,7 +192,9 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 //
 // If ctx ends first, the underlying connection is closed and ctx.Err is returned. A
 // handshake that a deadline has interrupted can be continued after a new deadline was
-// set. Any other failure is final; the error holds libssl's reason, or the peer's alert.
+// set, and one that failed before a client's first byte, without a server name for
+// instance, can be begun again. Any other failure is final; the error holds libssl's
+// reason, or the peer's alert.
 //
 // It is SSL_do_handshake.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
@@ -247,6 +242,8 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (ended bool, err erro
 		return false, nil
 	case c.closing.Load():
 		return false, net.ErrClosed
+	case c.handshakeErr != nil && c.verdict:
+		return false, again(c.handshakeErr)
 	case c.handshakeErr != nil:
 		return false, c.handshakeErr
 	case ctx.Err() != nil: // while it waited: the wire is not its to close
@@ -258,7 +255,7 @@ func (c *Conn) handshakeOnce(ctx context.Context, by side) (ended bool, err erro
 		return false, net.ErrClosed
 	case err == nil:
 		c.handshakeDone.Store(true)
-	case !isTimeout(err):
+	case !isTimeout(err) && c.ssl.hasBegun():
 		c.handshakeErr = err
 	}
 	return err == nil || c.handshakeErr != nil, err
@@ -294,6 +291,7 @@ func (c *Conn) runHandshake(ctx context.Context) error {
 		sent := c.lockAndFlush()
 		switch {
 		case err != nil:
+			c.verdict = true
 			return err // libssl's error comes before the transport's
 		case w == WantNothing && sent != nil && c.ssl.ticketsRemain():
 			return nil // they are sent later, or the client has gone
@@ -322,10 +320,15 @@ func (c *Conn) lockAndFlush() error {
 // receive waits for ciphertext, with reading held, or for the end of the wire.
 func (c *Conn) receive() (got buffer, eof bool, err error) {
 	got = newBuffer(c.bulk)
-	n, err := c.wire.Read(got.b)
-	c.bulk = n >= smallBuffer
-	got.w = n
-	if n > 0 {
+	n := 0
+	for range maxEmptyReads {
+		if n, err = c.wire.Read(got.b); n != 0 || err != nil {
+			break
+		}
+		err = io.ErrNoProgress
+	}
+	c.bulk = n == len(got.b) // else nothing is left, and the next Read may wait for long
+	if got.w = n; n > 0 {
 		return got, false, nil // an error comes again
 	}
 	got.release()
@@ -357,7 +360,10 @@ func (c *Conn) flush() error {
 	}
 	for !c.unsent.empty() || c.takeOutput() {
 		n, err := c.wire.Write(c.unsent.bytes())
-		c.unsent.take(n)
+		if n <= 0 && err == nil {
+			err = io.ErrNoProgress
+		}
+		c.unsent.take(max(n, 0))
 		if err != nil {
 			if !isTimeout(err) {
 				c.writeErr = err
@@ -440,8 +446,9 @@ func (c *Conn) awaitSent() error {
 // Read decrypts data into p. It performs the handshake first. It returns [io.EOF] after
 // the peer's close_notify, [io.ErrUnexpectedEOF] if the underlying connection ends without
 // one, and [net.ErrClosed] after Close. After a deadline was exceeded, Read may be called
-// again with a new one. While more than 16 KiB of answers to the peer, for example to its
-// KeyUpdates, could not be sent, Read takes nothing more from it.
+// again with a new one. After [io.ErrUnexpectedEOF] Write goes on. While more than 16 KiB of
+// answers to the peer could not be sent, Read takes nothing more from it; more than 16
+// KeyUpdates without data between them end the connection.
 //
 // It is SSL_read_ex.
 func (c *Conn) Read(p []byte) (int, error) {
@@ -559,62 +566,4 @@ func (c *Conn) CloseWrite() error {
 		return err
 	}
 	return c.mapError(c.flush())
-}
-
-// Close closes the connection. Blocked Reads and Writes return [net.ErrClosed] at once.
-// Data that was encrypted is sent, followed by close_notify, so that the session can be
-// resumed. A TLS 1.3 client that has not read a session ticket continues to read what
-// the server has sent, at most 64 KiB, until the server closes its end: to close a socket
-// with unread bytes would destroy data on its way to the server. All of that is limited
-// to 5 seconds; then the underlying connection is closed.
-//
-// Close does not wait for the caller's functions: a handshake that is in one of them
-// returns [net.ErrClosed] when the function returns. Close may be called more than once.
-//
-// It is SSL_shutdown and SSL_free.
-func (c *Conn) Close() error {
-	if c.missing() {
-		return errNilConn
-	}
-	c.mu.Lock()
-	if c.closing.Load() {
-		c.mu.Unlock()
-		return nil
-	}
-	c.closing.Store(true)
-	if c.cancelHello != nil {
-		c.cancelHello()
-	}
-	until := time.Now().Add(closeTimeout)
-	c.wire.SetDeadline(time.Unix(1, 0)) // wakes blocked calls, which see closing
-	c.wakeLocked()
-	c.mu.Unlock()
-
-	if lockUntil(&c.writing, until) {
-		c.sendClose(until)
-		c.writing.unlock()
-	}
-	err := c.wire.Close()
-	c.ssl.closeForConn()
-	return err
-}
-
-// sendClose sends what is left and close_notify, with writing held.
-func (c *Conn) sendClose(until time.Time) {
-	defer c.unsent.release()
-	if !c.handshakeDone.Load() {
-		return
-	}
-	c.wire.SetWriteDeadline(until)
-	if c.ssl.sendCloseNotify() != nil || c.flush() != nil {
-		return
-	}
-	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
-	}
-	if c.ssl.mayHaveUnreadTickets() && lockUntil(&c.reading, until) {
-		c.wire.SetReadDeadline(until)
-		io.CopyN(io.Discard, c.wire, lingerBytes)
-		c.reading.unlock()
-	}
 }

@@ -314,8 +314,8 @@ func (c *Ctx) setVersion(v uint16, set func(libssl.CTX, uint16) *libssl.Failure)
 		return errors.New("openssl: 0 is no protocol version")
 	}
 	return c.change(func(p libssl.CTX) error {
-		if err := asError(set(p, v)); err != nil {
-			return explain(fmt.Sprintf("protocol version %#04x", v), err)
+		if err := asError(set(p, v)); err != nil { // libssl gives no reason
+			return fmt.Errorf("openssl: %s: %#04x is no protocol version that the linked OpenSSL supports", err.(*Error).Op, v)
 		}
 		return nil
 	})

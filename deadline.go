@@ -20,18 +20,22 @@ const (
 	answers // a Read that sends what it has made
 )
 
-// deadline is a moment in Unix nanoseconds, 0 for none.
+// deadline is a moment, in nanoseconds since started on the monotonic clock, 0 for none.
 type deadline struct{ at atomic.Int64 }
 
+var started = time.Now()
+
 func (d *deadline) set(t time.Time) {
-	const most = 1<<63 - 1
-	switch {
-	case t.IsZero() || t.After(time.Unix(0, most)):
+	const never = 200 * 365 * 24 * time.Hour // about what a Duration holds
+	now := time.Now()
+	left := t.Sub(now) // by the monotonic clock, or where t has none by the wall's of this moment
+	switch at := now.Sub(started) + max(left, -never); {
+	case t.IsZero() || left > never:
 		d.at.Store(0)
-	case t.Before(time.Unix(0, 1)):
+	case at == 0:
 		d.at.Store(1)
 	default:
-		d.at.Store(t.UnixNano())
+		d.at.Store(int64(at))
 	}
 }
 
@@ -39,15 +43,17 @@ func (d *deadline) isSet() bool { return d.at.Load() != 0 }
 
 // time is zero for none.
 func (d *deadline) time() time.Time {
-	if at := d.at.Load(); at != 0 {
-		return time.Unix(0, at)
+	at := d.at.Load()
+	if at == 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	now := time.Now()
+	return now.Add(time.Duration(at) - now.Sub(started))
 }
 
 func (d *deadline) passed() bool {
 	at := d.at.Load()
-	return at != 0 && time.Now().UnixNano() >= at
+	return at != 0 && time.Since(started) >= time.Duration(at)
 }
 
 // SetDeadline sets the deadlines of Read and Write. After a deadline was exceeded the
@@ -192,10 +198,13 @@ func (c *Conn) lock(ctx context.Context, l *tryMutex, by side) error {
 	if l.tryLock() {
 		return nil
 	}
-	for !l.tryWait() {
-		if err := c.wait(ctx, l.wake, by); err != nil {
-			return err
-		}
+	turn := l.queue()
+	if turn == nil {
+		return nil
 	}
-	return nil
+	err := c.wait(ctx, turn, by)
+	if err != nil {
+		l.leave(turn)
+	}
+	return err
 }

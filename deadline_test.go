@@ -67,10 +67,10 @@ var (
 		}}
 	established = &spot{name: "after the handshake", roles: "client server", state: complete, shaken: true}
 	stalled     = &spot{name: "after the handshake, the peer does not read", roles: "client server", state: complete,
-		shaken: true, stall: 5 * time.Second}
+		shaken: true, stall: openssl.CloseBound}
 	lazy        = &spot{name: "after a handshake of its own", roles: "client server", state: complete, lazy: true}
 	lazyStalled = &spot{name: "after a handshake of its own, the peer does not read", roles: "client server", state: complete,
-		lazy: true, stall: 5 * time.Second}
+		lazy: true, stall: openssl.CloseBound}
 	inHello = &spot{name: "in the ClientHello function", roles: "server", state: incomplete, alive: true,
 		arrange: func(x *scene) {
 			must(x, x.server.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {

@@ -7,15 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Error is an error of libssl or libcrypto, with the whole error queue that the failed
-// call left. It unwraps to the [tls.AlertError] that the peer has sent, or to the
-// [VerifyError] of the peer's certificate, if that was the cause. Each Error is a value of
-// its own, and the caller's.
+// call left. It unwraps to the [tls.AlertError] that the peer has sent, to the
+// [VerifyError] of the peer's certificate, or to the [syscall.Errno] of a failed system
+// call, if that was the cause. Each Error is a value of its own, and the caller's.
 type Error struct {
 	Op    string       // the libssl function, "SSL_CTX_set_session_id_context"
 	Code  int          // the result of SSL_get_error, 0 for calls without one
@@ -48,8 +50,8 @@ func asError(f *libssl.Failure) error {
 }
 
 // Error returns one line: the failed call and the first reason of libssl in the queue, or
-// the first of libcrypto if there is none, and what to do about it if the package knows.
-// Stack has the other reasons.
+// the first of libcrypto if there is none, the failure of a system call that led to it,
+// and what to do about it if the package knows. Stack has the other reasons.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("openssl: ")
@@ -59,7 +61,7 @@ func (e *Error) Error() string {
 		b.WriteString("failed, and OpenSSL has given no reason")
 		return b.String()
 	}
-	first := e.Stack[0]
+	first, system := e.Stack[0], e.systemError()
 	for _, entry := range e.Stack {
 		if lib, _ := libssl.SplitCode(entry.Code); lib == libssl.ERR_LIB_SSL {
 			first = entry
@@ -78,6 +80,10 @@ func (e *Error) Error() string {
 		b.WriteString(" (")
 		b.WriteString(first.Data)
 		b.WriteString(")")
+	}
+	if system != 0 && !strings.EqualFold(first.Reason, system.Error()) {
+		b.WriteString(": ")
+		b.WriteString(system.Error())
 	}
 	if next := e.advice(); next != "" {
 		b.WriteString(": ")
@@ -102,6 +108,20 @@ func (e *Error) advice() string {
 	return ""
 }
 
+// again is an error that was returned before, as a value of the caller's own. Errors of
+// the caller's functions remain theirs.
+func again(err error) error {
+	switch e := err.(type) {
+	case *Error:
+		fresh := *e
+		fresh.Stack = slices.Clone(e.Stack)
+		return &fresh
+	case *explained:
+		return &explained{e.what, again(e.err)}
+	}
+	return err
+}
+
 // explained is an error with what it concerns in front: still one line, and
 // "openssl: " only once.
 type explained struct {
@@ -124,7 +144,18 @@ func (e *Error) Is(target error) bool {
 	return ok && e.has(t.reason)
 }
 
-// Unwrap returns the peer's alert or the failed verification, and nil for other causes.
+// systemError is the error of the system call that failed, 0 for none.
+func (e *Error) systemError() syscall.Errno {
+	for _, entry := range e.Stack {
+		if lib, reason := libssl.SplitCode(entry.Code); lib == libssl.ERR_LIB_SYS {
+			return syscall.Errno(reason)
+		}
+	}
+	return 0
+}
+
+// Unwrap returns the peer's alert, the failed verification or the error of a system call,
+// and nil for other causes.
 func (e *Error) Unwrap() error {
 	if v, ok := e.verifyError(); ok {
 		return v
@@ -134,6 +165,9 @@ func (e *Error) Unwrap() error {
 		if lib == libssl.ERR_LIB_SSL && reason >= libssl.SSL_AD_REASON_OFFSET && reason <= libssl.SSL_AD_REASON_OFFSET+255 {
 			return tls.AlertError(reason - libssl.SSL_AD_REASON_OFFSET)
 		}
+	}
+	if errno := e.systemError(); errno != 0 {
+		return errno
 	}
 	return nil
 }
@@ -193,8 +227,9 @@ var (
 	// ErrTooLate means that a setting of a connection cannot be changed any more.
 	ErrTooLate = errors.New("openssl: too late: call this before the ClientHello is sent (client) or answered (server)")
 	// ErrResumptionRefused means that libssl has resumed a session that this package
-	// does not accept. The connection has failed; the client can connect again
-	// without the session.
+	// does not accept. The connection has failed, with the alert bad_certificate, or
+	// bad_record_mac where a TLS 1.2 session became unacceptable after the server had
+	// resumed it; the client can connect again without the session.
 	ErrResumptionRefused = errors.New("openssl: resumption refused")
 	// ErrSessionNotFound means that there is no resumable session, or not yet.
 	ErrSessionNotFound = errors.New("openssl: no resumable session (a TLS 1.3 client has one after its first Read)")

@@ -3,10 +3,14 @@
 package openssl_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sidctx/openssl"
@@ -197,6 +201,109 @@ func TestErrorUnwraps(t *testing.T) {
 				t.Error("server: a verdict of its own")
 			}
 			tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "unknown ca")
+		})
+	}
+}
+
+// What failed in the system is in the error: a file that is not there, for one.
+func TestErrorOfAMissingFile(t *testing.T) {
+	c := tlstest.BareServer(t)
+	missing := filepath.Join(t.TempDir(), "missing")
+	for what, err := range map[string]error{
+		"UseCertificateFiles":           c.UseCertificateFiles(missing, missing),
+		"LoadVerifyLocations, a file":   c.LoadVerifyLocations(missing, ""),
+		"LoadVerifyLocations, a folder": c.LoadVerifyLocations("", missing),
+		"Certificate":                   c.Conf("Certificate", missing),
+		"PrivateKey":                    c.Conf("PrivateKey", missing),
+		"VerifyCAFile":                  c.Conf("VerifyCAFile", missing),
+	} {
+		tlstest.Sentence(t, err)
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(strings.ToLower(err.Error()), "no such file") {
+			t.Errorf("%s: %v, want an error that wraps fs.ErrNotExist", what, err)
+		}
+	}
+}
+
+// The prefix stands once, whatever is wrapped, and a reason that is known is given.
+func TestErrorPrefixStandsOnce(t *testing.T) {
+	hosts := new(openssl.Hosts)
+	server := tlstest.NewServer(t)
+	_, session := openssl.ParseSessionPEM([]byte("none"))
+	for what, err := range map[string]error{
+		"Hosts.Add of nothing":      hosts.Add("a.test", nil),
+		"Hosts.Add of a bare Ctx":   hosts.Add("a.test", tlstest.BareServer(t)),
+		"Hosts.Add of no name":      hosts.Add("a b", server),
+		"Hosts.SetDefault":          hosts.SetDefault(nil),
+		"ParseSessionPEM":           session,
+		"SetMinVersion":             server.SetMinVersion(7),
+		"UseCertificate of nothing": server.UseCertificate(nil, nil),
+	} {
+		tlstest.Sentence(t, err)
+		if err != nil && strings.Contains(err.Error(), "no reason") {
+			t.Errorf("%s: %v, want the reason", what, err)
+		}
+	}
+}
+
+// An error that is returned again is a value of its own.
+func TestErrorsAreFresh(t *testing.T) {
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "stranger", nil).PEM))
+	c, s := tlstest.Conns(t, client, server)
+	tlstest.Both(c.Handshake, s.Handshake)
+	for what, call := range map[string]func() error{
+		"Handshake": c.Handshake, "Read": func() error { return readErr(c) }, "Write": func() error { return writeErr(c) },
+	} {
+		text := call().Error()
+		e, ok := errors.AsType[*openssl.Error](call())
+		if !ok {
+			t.Errorf("%s: %v, want an *Error", what, call())
+			continue
+		}
+		e.Op = "changed"
+		clear(e.Stack)
+		if got := call().Error(); got != text {
+			t.Errorf("%s after the caller changed its error: %s, want %s", what, got, text)
+		}
+	}
+}
+
+// What fails before the first byte can be put right.
+func TestErrorBeforeTheFirstByte(t *testing.T) {
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	near, far := tlstest.WirePair(64 << 10)
+	c, err := openssl.Client(near, client)
+	must(t, err)
+	defer c.Close()
+	s, err := openssl.Server(far, server)
+	must(t, err)
+	defer s.Close()
+	for range 2 {
+		tlstest.Sentence(t, c.Handshake(), "SetServerName")
+	}
+	must(t, c.SetServerName("server.test"))
+	tlstest.MustHandshake(t, c, s)
+}
+
+// panicky is a panic of a caller's function, with a name to look for.
+func panicky() { panic("at the disco") }
+
+// A panic of a caller's function is an error that tells where it came from.
+func TestErrorOfAPanic(t *testing.T) {
+	for name, set := range map[string]func(c *openssl.Ctx) error{
+		"SetVerifyConnection": func(c *openssl.Ctx) error {
+			return c.SetVerifyConnection(func(openssl.ConnectionState) error { panicky(); return nil })
+		},
+		"SetClientHelloFunc": func(c *openssl.Ctx) error {
+			return c.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { panicky(); return nil, nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := tlstest.NewServer(t)
+			must(t, set(server))
+			c, s := tlstest.Conns(t, tlstest.NewClient(t), server)
+			_, err := tlstest.Both(func() error { return readErr(c) }, s.Handshake)
+			tlstest.Sentence(t, err, name, "at the disco", "openssl_test.panicky", "errors_test.go:")
 		})
 	}
 }

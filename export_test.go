@@ -22,6 +22,9 @@ const (
 	LargeBuffer = largeBuffer
 )
 
+// CloseBound is what a peer that has stalled can cost Close.
+const CloseBound = closeAttempts * closeGrace
+
 // Unsent is how many sealed bytes c keeps: those on their way to the wire, and
 // those that wait in the SSL, in Go and in C. No other goroutine may use c.
 func Unsent(c *Conn) (going, waiting int) {

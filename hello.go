@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"sort"
+	"strings"
 	"sync"
 
 	"github.com/sidctx/openssl/internal/wire"
@@ -127,7 +128,7 @@ func parseServerName(ext wire.Reader) (string, error) {
 	}
 	host, err := hostName(string(name))
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", malformed(what, alertIllegalParameter), err)
+		return "", fmt.Errorf("%w: %s", malformed(what, alertIllegalParameter), strings.TrimPrefix(err.Error(), "openssl: "))
 	}
 	return host, nil
 }

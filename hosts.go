@@ -80,7 +80,7 @@ func (h *Hosts) change(op, pattern string, c *Ctx, may func(names map[string]*Ct
 		err = h.admit(c)
 	}
 	if err != nil {
-		return fmt.Errorf("openssl: Hosts.%s: %q: %w", op, pattern, err)
+		return explain(fmt.Sprintf("Hosts.%s: %q", op, pattern), err)
 	}
 	names[name] = c
 	return nil
@@ -97,7 +97,7 @@ func (h *Hosts) Remove(pattern string) error {
 		err = errors.New("it was not added")
 	}
 	if err != nil {
-		return fmt.Errorf("openssl: Hosts.Remove: %q: %w", pattern, err)
+		return explain(fmt.Sprintf("Hosts.Remove: %q", pattern), err)
 	}
 	delete(names, name)
 	return nil
@@ -121,7 +121,7 @@ func (h *Hosts) SetDefault(c *Ctx) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.admit(c); err != nil {
-		return fmt.Errorf("openssl: Hosts.SetDefault: %w", err)
+		return explain("Hosts.SetDefault", err)
 	}
 	h.fallback = c
 	return nil

@@ -3,15 +3,21 @@
 package openssl
 
 import (
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// tryMutex is a mutex that may be held across a wait, and whose lock can be given
-// up on. Uncontended it is much cheaper than a channel with one element.
+// tryMutex is a mutex that may be held across a wait, whose lock can be given up
+// on, and that those who wait get in the order in which they have come: beside a
+// writer that leaves no pause a small write is next. Uncontended it is much cheaper
+// than a channel with one element.
 type tryMutex struct {
-	state atomic.Int32  // free, held, or held while others may be waiting
-	wake  chan struct{} // one token: one that waits should try again
+	state atomic.Int32 // free, held, or held while others may be waiting
+
+	mu      sync.Mutex // guards waiting, and the state while others may be waiting
+	waiting []chan struct{}
 }
 
 const (
@@ -22,34 +28,52 @@ const (
 
 func (l *tryMutex) tryLock() bool { return l.state.CompareAndSwap(lockFree, lockHeld) }
 
-func (l *tryMutex) lock() { lockUnless[struct{}](l, nil) }
-
-// tryWait is tryLock for one that waits: the holder will send a token to wake when
-// it unlocks. After taking a token tryWait must be called again, not tryLock: there
-// may be others that wait, and only a lock taken by tryWait wakes them in turn.
-func (l *tryMutex) tryWait() bool { return l.state.Swap(lockWaitedFor) == lockFree }
-
-// lockUnless takes the lock, or gives up when stop delivers or is closed.
-func lockUnless[T any](l *tryMutex, stop <-chan T) bool {
-	if l.tryLock() {
-		return true
+// queue takes the lock and returns nil, or returns a channel that delivers when the
+// lock is the caller's. One that does not wait for that must call leave.
+func (l *tryMutex) queue() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state.Swap(lockWaitedFor) == lockFree {
+		return nil
 	}
-	for !l.tryWait() {
-		select {
-		case <-l.wake:
-		case <-stop:
-			return false
-		}
+	turn := make(chan struct{}, 1)
+	l.waiting = append(l.waiting, turn)
+	return turn
+}
+
+// leave gives up on the lock.
+func (l *tryMutex) leave(turn <-chan struct{}) {
+	l.mu.Lock()
+	i := slices.IndexFunc(l.waiting, func(c chan struct{}) bool { return c == turn })
+	if i >= 0 {
+		l.waiting = slices.Delete(l.waiting, i, i+1)
 	}
-	return true
+	l.mu.Unlock()
+	if i < 0 { // it was the caller's already
+		l.unlock()
+	}
 }
 
 func (l *tryMutex) unlock() {
-	if l.state.Swap(lockFree) == lockWaitedFor {
-		select {
-		case l.wake <- struct{}{}:
-		default: // there is a token already
-		}
+	if l.state.CompareAndSwap(lockHeld, lockFree) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.state.Store(lockFree)
+		return
+	}
+	l.waiting[0] <- struct{}{}
+	l.waiting = slices.Delete(l.waiting, 0, 1)
+}
+
+func (l *tryMutex) lock() {
+	if l.tryLock() {
+		return
+	}
+	if turn := l.queue(); turn != nil {
+		<-turn
 	}
 }
 
@@ -58,7 +82,17 @@ func lockUntil(l *tryMutex, until time.Time) bool {
 	if l.tryLock() {
 		return true
 	}
+	turn := l.queue()
+	if turn == nil {
+		return true
+	}
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()
-	return lockUnless(l, timer.C)
+	select {
+	case <-turn:
+		return true
+	case <-timer.C:
+		l.leave(turn)
+		return false
+	}
 }

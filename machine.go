@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/sidctx/openssl/internal/libssl"
@@ -40,10 +41,9 @@ func (s *SSL) updateLocked(r libssl.Result) libssl.Result {
 	if s.out.empty() && s.out.b != nil {
 		s.out.release()
 	}
-	if s.spilled = r.Spilled; s.phase == phaseRefused {
-		s.spilled = 0
-	}
+	s.spilled = r.Spilled
 	s.noteOutputLocked()
+	s.ticketsHeld = r.TicketsHeld
 	s.hasPlaintext = r.Pending
 	if r.Hellos > s.hellos {
 		s.hellos, s.decidedIn = r.Hellos, s.sidCtx
@@ -93,6 +93,15 @@ func (s *SSL) unsent() int {
 // needsInputLocked reports whether a call that reads could only ask for input again.
 func (s *SSL) needsInputLocked() bool { return s.wantsInput && s.in.empty() && !s.eof }
 
+// hasBegun reports whether a handshake has come so far that it cannot begin again.
+func (s *SSL) hasBegun() bool {
+	if s.lock() != nil {
+		return true
+	}
+	defer s.unlock()
+	return !s.client || s.phase != phaseNew || s.fatal != nil
+}
+
 // tooLateLocked reports whether the context and the Ctx are settled.
 func (s *SSL) tooLateLocked() bool { return s.phase >= phaseHelloDone }
 
@@ -112,11 +121,11 @@ var inHandshake = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
 func (s *SSL) handshakeLocked() (Want, error) {
 	switch {
 	case s.fatal != nil:
-		return WantNothing, s.fatal
+		return WantNothing, again(s.fatal)
 	case s.phase >= phaseDone:
 		return WantNothing, nil
 	case s.readErr != nil:
-		return WantNothing, s.readErr
+		return WantNothing, again(s.readErr)
 	case s.client && s.phase == phaseNew:
 		if err := s.checkServerNameLocked(); err != nil {
 			return WantNothing, err
@@ -132,11 +141,15 @@ func (s *SSL) handshakeLocked() (Want, error) {
 	}
 	room := s.out.room(largeBuffer)
 	inHandshake <- struct{}{}
-	r := s.h.P.Handshake(s.in.bytes(), s.eof, room)
+	r := s.h.P.Handshake(s.in.bytes(), s.eof, s.verifyConnectionLocked() != nil, room)
 	<-inHandshake
 	s.updateLocked(r)
 	switch r.Want {
 	case libssl.WantInput:
+		s.resuming = r.Resuming
+		if s.resuming && r.Refusal != libssl.Accepted {
+			return WantNothing, s.finishHandshakeLocked(r)
+		}
 		return WantInput, nil
 	case libssl.WantClientHello:
 		s.phase = phaseAsked
@@ -144,7 +157,7 @@ func (s *SSL) handshakeLocked() (Want, error) {
 	case libssl.Done:
 		return WantNothing, s.finishHandshakeLocked(r)
 	}
-	return WantNothing, s.readErr
+	return WantNothing, again(s.readErr)
 }
 
 // applyRevocationLocked applies a Revoke that came after s was made, so that a client
@@ -165,43 +178,32 @@ func (s *SSL) applyRevocationLocked() error {
 	return nil
 }
 
-// revokedLocked reports whether s has resumed a session of a context that is no longer
-// the present one of its Ctx.
-func (s *SSL) revokedLocked() bool {
-	return !s.client && !s.ownSIDCtx && s.resumption == ResumptionResumed && s.decidedIn != s.ctx.presentSIDContext()
-}
-
-// refuseRevokedLocked refuses a connection that a Revoke has overtaken.
-func (s *SSL) refuseRevokedLocked() error {
-	if !s.revokedLocked() {
-		return nil
-	}
-	s.first.refused.Add(1)
-	s.refuseLocked(fmt.Errorf("%w: its session was made before a Revoke of its context", ErrResumptionRefused))
-	return s.fatal
-}
-
 // finishHandshakeLocked records what a handshake has come to, and refuses a
 // connection that libssl has accepted and this package does not.
 func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
-	s.phase = phaseDone
-	s.resumption = Resumption(r.Resumption)
 	s.newSession = s.client && s.h.P.Version() < tls.VersionTLS13 // later ones come as tickets; what was resumed is used up
-	if s.offered != nil && s.resumption == ResumptionNotOffered {
-		s.resumption = ResumptionOther
+	resumption := Resumption(r.Resumption)
+	if s.offered != nil && resumption == ResumptionNotOffered {
+		resumption = ResumptionOther
 	}
-	s.first.resumptions[s.resumption].Add(1)
+	s.endedLocked(resumption)
 	if r.Refusal == libssl.NameNotVerified {
-		s.refuseLocked(errNameNotVerified)
+		s.refuseLocked(errNameNotVerified, alertBadCertificate)
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)
-		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why))
+		s.refuseLocked(fmt.Errorf("%w: %s", ErrResumptionRefused, why), alertBadCertificate)
 	} else if err := s.checkPeerLocked(r.HasPeer); err != nil {
-		s.refuseLocked(err)
+		s.refuseLocked(err, alertOf(err))
 	} else {
 		return s.refuseRevokedLocked()
 	}
-	return s.fatal
+	return again(s.fatal)
+}
+
+// endedLocked notes that the handshake has ended, and counts what became of an offer.
+func (s *SSL) endedLocked(r Resumption) {
+	s.phase, s.resumption = phaseDone, r
+	s.first.resumptions[r].Add(1)
 }
 
 // checkServerNameLocked returns an error if a client must not send its first byte.
@@ -224,61 +226,16 @@ func (s *SSL) checkServerNameLocked() error {
 	})
 }
 
-// verifyConnectionLocked returns what decides about a connection: the function of the Ctx
-// that it was made from, and after a switch that of the Ctx in force, too.
-func (s *SSL) verifyConnectionLocked() func(ConnectionState) error {
-	first, own := s.first.verifyConnection, s.ctx.verifyConnection
-	if s.first == s.ctx || first == nil || own == nil {
-		if first == nil {
-			return own
-		}
-		return first
-	}
-	return func(state ConnectionState) error {
-		if err := first(state); err != nil {
-			return err
-		}
-		return own(state)
-	}
-}
-
-// runVerifyConnection calls f, with no lock held, and refuses the connection if it
-// returns an error.
-func (s *SSL) runVerifyConnection(f func(ConnectionState) error, state ConnectionState) error {
-	err := recoverToError("SetVerifyConnection", func() error { return f(state) })
-	if lockErr := s.lock(); lockErr != nil {
-		return lockErr
-	}
-	defer s.unlock()
-	s.verified = true
-	if err != nil {
-		s.refuseLocked(err)
-		return err
-	}
-	return s.refuseRevokedLocked() // while f ran
-}
-
-// recoverToError turns a panic of a caller's function into an error.
+// recoverToError turns a panic of a caller's function into an error, of one line with
+// the stack in it.
 func recoverToError(what string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("openssl: the function of %s panicked: %v", what, r)
+			stack := strings.Split(strings.TrimSpace(string(debug.Stack())), "\n")
+			err = fmt.Errorf("openssl: the function of %s panicked: %v: %s", what, r, strings.Join(stack, " | "))
 		}
 	}()
 	return f()
-}
-
-// refuseLocked ends a connection that libssl has accepted. What it has made for
-// the peer, tickets among it, is not sent, and its session is forgotten.
-func (s *SSL) refuseLocked(err error) {
-	s.h.P.InvalidateSession()
-	s.fatal, s.readErr, s.phase = err, err, phaseRefused
-	if s.state != nil {
-		s.state.HandshakeComplete = false
-	}
-	s.out.release()
-	s.spilled = 0
-	s.noteOutputLocked()
 }
 
 // ticketsRemain reports whether what a finished handshake leaves to be sent is
@@ -346,7 +303,7 @@ func (s *SSL) currentCtx() *Ctx {
 func (s *SSL) readLocked(p []byte) (int, Want, error) {
 	switch {
 	case s.readErr != nil:
-		return 0, WantNothing, s.readErr
+		return 0, WantNothing, again(s.readErr)
 	case len(p) == 0:
 		return 0, WantNothing, nil
 	case s.in.empty() && !s.eof && !s.hasPlaintext:
@@ -359,14 +316,14 @@ func (s *SSL) readLocked(p []byte) (int, Want, error) {
 	if r.Want == libssl.WantInput {
 		return 0, WantInput, nil
 	}
-	return 0, WantNothing, s.readErr
+	return 0, WantNothing, again(s.readErr)
 }
 
 // encryptLocked is one call of SSL_write_ex, for at most maxPlaintext bytes.
 func (s *SSL) encryptLocked(p []byte) (int, error) {
 	switch {
 	case s.fatal != nil:
-		return 0, s.fatal
+		return 0, again(s.fatal)
 	case s.closeNotifySent:
 		return 0, errShutdown
 	}
@@ -374,14 +331,14 @@ func (s *SSL) encryptLocked(p []byte) (int, error) {
 	room := s.out.room(largeBuffer)
 	r := s.updateLocked(s.h.P.Write(p, room))
 	if r.Fail != nil {
-		return r.N, s.fatal
+		return r.N, again(s.fatal)
 	}
 	return r.N, nil
 }
 
 func (s *SSL) shutdownLocked() (Want, error) {
 	if s.fatal != nil {
-		return WantNothing, s.fatal
+		return WantNothing, again(s.fatal)
 	}
 	var in []byte
 	if s.closeNotifySent { // now the peer's is read for
@@ -396,7 +353,7 @@ func (s *SSL) shutdownLocked() (Want, error) {
 	room := s.out.room(smallBuffer)
 	r := s.updateLocked(s.h.P.Shutdown(in, s.eof, room))
 	if r.Fail != nil {
-		return WantNothing, s.fatal
+		return WantNothing, again(s.fatal)
 	}
 	s.closeNotifySent = true
 	if r.Want == libssl.WantInput {
@@ -518,29 +475,6 @@ func (s *SSL) sendCloseNotify() error {
 	}
 	_, err := s.shutdownLocked()
 	return err
-}
-
-// mayHaveUnreadTickets reports whether a TLS 1.3 client has read no ticket yet.
-func (s *SSL) mayHaveUnreadTickets() bool {
-	if s.lock() != nil {
-		return false
-	}
-	defer s.unlock()
-	return s.client && !s.gotTicket && s.readErr == nil && !s.eof && s.h.P.Version() >= tls.VersionTLS13
-}
-
-// closeForConn frees s, and keeps the session of a connection that has not failed.
-func (s *SSL) closeForConn() {
-	s.h.Mu.Lock()
-	defer s.unlock()
-	if s.h.ClosedLocked() {
-		return
-	}
-	if s.phase == phaseDone && s.verified && s.fatal == nil && !s.closeNotifySent {
-		s.h.P.KeepSession()
-	}
-	s.forgetStoredLocked()
-	s.closeLocked()
 }
 
 func (s *SSL) closeLocked() {

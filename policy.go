@@ -208,7 +208,7 @@ func (r *generationRegister) next(b baseContext, own uint64) (uint64, error) {
 func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, error) {
 	id, fail := ptr.Identity()
 	if fail != nil {
-		return nil, fmt.Errorf("openssl: reading the settings of a Ctx: %w", asError(fail))
+		return nil, explain("reading the settings of a Ctx", asError(fail))
 	}
 	own := id.Leaves // of a client: a renewed certificate is another one
 	if c.server {
@@ -340,12 +340,19 @@ func (c *Ctx) SetResumptionChecks(on bool) error {
 }
 
 // SetVerifyConnection registers a function that is called once for each connection,
-// resumed or not, when its handshake is complete and before data is read or written. If f
-// returns an error, the connection fails and the handshake returns the error;
+// resumed or not, when its handshake is complete and before data is read or written; on a
+// server that resumes a TLS 1.2 session, when its side of the handshake is and was not
+// sent. If f returns an error, the connection fails and the handshake returns the error;
 // ConnectionState remains readable. Of a connection that is switched to another Ctx the
 // functions of both are called, first that of the listener's. f runs on the goroutine that
-// performs the handshake and must not use the connection. With [VerifyDefer] f alone decides which certificates are
-// accepted. A nil f removes the function.
+// performs the handshake and must not use the connection. With [VerifyDefer] f alone
+// decides which certificates are accepted. A nil f removes the function.
+//
+// The peer is sent the [crypto/tls.AlertError] that the error wraps, or bad_certificate,
+// and nothing else that it has not received by then: no ticket, and no certificate of a
+// TLS 1.3 client. The alert of a TLS 1.3 client is not encrypted. Servers of OpenSSL read
+// it; others, as crypto/tls, fail at once without having read it. So do the clients of a
+// TLS 1.3 server on OpenSSL 1.1.1.
 func (c *Ctx) SetVerifyConnection(f func(ConnectionState) error) error {
 	return c.change(func(libssl.CTX) error {
 		c.verifyConnection = f

@@ -64,7 +64,7 @@ func (s *Session) MarshalBinary() (der []byte, err error) {
 func ParseSessionPEM(pem []byte) (*Session, error) {
 	p, fail := libssl.ParseSessionPEM(pem)
 	if err := asError(fail); err != nil {
-		return nil, fmt.Errorf("openssl: %d bytes hold no session: %w", len(pem), err)
+		return nil, explain(fmt.Sprintf("%d bytes hold no session", len(pem)), err)
 	}
 	return newSession(p), nil
 }

@@ -43,6 +43,8 @@ type SSL struct {
 	newSession      bool // a client has a session that was not put into a cache yet
 	stored          bool // a server's session is, or is going to be, in a store
 	verified        bool // SetVerifyConnection's function has been called
+	resuming        bool // a server resumes a TLS 1.2 session, and has sent nothing yet
+	ticketsHeld     bool // a server's tickets wait until it was
 	closeNotifySent bool
 
 	keyLog []byte // lines that unlock hands over
@@ -342,20 +344,28 @@ func (s *SSL) Handshake() (Want, error) {
 		return WantNothing, err
 	}
 	w, err := s.handshakeLocked()
-	if w != WantNothing || err != nil || s.verified {
+	if err != nil || s.verified || w != WantNothing && !s.resuming {
 		s.unlock()
 		return w, err
 	}
 	verify := s.verifyConnectionLocked()
 	if verify == nil {
-		s.verified = true
+		if s.verified = w == WantNothing; s.verified {
+			err = s.issueTicketsLocked()
+		}
 		s.unlock()
-		return WantNothing, nil
+		return w, err
 	}
 	state := s.readStateLocked() // here: Close may come before the lock is taken again
 	state.HandshakeComplete = true
+	if w == WantInput {
+		state.DidResume, state.Resumption = true, ResumptionResumed
+	}
 	s.unlock()
-	return WantNothing, s.runVerifyConnection(verify, state)
+	if err := s.runVerifyConnection(verify, state); err != nil {
+		return WantNothing, err
+	}
+	return w, nil
 }
 
 // Read decrypts input into p, from as many records as are available. It performs the

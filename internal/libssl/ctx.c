@@ -1,5 +1,6 @@
 #include "ctx.h"
 #include "pem.h"
+#include "refusal.h"
 #include "resumption.h"
 #include "ssl.h"
 #include "store.h"
@@ -149,6 +150,9 @@ osl_ctx_result osl_ctx_new(int server) {
 	}
 	/* That slot frees it, from here on; the one for applications finds it from a callback. */
 	if (!SSL_CTX_set_app_data(c, r) || (server && !osl_ctx_install(c)))
+		goto failed;
+	if (SSL_CTX_add_custom_ext(c, OSL_ALERT_EXTENSION, SSL_EXT_CLIENT_HELLO | SSL_EXT_TLS1_3_NEW_SESSION_TICKET,
+	                           osl_alert_cb, NULL, NULL, NULL, NULL) != 1)
 		goto failed;
 	osl_ctx_set_cache_mode(c, SSL_CTX_get_session_cache_mode(c));
 	SSL_CTX_set_cert_verify_callback(c, osl_verify_cb, NULL);

@@ -37,6 +37,7 @@ type FailureEntry struct {
 
 // Reason codes of the headers, which are what errors are compared by.
 const (
+	ERR_LIB_SYS                                         = C.ERR_LIB_SYS
 	ERR_LIB_SSL                                         = C.ERR_LIB_SSL
 	SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG               = C.SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG
 	SSL_R_SESSION_ID_CONTEXT_UNINITIALIZED              = C.SSL_R_SESSION_ID_CONTEXT_UNINITIALIZED

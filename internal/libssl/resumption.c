@@ -92,7 +92,7 @@ static int64_t osl_decided_at(const osl_ssl *t) {
 }
 
 /* osl_session_check asks of a resumed session what libssl does not. */
-static int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
+int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
 	X509 *peer = SSL_SESSION_get0_peer(s);
 	int64_t now = osl_decided_at(t);

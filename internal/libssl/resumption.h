@@ -38,6 +38,7 @@ int64_t osl_session_ends(const osl_ctx_data *r, SSL_SESSION *s, int64_t authenti
 int osl_session_limit_new(SSL *ssl, SSL_SESSION *s);
 void osl_classify_timeout(osl_ssl *t);
 void osl_classify_resumption(osl_ssl *t);
+int osl_session_check(osl_ssl *t, SSL_SESSION *s);
 int osl_ticket_generate_cb(SSL *ssl, void *arg);
 SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_n,
                                         SSL_TICKET_STATUS status, void *arg);

@@ -1,4 +1,5 @@
 #include "ssl.h"
+#include "refusal.h"
 #include "resumption.h"
 #include "session.h"
 
@@ -14,7 +15,9 @@ static int osl_bio_read(BIO *b, char *p, int n) {
 	if (k > t->in_n)
 		k = t->in_n;
 	if (k == 0) {
-		if (t->eof) {
+		/* When the handshake is done osl_call_end knows what the end means: to libssl
+		 * from 3.0 on it would be the end of writing, too. */
+		if (t->eof && (!SSL_is_init_finished(t->ssl) || SSL_get_options(t->ssl) & SSL_OP_IGNORE_UNEXPECTED_EOF)) {
 			t->saw_eof = 1;
 			return 0;
 		}
@@ -131,7 +134,7 @@ osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned 
 		made.fail = osl_take(0);
 		return made;
 	}
-	t->refuse = -1;
+	t->refuse = t->alert = -1;
 	t->timeouts = -1;
 	t->suspends = suspends;
 	t->first_ctx = c;
@@ -154,8 +157,7 @@ osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned 
 	return made;
 }
 
-static void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
-                           size_t out_cap) {
+void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap) {
 	osl_enter();
 	t->in = in;
 	t->in_n = in_n;
@@ -176,8 +178,42 @@ int osl_ssl_end(osl_ssl *t) {
 	return osl_ssl_offer_invalid(t);
 }
 
+/* What crypto/tls takes in a row; libssl takes any number of them. Of empty records and
+ * warnings it takes 32 and 5. */
+#define OSL_MAX_KEY_UPDATES 16
+
+static int osl_is_flooded(const osl_ssl *t) {
+	return t->key_updates > OSL_MAX_KEY_UPDATES;
+}
+
+/* osl_message_cb counts KeyUpdates. After too many of them it puts a record in place
+ * of the input that libssl answers with unexpected_message. */
+static void osl_message_cb(int sent, int version, int type, const void *p, size_t n, SSL *ssl, void *arg) {
+	static const unsigned char misplaced[] = {SSL3_RT_HANDSHAKE, 3, 3, 0, 1, 0};
+	osl_ssl *t = arg;
+
+	(void)version, (void)ssl;
+	if (sent || type != SSL3_RT_HANDSHAKE || n == 0 || *(const unsigned char *)p != SSL3_MT_KEY_UPDATE)
+		return;
+	t->key_updates++;
+	if (osl_is_flooded(t)) {
+		t->in = misplaced;
+		t->in_n = sizeof misplaced;
+	}
+}
+
+/* osl_say_flooded puts the reason in place of what libssl says of that record. */
+static void osl_say_flooded(void) {
+	ERR_clear_error();
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	ERR_raise(ERR_LIB_SSL, SSL_R_TOO_MANY_KEY_UPDATES);
+#else
+	SSLerr(0, SSL_R_TOO_MANY_KEY_UPDATES); /* 3.0 deprecates it */
+#endif
+}
+
 /* osl_call_end gives back what was lent and reports what ret, of the libssl call just made, means. */
-static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
+osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	osl_call_result r = {0};
 	int code = ret > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, ret);
 
@@ -186,7 +222,7 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 		r.want = OSL_DONE;
 		break;
 	case SSL_ERROR_WANT_READ:
-		r.want = OSL_INPUT;
+		r.want = t->eof && SSL_is_init_finished(t->ssl) ? OSL_EOF : OSL_INPUT;
 		break;
 	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		r.want = OSL_HELLO;
@@ -206,6 +242,8 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 			ERR_clear_error();
 			break;
 		}
+		if (osl_is_flooded(t))
+			osl_say_flooded();
 		r.fail = osl_take(code);
 		if (r.fail->n)
 			r.fail->verify = (int)SSL_get_verify_result(t->ssl);
@@ -216,7 +254,7 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 		t->got_ticket = r.new_session = 1;
 	}
 	r.n = n;
-	r.used = in_n - t->in_n;
+	r.used = osl_is_flooded(t) ? in_n : in_n - t->in_n;
 	r.out = t->out_n;
 	r.spilled = t->spill_n - t->spill_r;
 	r.pending = SSL_pending(t->ssl) > 0;
@@ -227,6 +265,7 @@ static osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) 
 	r.has_new_sessions = t->new_sessions_n != 0;
 	r.offer_invalid = osl_ssl_offer_invalid(t);
 	r.refused = t->refused;
+	r.tickets_held = t->held_tickets != 0;
 	t->in = NULL;
 	t->out = NULL;
 	t->in_n = t->out_n = t->out_cap = 0;
@@ -238,7 +277,7 @@ static X509 *osl_ssl_leaf(const SSL *ssl) {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	return SSL_get1_peer_certificate(ssl);
 #else
-	return SSL_get_peer_certificate(ssl); /* renamed in 3.0 */
+	return SSL_get_peer_certificate(ssl);  /* renamed in 3.0 */
 #endif
 }
 
@@ -261,11 +300,18 @@ static int osl_name_verified(osl_ssl *t) {
 	return ok;
 }
 
-/* osl_handshake goes on with the handshake. SSL_do_handshake. */
-osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
-                              size_t out_cap) {
+/* osl_asks_peer says whether a client is asked for a certificate, which Go may not be
+ * able to read. Without a context newer versions make no tickets then. */
+static int osl_asks_peer(const osl_ssl *t) {
+	return t->sidctx_n && SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER;
+}
+
+/* osl_handshake goes on with the handshake. decides says that Go may refuse the
+ * connection at its end; a resumed one may always be refused. SSL_do_handshake. */
+osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, int decides,
+                              unsigned char *out, size_t out_cap) {
 	osl_call_result r;
-	int ret;
+	int ret, resuming;
 
 	osl_call_begin(t, in, in_n, eof, out, out_cap);
 	if (t->suspended) {
@@ -275,16 +321,27 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	if (!SSL_is_server(t->ssl))
 		t->hellos = 1; /* a client has sent its offer */
 	ret = SSL_do_handshake(t->ssl);
-	if (ret == 1)
+	if (ret == 1) {
 		osl_classify_resumption(t);
+		SSL_set_msg_callback(t->ssl, osl_message_cb);
+		SSL_set_msg_callback_arg(t->ssl, t);
+	}
 	if (ret == 1 && !SSL_is_server(t->ssl)) {
 		t->last = SSL_get1_session(t->ssl);
 		if (!osl_name_verified(t))
 			t->refused = OSL_NAME_NOT_VERIFIED;
 	} else if (t->timeouts >= 0 && t->hellos)
 		osl_classify_timeout(t);
+	resuming = ret != 1 && SSL_is_server(t->ssl) && t->hellos && SSL_session_reused(t->ssl);
+	if (ret != 1 && SSL_is_server(t->ssl) && t->hellos && (decides || resuming || osl_asks_peer(t)))
+		osl_hold_tickets(t);
 	r = osl_call_end(t, ret, 0, in_n);
 	r.has_peer = ret == 1 && SSL_SESSION_get0_peer(SSL_get_session(t->ssl)) != NULL;
+	if (resuming && r.want == OSL_INPUT && SSL_version(t->ssl) < TLS1_3_VERSION) {
+		r.resuming = 1;
+		r.resumption = OSL_RESUMED;
+		r.refused = osl_session_check(t, SSL_get_session(t->ssl));
+	}
 	osl_sweep();
 	return r;
 }
@@ -318,6 +375,7 @@ osl_call_result osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned 
 	osl_call_begin(t, in, in_n, eof, NULL, 0);
 	while ((ret = SSL_read_ex(t->ssl, p + got, n - got, &k)) == 1) {
 		got += k;
+		t->key_updates = 0;
 		if (got == n || !osl_has_record(t))
 			break;
 	}

@@ -23,6 +23,8 @@ struct osl_ssl {
 	int eof;     /* the input has ended behind what is lent */
 	int saw_eof; /* and libssl has met that end in this call */
 
+	int key_updates; /* since data was last read */
+
 	/* Ciphertext that found no room in what was lent. */
 	unsigned char *spill;
 	size_t spill_r, spill_n, spill_cap;
@@ -59,8 +61,10 @@ struct osl_ssl {
 	const SSL_SESSION *decrypted; /* the session of the client's ticket, which no other connection has */
 	int resumption;
 	int refused;
-	int forget_offer; /* the session that was offered, in TLS 1.3 */
-	long timeouts;    /* of the listener, before the decision */
+	int alert;           /* that osl_alert_cb refuses with, -1 for none */
+	size_t held_tickets; /* that wait for osl_issue_tickets */
+	int forget_offer;    /* the session that was offered, in TLS 1.3 */
+	long timeouts;       /* of the listener, before the decision */
 
 	/* An external store's side. */
 	SSL_SESSION *answers[OSL_MAX_IDS]; /* what it has found, kept for the whole handshake */
@@ -101,6 +105,8 @@ typedef struct {
 	int new_session;      /* a client's connection has another session than before */
 	int keylog;           /* lines wait for osl_ssl_keylog */
 	int refused;          /* why the connection is refused, or OSL_ACCEPTED */
+	int resuming;         /* a server that resumes a TLS 1.2 session has sent nothing of its side yet */
+	int tickets_held;     /* osl_issue_tickets is to be called */
 	int has_new_sessions; /* sessions wait for osl_ssl_sessions_made */
 	int offer_invalid;    /* the session that a client offers cannot be resumed any more */
 	int has_peer;         /* at a handshake's end: the peer has presented a certificate */
@@ -123,8 +129,10 @@ void osl_ssl_free(osl_ssl *t);
 void osl_ssl_note_sidctx(osl_ssl *t, const unsigned char *sid, size_t n);
 osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned char *sid, size_t sid_n);
 int osl_ssl_end(osl_ssl *t);
-osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,
-                              size_t out_cap);
+void osl_call_begin(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out, size_t out_cap);
+osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n);
+osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, int decides,
+                              unsigned char *out, size_t out_cap);
 osl_call_result osl_read(osl_ssl *t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof);
 osl_call_result osl_write(osl_ssl *t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap);
 osl_call_result osl_shutdown(osl_ssl *t, const unsigned char *in, size_t in_n, int eof, unsigned char *out,

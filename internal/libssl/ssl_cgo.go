@@ -63,6 +63,8 @@ type Result struct {
 	HasPeer        bool // at a handshake's end: the peer has presented a certificate
 	Resumption     int
 	Refusal        Refusal
+	Resuming       bool // a server that resumes in TLS 1.2: what it has made is not sent yet
+	TicketsHeld    bool // IssueTickets is to be called
 	Fail           *Failure
 }
 
@@ -80,6 +82,8 @@ func result(op string, r C.osl_call_result) Result {
 		HasPeer:        r.has_peer != 0,
 		Resumption:     int(r.resumption),
 		Refusal:        Refusal(r.refused),
+		Resuming:       r.resuming != 0,
+		TicketsHeld:    r.tickets_held != 0,
 		Fail:           failure(op, r.fail),
 	}
 }
@@ -97,10 +101,10 @@ func (s SSL) Free() { C.osl_ssl_free(s.p) }
 // resumed any more because of that. Free is still to be called.
 func (s SSL) End() (offerInvalid bool) { return C.osl_ssl_end(s.p) != 0 }
 
-// Handshake goes on with the handshake.
-func (s SSL) Handshake(in []byte, eof bool, out []byte) Result {
+// Handshake goes on with the handshake; decides keeps a server's TLS 1.3 tickets back.
+func (s SSL) Handshake(in []byte, eof, decides bool, out []byte) Result {
 	return result("SSL_do_handshake",
-		C.osl_handshake(s.p, bytesPtr(in), C.size_t(len(in)), cBool(eof), bytesPtr(out), C.size_t(len(out))))
+		C.osl_handshake(s.p, bytesPtr(in), C.size_t(len(in)), cBool(eof), cBool(decides), bytesPtr(out), C.size_t(len(out))))
 }
 
 // Read decrypts into p from as many records as are in the input.

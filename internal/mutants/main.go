@@ -190,6 +190,11 @@ var faults = []fault{
 			{"internal/libssl/resumption.c", "? osl_session_time(t->found)", "? osl_session_time(s)"}},
 	},
 	{
+		name:  "a refusal sends no alert",
+		tests: "openssl.TestRefusalIsHeard",
+		edits: []edit{{"refusal.go", "s.out.w += s.h.P.EndWithAlert(uint8(alert), room)", "_, _ = room, alert"}},
+	},
+	{
 		name:  "a renewed ticket counted from now",
 		tests: "isolation.TestRenewedTicketUnderACap",
 		edits: []edit{{"internal/libssl/resumption.c", "\tint64_t timeout = osl_sub(ends, osl_session_time(s));\n", "\tint64_t timeout = osl_sub(ends, (int64_t)time(NULL));\n"}},

@@ -29,6 +29,7 @@
  *
  * No name of the package's C occurs outside of this part of the file.
  */
+#include "refusal.h"
 #include "resumption.h"
 #include "session.h"
 #include "sidctx_cgo.h"
@@ -157,7 +158,7 @@ static void update(endpoint *e, endpoint *peer, osl_call_result r, const char *w
 
 /* do_handshake continues a handshake. A suspended ClientHello is answered with host. */
 static void do_handshake(endpoint *e, endpoint *peer, SSL_CTX *host) {
-	osl_call_result r = osl_handshake(e->t, peer->out, peer->out_n, 0, e->out + e->out_n, sizeof e->out - e->out_n);
+	osl_call_result r = osl_handshake(e->t, peer->out, peer->out_n, 0, 0, e->out + e->out_n, sizeof e->out - e->out_n);
 
 	update(e, peer, r, "osl_handshake");
 	if (r.want == OSL_HELLO) {
@@ -165,8 +166,12 @@ static void do_handshake(endpoint *e, endpoint *peer, SSL_CTX *host) {
 
 		osl_bytes_free(hello.p, hello.n);
 		must_succeed("osl_ssl_set_ctx", osl_ssl_set_ctx(e->t, host, sidctx, sizeof sidctx));
-		r = osl_handshake(e->t, peer->out, peer->out_n, 0, e->out + e->out_n, sizeof e->out - e->out_n);
+		r = osl_handshake(e->t, peer->out, peer->out_n, 0, 0, e->out + e->out_n, sizeof e->out - e->out_n);
 		update(e, peer, r, "osl_handshake");
+	}
+	if (r.want == OSL_DONE && r.tickets_held) {
+		r = osl_issue_tickets(e->t, e->out + e->out_n, sizeof e->out - e->out_n);
+		update(e, peer, r, "osl_issue_tickets");
 	}
 	e->done = r.want == OSL_DONE;
 }
