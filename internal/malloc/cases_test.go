@@ -615,9 +615,10 @@ var policyScenarios = []mallocScenario{
 		},
 	},
 	{
-		name:  "Ctx.Revoke/before its first connection",
-		setup: (*attempt).deriveTwin,
+		name: "Ctx.Revoke/before its first connection",
 		prepare: func(x *attempt) {
+			x.label = fmt.Sprint("app ", tlstest.NextSerial()) // others are not revoked with it
+			x.deriveTwin()
 			x.open()
 			must(x, x.derive())
 		},
@@ -661,14 +662,14 @@ var policyScenarios = []mallocScenario{
 	},
 }
 
-var deriveFrom = openssl.SessionPolicy{Label: "app"}
-
-func (x *attempt) derive() error { return x.server.DeriveSessionIDContext(deriveFrom) }
+func (x *attempt) derive() error {
+	return x.server.DeriveSessionIDContext(openssl.SessionPolicy{Label: x.label})
+}
 
 // deriveTwin notes the context that open's server derives.
 func (x *attempt) deriveTwin() {
 	twin := tlstest.NewMutualServer(x, "a")
-	must(x, twin.DeriveSessionIDContext(deriveFrom))
+	must(x, twin.DeriveSessionIDContext(openssl.SessionPolicy{Label: x.label}))
 	s, err := openssl.NewSSL(twin)
 	must(x, err)
 	must(x, s.Close())

@@ -459,7 +459,8 @@ type attempt struct {
 	cleanups []func()
 	complain func(text string)
 
-	mayBeClosed, closed bool // an honest peer may be, has been refused
+	mayBeClosed, closed bool   // an honest peer may be, has been refused
+	label               string // of derived contexts
 
 	// Clients of server.test that trust the test CA.
 	honest   caller // with a certificate of the test CA

@@ -315,7 +315,7 @@ var faults = []fault{
 	{
 		name:  "a Revoke after the decision comes too late",
 		tests: "openssl.TestRevokeInFlight",
-		edits: []edit{{"machine.go", "s.resumption == ResumptionResumed && s.decidedIn != ", "s.resumption == ResumptionResumed && s.phase < phaseDone && s.decidedIn != "}},
+		edits: []edit{{"refusal.go", "s.resumption == ResumptionResumed && s.decidedIn != ", "s.resumption == ResumptionResumed && s.phase < phaseDone && s.decidedIn != "}},
 	},
 	{
 		name:  "a Revoke between two ClientHellos fails the handshake",
@@ -331,7 +331,7 @@ var faults = []fault{
 		name:  "the listener's functions end with the switch",
 		tests: "openssl.TestSwitchKeepsTheListenersFunctions",
 		edits: []edit{
-			{"machine.go", "first, own := s.first.verifyConnection, s.ctx.verifyConnection", "first, own := s.ctx.verifyConnection, s.ctx.verifyConnection"},
+			{"refusal.go", "first, own := s.first.verifyConnection, s.ctx.verifyConnection", "first, own := s.ctx.verifyConnection, s.ctx.verifyConnection"},
 			{"ssl.go", "logs := s.first.hasKeyLogWriter()", "logs := false"},
 		},
 	},
