@@ -136,11 +136,7 @@ func parseServerName(ext wire.Reader) (string, error) {
 // answerHello asks the ClientHello function and follows its answer.
 func (c *Conn) answerHello(ctx context.Context) error {
 	c.handshakeErr = errNoAnswer // if the function never returns: libssl would go on without it
-	hello, err := c.ssl.ClientHello()
-	if err == nil {
-		hello.Conn = c.wire
-		err = c.switchCtx(ctx, hello)
-	}
+	err := c.switchCtx(ctx)
 	if err == nil {
 		err = c.ssl.sameHelloAnswer()
 	}
@@ -158,8 +154,17 @@ func (c *Conn) answerHello(ctx context.Context) error {
 	return err
 }
 
-// switchCtx asks the function for a Ctx and switches to that.
-func (c *Conn) switchCtx(ctx context.Context, hello *ClientHello) error {
+// switchCtx asks the function for a Ctx and switches to that. Without a function the
+// ClientHello is suspended for the store alone: it is libssl that judges the message.
+func (c *Conn) switchCtx(ctx context.Context) error {
+	if !c.ssl.asksHello() {
+		return nil
+	}
+	hello, err := c.ssl.ClientHello()
+	if err != nil {
+		return err
+	}
+	hello.Conn = c.wire
 	defer helloCalls.end(helloCalls.begin()) // until then what it returns is not freed
 	next, err := c.askHello(ctx, hello)
 	if err != nil || next == nil {

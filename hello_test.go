@@ -11,6 +11,8 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sidctx/openssl"
@@ -303,5 +305,60 @@ func TestClientHelloMalformed(t *testing.T) {
 				t.Errorf("on the wire: %x, %v, want alert %d", answer, err, x.alert)
 			}
 		})
+	}
+}
+
+// A store costs full handshakes and no connection: a server without a ClientHello
+// function takes every name that libssl takes, with a store or without one.
+func TestStoreRefusesNoServerName(t *testing.T) {
+	for _, v := range tlstest.Versions {
+		for _, name := range []string{
+			"server.test", "SERVER.test", "host:443", "h.test\n", "a b.test", "b\xc3\xbccher.test", "x..test", "-", "\u212a.test", "[::1",
+			strings.Repeat("a", 64) + ".test", strings.Repeat("a.", 127) + "a",
+		} {
+			for _, stored := range []bool{false, true} {
+				client, server := tlstest.BareClient(t), tlstest.NewServer(t)
+				must(t, client.SetVerify(openssl.VerifyNone))
+				tlstest.SetVersion(t, client, v.ID)
+				if stored {
+					must(t, server.SetSessionStore(new(memStore)))
+				}
+				c, s := tlstest.Conns(t, client, server)
+				must(t, c.SetServerName(name))
+				if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+					t.Errorf("%s, name %q, store %v: client %v, server %v", v.Name, name, stored, clientErr, serverErr)
+				}
+			}
+		}
+	}
+}
+
+// A ClientHello in the form of SSL 2 that asks for TLS 1.2 has suites of three bytes.
+// Those of SSL 2 itself are not among CipherSuites.
+func TestClientHelloOfSSLv2(t *testing.T) {
+	want := []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+	specs := []byte{0x07, 0x00, 0xc0, 0x01, 0x00, 0x80} // of SSL 2
+	for _, suite := range want {
+		specs = append(specs, 0, byte(suite>>8), byte(suite))
+	}
+	hello := append([]byte{1, 3, 3, 0, byte(len(specs)), 0, 0, 0, 32}, specs...)
+	hello = append(hello, bytes.Repeat([]byte{7}, 32)...) // the challenge
+	hello = append([]byte{0x80, byte(len(hello))}, hello...)
+	server := tlstest.NewServer(t)
+	must(t, server.SetClientHelloFunc(tlstest.Stay)) // so that the machine asks
+	_, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+	if _, err := s.Feed(hello); err != nil {
+		t.Fatalf("Feed of a ClientHello of SSL 2: %v", err)
+	}
+	w, err := s.Handshake()
+	if err != nil && openssl.Version().LinkedNumber >= 0x40000000 {
+		return // OpenSSL 4 knows this form no more
+	}
+	if err != nil || w != openssl.WantClientHello {
+		t.Fatalf("Handshake with a ClientHello of SSL 2: wants %v, %v; want %v", w, err, openssl.WantClientHello)
+	}
+	got, err := s.ClientHello()
+	if err != nil || !slices.Equal(got.CipherSuites, want) || got.ServerName != "" || len(got.SupportedVersions) == 0 || got.SupportedVersions[0] != tls.VersionTLS12 {
+		t.Errorf("a ClientHello of SSL 2 with suites %04x: %+v, %v", want, got, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -242,23 +243,36 @@ func (c *Conn) Ctx() *Ctx {
 }
 
 // NormalizeHost returns a host name in its canonical form: lower case, without a trailing
-// dot, and without the port that an HTTP request may have. Names outside of ASCII must be
-// given as A-labels ("xn--..."). It returns an error if name is not the name of a host.
+// dot, and without the port that an HTTP request may have. An IP address is returned in its
+// shortest form, without brackets and zone; an IPv4 address mapped to IPv6 is the IPv4
+// address. Names outside of ASCII must be given as A-labels ("xn--..."). It returns an error
+// if name is not the name of a host.
 func NormalizeHost(name string) (string, error) {
-	if host, _, err := net.SplitHostPort(name); err == nil {
-		name = host
+	bracketed := strings.HasPrefix(name, "[") // an IPv6 address, whether or not a port follows
+	host, _, err := net.SplitHostPort(name)
+	switch {
+	case err == nil:
+	case bracketed && strings.HasSuffix(name, "]"):
+		host = name[1 : len(name)-1]
+	default:
+		host = name
 	}
-	return hostName(name)
+	if bracketed {
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.Is6() {
+			return "", fmt.Errorf("openssl: %q is no host name: brackets are for IPv6 addresses", name)
+		}
+	}
+	return hostName(host)
 }
 
 // hostName is NormalizeHost for what has no port.
 func hostName(name string) (string, error) {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name = lowerASCII(strings.TrimSuffix(name, "."))
 	if name == "" || len(name) > 253 {
 		return "", fmt.Errorf("openssl: %q is no host name: it has 1 to 253 bytes", name)
 	}
-	if net.ParseIP(name) != nil {
-		return name, nil
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.WithZone("").Unmap().String(), nil
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {
@@ -271,4 +285,16 @@ func hostName(name string) (string, error) {
 		}
 	}
 	return name, nil
+}
+
+// lowerASCII folds the letters of ASCII and no others: strings.ToLower makes an ASCII k
+// of the Kelvin sign.
+func lowerASCII(name string) string {
+	b := []byte(name)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }

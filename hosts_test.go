@@ -30,6 +30,24 @@ func TestNormalizeHost(t *testing.T) {
 		"192.0.2.1":          "192.0.2.1",
 		"192.0.2.1:443":      "192.0.2.1",
 		"[2001:db8::1]:443":  "2001:db8::1",
+		"a.test:":            "a.test",
+
+		"::1":                      "::1",
+		"[::1]":                    "::1",
+		"[::1]:443":                "::1",
+		"[::1]:":                   "::1",
+		"0:0:0:0:0:0:0:1":          "::1",
+		"[0:0:0:0:0:0:0:1]":        "::1",
+		"[0000:0:0::0001]:8443":    "::1",
+		"::0.0.0.1":                "::1",
+		"::1.":                     "::1",
+		"2001:DB8::A":              "2001:db8::a",
+		"[2001:DB8:0:0::A]:443":    "2001:db8::a",
+		"fe80::1%eth0":             "fe80::1",
+		"[fe80::1%eth0]:443":       "fe80::1",
+		"::ffff:192.0.2.1":         "192.0.2.1",
+		"[::FFFF:c000:201]:443":    "192.0.2.1",
+		"0:0:0:0:0:ffff:192.0.2.1": "192.0.2.1",
 	} {
 		if got, err := openssl.NormalizeHost(name); err != nil || got != want {
 			t.Errorf("%q is %q, %v", name, got, err)
@@ -41,6 +59,9 @@ func TestNormalizeHost(t *testing.T) {
 	for _, name := range []string{
 		"", ".", "..", "a..test", ".a.test", "a.test..", "a test", "a\x00.test", "b\u00fccher.test", "a/b", "*.test",
 		strings.Repeat("a", 64) + ".test", strings.Repeat("a.", 127) + "a",
+		// What Unicode folds to ASCII, or takes apart into it, is no ASCII.
+		"\u212aa.test", "\u0130.test", "\u017f.test", "\uff41.test", "a\u3002test",
+		"[a.test]", "[a.test]:443", "[192.0.2.1]", "[192.0.2.1]:443", "[::1", "::1]", "[::1]443", "[[::1]]:443", "[]", "[]:443", "[", "1::2::3",
 	} {
 		if got, err := openssl.NormalizeHost(name); err == nil {
 			t.Errorf("%q is taken as %q", name, got)
@@ -269,5 +290,49 @@ func TestSwitchWritesTheListenersKeyLog(t *testing.T) {
 	}
 	if log.Len() == 0 {
 		t.Error("the listener's key log is empty")
+	}
+}
+
+// However an address is spelled, it is one host: for Add, Lookup and Serves.
+func TestHostsAddressSpellings(t *testing.T) {
+	newHost := func(label string) *openssl.Ctx {
+		c := tlstest.NewServer(t)
+		must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: label}))
+		return c
+	}
+	address, fallback := newHost("address"), newHost("default")
+	hosts := openssl.NewHosts()
+	must(t, hosts.Add("[2001:DB8:0::1]:443", address))
+	must(t, hosts.SetDefault(fallback))
+	_, s := tlstest.Conns(t, tlstest.NewClient(t), address)
+	for _, name := range []string{"2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:8443", "2001:db8:0:0:0:0:0:1", "[2001:0DB8::0001]"} {
+		if hosts.Lookup(name) != address {
+			t.Errorf("Lookup(%q) is not the host that was added as [2001:DB8:0::1]:443", name)
+		}
+		if !hosts.Serves(s, name) {
+			t.Errorf("Serves(%q) is false over a connection to that host", name)
+		}
+		if err := hosts.Add(name, address); err == nil {
+			t.Errorf("Add(%q): taken, though the address has been added", name)
+		}
+	}
+	for _, name := range []string{"2001:db8::2", "[2001:db8::2]:443"} {
+		if hosts.Lookup(name) != fallback || hosts.Serves(s, name) {
+			t.Errorf("%q is taken for [2001:DB8:0::1]:443", name)
+		}
+	}
+}
+
+// A letter that Unicode folds to one of ASCII makes another name.
+func TestHostsFoldASCIIOnly(t *testing.T) {
+	host := tlstest.NewServer(t)
+	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{Label: "host"}))
+	hosts := openssl.NewHosts()
+	must(t, hosts.Add("k.test", host))
+	if hosts.Lookup("K.test") != host {
+		t.Error("K.test is not k.test")
+	}
+	if hosts.Lookup("\u212a.test") != nil {
+		t.Error("a Kelvin sign leads to k.test")
 	}
 }

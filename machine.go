@@ -244,11 +244,11 @@ func (s *SSL) ticketsRemain() bool {
 	return !s.client && s.ConnectionState().Version >= tls.VersionTLS13
 }
 
-// askHello calls the ClientHello function, if there is one, with no lock held.
+// asksHello reports whether there is a ClientHello function.
+func (s *SSL) asksHello() bool { return s.first.hello != nil }
+
+// askHello calls the ClientHello function with no lock held.
 func (s *SSL) askHello(ctx context.Context, hello *ClientHello) (next *Ctx, err error) {
-	if s.first.hello == nil { // it is the store that is to be asked
-		return nil, nil
-	}
 	err = recoverToError("SetClientHelloFunc", func() (err error) {
 		next, err = s.first.hello(ctx, hello)
 		return err
@@ -514,7 +514,7 @@ func (s *SSL) cacheKeyLocked(peer net.Addr) string {
 		}
 	}
 	if s.name != "" {
-		host = strings.ToLower(s.name)
+		host = lowerASCII(s.name)
 	}
 	var who wire.Writer
 	who.Bytes(s.ctx.fingerprint[:])

@@ -4,14 +4,16 @@
 
 /* osl_hello_copy flattens the ClientHello, whose parts are libssl's and only
  * valid inside the callback: legacy version, session id, cipher suites, then
- * each extension's type and body; bodies behind 16-bit lengths. */
+ * each extension's type and body; bodies behind 16-bit lengths. In SSLv2's form
+ * of a ClientHello a suite has three bytes; of those for later versions the first
+ * is 0. */
 static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
 	const unsigned char *sid, *ciphers, *body;
 	size_t sid_n = SSL_client_hello_get0_session_id(ssl, &sid);
 	size_t ciphers_n = SSL_client_hello_get0_ciphers(ssl, &ciphers);
 	size_t i, body_n, types_n = 0, n = 2 + 2 + sid_n + 2 + ciphers_n;
 	int *types = NULL;
-	unsigned char *p;
+	unsigned char *p, *suites;
 
 	if (!SSL_client_hello_get1_extensions_present(ssl, &types, &types_n))
 		return 0;
@@ -23,11 +25,19 @@ static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
 	if ((t->hello = p = OPENSSL_malloc(n)) != NULL) {
 		p = osl_put16(p, SSL_client_hello_get0_legacy_version(ssl));
 		p = osl_put(p, sid, sid_n);
+		suites = p;
 		p = osl_put(p, ciphers, ciphers_n);
+		if (SSL_client_hello_isv2(ssl)) {
+			p = suites + 2;
+			for (i = 0; i + 2 < ciphers_n; i += 3)
+				if (ciphers[i] == 0)
+					p = osl_put16(p, (size_t)ciphers[i + 1] << 8 | ciphers[i + 2]);
+			osl_put16(suites, (size_t)(p - suites) - 2);
+		}
 		for (i = 0; i < types_n; i++)
 			if (SSL_client_hello_get0_ext(ssl, (unsigned int)types[i], &body, &body_n))
 				p = osl_put(osl_put16(p, (size_t)types[i]), body, body_n);
-		t->hello_n = n;
+		t->hello_n = (size_t)(p - t->hello);
 	}
 	OPENSSL_free(types);
 	return t->hello != NULL;
