@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -15,9 +17,12 @@ import (
 )
 
 // SealStore returns a store that encrypts sessions with AES-256-GCM before it puts them
-// into inner, for stores that others can read or write. The first key encrypts; all keys
-// decrypt. To rotate keys, put the new one first and keep the old ones for as long as
-// sessions live. At least one key is needed; keys that are zero or repeated are refused.
+// into inner, for stores that others can read or write. Each session has a key of its own,
+// derived from its id with HKDF-SHA256, so that the number of sessions has no bound that a
+// random nonce would set. The first of keys encrypts; all keys decrypt. To rotate keys, put
+// the new one first and keep the old ones for as long as sessions live. At least one key is
+// needed; keys that are zero or repeated are refused. Sessions that an earlier version of
+// this package has put in another form are not found.
 //
 // A session decrypts only under the id that it was put under, which also stands for its
 // session id context. Anything else that inner returns becomes [ErrSessionNotFound], and
@@ -40,15 +45,7 @@ func SealStore(inner SessionStore, keys ...[32]byte) (SessionStore, error) {
 			return nil, fmt.Errorf("openssl: SealStore: key %d repeats one before it", i)
 		}
 		seen[key] = true
-		block, err := aes.NewCipher(key[:])
-		if err != nil {
-			return nil, fmt.Errorf("openssl: SealStore: %w", err)
-		}
-		aead, err := cipher.NewGCM(block)
-		if err != nil {
-			return nil, fmt.Errorf("openssl: SealStore: %w", err)
-		}
-		s.keys = append(s.keys, aead)
+		s.keys = append(s.keys, key)
 	}
 	return s, nil
 }
@@ -56,25 +53,44 @@ func SealStore(inner SessionStore, keys ...[32]byte) (SessionStore, error) {
 // sealedStore puts a version, a random nonce and the sealed session.
 type sealedStore struct {
 	inner SessionStore
-	keys  []cipher.AEAD
+	keys  [][32]byte
 }
 
 // sealVersion changes with the form of what is put.
-const sealVersion = 1
+const sealVersion = 2
 
-// sealedUnder is what a sealed session is bound to.
-func sealedUnder(id []byte) []byte {
-	w := wire.Writer{B: []byte{sealVersion}}
-	w.Bytes(id)
-	return w.B
+const sealNonce = 12
+
+// sealKeyInfo changes with the way keys are derived, as sealVersion does.
+const sealKeyInfo = "github.com/sidctx/openssl sealed session 2"
+
+// sealer seals and opens the sessions of one id: under the key of another id a session
+// does not open.
+func sealer(key [32]byte, id []byte) (cipher.AEAD, error) {
+	var info wire.Writer
+	info.Bytes([]byte(sealKeyInfo))
+	info.Bytes(id)
+	own, err := hkdf.Key(sha256.New, key[:], nil, string(info.B), len(key))
+	if err != nil {
+		return nil, fmt.Errorf("openssl: SealStore: %w", err)
+	}
+	defer clear(own)
+	block, err := aes.NewCipher(own)
+	if err != nil {
+		return nil, fmt.Errorf("openssl: SealStore: %w", err)
+	}
+	return cipher.NewGCM(block)
 }
 
 func (s *sealedStore) Put(ctx context.Context, id, session []byte, expires time.Time) error {
-	aead := s.keys[0]
-	blob := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(session)+aead.Overhead())
+	aead, err := sealer(s.keys[0], id)
+	if err != nil {
+		return err
+	}
+	blob := make([]byte, 1+sealNonce, 1+sealNonce+len(session)+aead.Overhead())
 	blob[0] = sealVersion
 	rand.Read(blob[1:])
-	return s.inner.Put(ctx, id, aead.Seal(blob, blob[1:], session, sealedUnder(id)), expires)
+	return s.inner.Put(ctx, id, aead.Seal(blob, blob[1:], session, nil), expires)
 }
 
 func (s *sealedStore) Get(ctx context.Context, id []byte) ([]byte, error) {
@@ -82,12 +98,15 @@ func (s *sealedStore) Get(ctx context.Context, id []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	nonce := s.keys[0].NonceSize()
-	if len(blob) < 1+nonce || blob[0] != sealVersion {
+	if len(blob) < 1+sealNonce || blob[0] != sealVersion {
 		return nil, errSealBroken
 	}
-	for _, aead := range s.keys {
-		if session, err := aead.Open(nil, blob[1:1+nonce], blob[1+nonce:], sealedUnder(id)); err == nil {
+	for _, key := range s.keys {
+		aead, err := sealer(key, id)
+		if err != nil {
+			return nil, err
+		}
+		if session, err := aead.Open(nil, blob[1:1+sealNonce], blob[1+sealNonce:], nil); err == nil {
 			return session, nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sidctx/openssl/internal/libssl"
@@ -86,13 +87,15 @@ const fleetKeyInfo = "github.com/sidctx/openssl ticket key 1"
 //
 // The first key is that of the time at. The other keys decrypt tickets from machines whose
 // clock is slow or fast, and tickets up to lifetime old. secret needs at least 32 bytes of
-// entropy. slot is a whole number of seconds, at least a minute; lifetime is at most 1000
+// entropy; one that is all zeros is refused. slot is a whole number of seconds, at least a minute; lifetime is at most 1000
 // slots.
 func FleetTicketKeys(secret, sidCtx []byte, slot, lifetime time.Duration, at time.Time) ([]TicketKey, error) {
 	const op = "openssl: ticket keys of a fleet"
 	switch {
 	case len(secret) < 32:
 		return nil, fmt.Errorf(op+": a secret of %d bytes can be guessed: 32 are needed", len(secret))
+	case !slices.ContainsFunc(secret, func(b byte) bool { return b != 0 }):
+		return nil, errors.New(op + ": the secret is all zeros: read 32 random bytes or more")
 	case slot < time.Minute || slot%time.Second != 0:
 		return nil, fmt.Errorf(op+": a slot of %v is not a number of seconds, at least a minute", slot)
 	case lifetime < 0 || lifetime/slot > 1000:

@@ -131,21 +131,26 @@ var faults = []fault{
 		name:  "nothing bound to the seal",
 		rows:  "A35",
 		also:  "A34",
-		edits: []edit{{"seal.go", "\tw.Bytes(id)\n\treturn w.B\n", "\tw.Bytes(id)\n\treturn nil\n"}},
+		edits: []edit{{"seal.go", "nil, string(info.B), len(key))", "nil, sealKeyInfo, len(key))"}},
 	},
 	{
 		name:  "no id bound to the seal",
 		rows:  "A34",
 		also:  "A35",
-		edits: []edit{{"seal.go", "\tw.Bytes(id)\n", ""}},
+		edits: []edit{{"seal.go", "\tinfo.Bytes(id)\n", ""}},
+	},
+	{
+		name:  "one key seals all sessions",
+		tests: "openssl.TestSealStoreKeyOfEachID",
+		edits: []edit{{"seal.go", "aes.NewCipher(own)", "aes.NewCipher(key[:])"}},
 	},
 	{
 		name: "no seal",
 		rows: "A36",
 		also: "A34 A35 A37",
 		edits: []edit{
-			{"seal.go", "aead.Seal(blob, blob[1:], session, sealedUnder(id))", "append([]byte{sealVersion}, session...)"},
-			{"seal.go", "\tnonce := s.keys[0].NonceSize()\n", "\tif len(blob) > 0 && blob[0] == sealVersion {\n\t\treturn blob[1:], nil\n\t}\n\tnonce := s.keys[0].NonceSize()\n"},
+			{"seal.go", "aead.Seal(blob, blob[1:], session, nil)", "append([]byte{sealVersion}, session...)"},
+			{"seal.go", "\tif len(blob) < 1+sealNonce ||", "\tif len(blob) > 0 && blob[0] == sealVersion {\n\t\treturn blob[1:], nil\n\t}\n\tif len(blob) < 1+sealNonce ||"},
 		},
 	},
 	{
