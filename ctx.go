@@ -21,8 +21,8 @@ import (
 // [NewServerCtx] and [NewClientCtx] make one for servers and for clients.
 //
 // A Ctx must be configured before it is used. It is frozen by the first connection
-// that is made from it or switched to it, and when it is added to [Hosts]; from then
-// on setters return [ErrCtxInUse]. A setter that fails leaves the previous value in
+// that is made from it or switched to it, by [Listen], and when it is added to [Hosts];
+// from then on setters return [ErrCtxInUse]. A setter that fails leaves the previous value in
 // force. If memory runs out in the middle of a change, the Ctx refuses to make
 // connections from then on.
 //
@@ -484,6 +484,10 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 		}
 	}
 	c.frozen = true
+	if err := c.rotateFleetKeys(p, time.Now()); err != nil { // for a context and a lifetime that are final now
+		c.frozen = false
+		return err
+	}
 	return nil
 }
 

@@ -49,9 +49,9 @@
 //   - Where client certificates are requested, a resumed session is checked for what
 //     OpenSSL does not check again: see [Ctx.SetResumptionChecks] and
 //     [Ctx.SetMaxAuthAge].
-//   - A [Ctx] is frozen by its first connection; later setters return [ErrCtxInUse].
-//     A setter that fails leaves the previous value in force, or a Ctx that makes no
-//     connections.
+//   - A [Ctx] is frozen by its first connection and by [Listen]; later setters return
+//     [ErrCtxInUse]. A setter that fails leaves the previous value in force, or a Ctx that
+//     makes no connections.
 //   - A private key, a certificate or anything else in PEM that is encrypted is
 //     refused; no password is asked for on the terminal.
 //   - A verify mode that asks for no certificate, although it speaks of one, is

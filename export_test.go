@@ -30,3 +30,11 @@ const CloseBound = closeAttempts * closeGrace
 func Unsent(c *Conn) (going, waiting int) {
 	return c.unsent.w - c.unsent.r, c.ssl.unsent()
 }
+
+// SpoilFleetKeys has every connection of c fail that is made until mend is called.
+func SpoilFleetKeys(c *Ctx) (mend func()) {
+	was := c.fleet
+	set := func(f *fleetKeys) { c.use(func(libssl.CTX) error { c.fleet = f; return nil }) }
+	set(new(fleetKeys))
+	return func() { set(was) }
+}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"net"
-
-	"github.com/sidctx/openssl/internal/libssl"
 )
 
 // Client returns the client end of a TLS connection over wire. The Conn owns wire; if
@@ -45,8 +43,12 @@ func (c *Ctx) requireServer() error {
 
 // NewListener returns a listener that accepts TLS connections from inner. Its Accept
 // returns a [*Conn] and does not perform the handshake: the first Handshake, Read or Write
-// of the Conn does. If c cannot serve, Accept returns the error. The listener owns inner;
-// c remains the caller's.
+// of the Conn does. The listener owns inner; c remains the caller's.
+//
+// If a connection cannot be made, because memory has run out for instance, Accept closes
+// the underlying connection and waits for the next one. It returns an error if inner does,
+// and if c can never serve: if c is nil, closed, not a server's, or not completely
+// configured.
 func NewListener(inner net.Listener, c *Ctx) net.Listener { return &listener{inner, c} }
 
 type listener struct {
@@ -58,16 +60,33 @@ func (l *listener) Accept() (net.Conn, error) {
 	if l.Listener == nil {
 		return nil, errNilListener
 	}
-	wire, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	conn, err := Server(wire, l.ctx)
-	if err != nil {
+	for {
+		wire, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if wire == nil {
+			return nil, errNilWire
+		}
+		conn, err := Server(wire, l.ctx)
+		if err == nil {
+			return conn, nil
+		}
 		wire.Close()
-		return nil, err
+		if !l.ctx.canServe() {
+			return nil, err
+		}
 	}
-	return conn, nil
+}
+
+// canServe reports whether connections can be made from c: what fails all the same
+// concerns one connection.
+func (c *Ctx) canServe() bool {
+	if c.lock() != nil {
+		return false
+	}
+	defer c.h.Mu.Unlock()
+	return c.server && c.frozen
 }
 
 func (l *listener) Close() error {
@@ -85,14 +104,18 @@ func (l *listener) Addr() net.Addr {
 }
 
 // Listen is like [net.Listen], but the listener accepts TLS connections as that of
-// [NewListener] does. It returns an error if c cannot serve.
+// [NewListener] does. It first makes an SSL from c and closes it, which freezes c as a first
+// connection would. If that fails because c is not completely configured, Listen returns the
+// error, and c can still be changed.
 func Listen(network, addr string, c *Ctx) (net.Listener, error) {
 	if err := c.requireServer(); err != nil {
 		return nil, err
 	}
-	if err := c.use(func(p libssl.CTX) error { return c.ready(p.Settings()) }); err != nil {
+	trial, err := NewSSL(c)
+	if err != nil {
 		return nil, err
 	}
+	trial.Close()
 	inner, err := net.Listen(network, addr)
 	if err != nil {
 		return nil, err

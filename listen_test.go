@@ -508,3 +508,122 @@ func TestInterop(t *testing.T) {
 		}
 	})
 }
+
+// Listen makes a connection: what keeps c from serving is found before a client comes,
+// and can be mended.
+func TestListenMakesAConnection(t *testing.T) {
+	server := local(t)
+	must(t, server.SetFleetTicketKeys(secret, time.Minute))
+	must(t, server.SetSessionTimeout(48*time.Hour))
+	_, err := openssl.Listen("tcp", "127.0.0.1:0", server)
+	tlstest.Sentence(t, err, "ticket keys of a fleet", "1000 slots")
+	must(t, server.SetSessionTimeout(time.Hour)) // it is not in use
+	c, err := openssl.Dial("tcp", echoes(t, server).Addr().String(), tlstest.NewClient(t))
+	must(t, err)
+	must(t, tlstest.RoundTrip(c, []byte("hello")))
+	must(t, c.Close())
+	if err := server.SetSessionTimeout(time.Hour); !errors.Is(err, openssl.ErrCtxInUse) {
+		t.Errorf("a setter after Listen: %v, want %v", err, openssl.ErrCtxInUse)
+	}
+}
+
+// A connection that cannot be made is closed, and the next one is accepted.
+func TestAcceptGoesOn(t *testing.T) {
+	server := local(t)
+	l, err := openssl.Listen("tcp", "127.0.0.1:0", server)
+	must(t, err)
+	defer l.Close()
+	call := func() net.Conn {
+		c, err := net.Dial("tcp", l.Addr().String())
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	type accepted struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan accepted)
+	mend := openssl.SpoilFleetKeys(server)
+	go func() {
+		conn, err := l.Accept()
+		results <- accepted{conn, err}
+	}()
+	for range 3 {
+		if n, err := call().Read(make([]byte, 1)); n != 0 || err == nil {
+			t.Fatalf("a connection that could not be made: read %d bytes, %v; want its end", n, err)
+		}
+	}
+	select {
+	case r := <-results:
+		t.Fatalf("Accept returned %v, %v for connections that could not be made", r.conn, r.err)
+	default:
+	}
+	mend()
+	good := call()
+	r := <-results
+	if r.err != nil || r.conn.RemoteAddr().String() != good.LocalAddr().String() {
+		t.Fatalf("Accept: %v, %v; want the connection from %v", r.conn, r.err, good.LocalAddr())
+	}
+	must(t, r.conn.Close())
+}
+
+// nothing is a listener that accepts no connection and reports no error.
+type nothing struct{ net.Listener }
+
+func (nothing) Accept() (net.Conn, error) { return nil, nil }
+
+// Where no connection can ever be made, Accept says so instead of going on for ever.
+func TestAcceptEnds(t *testing.T) {
+	listen := func(t *testing.T, c *openssl.Ctx) net.Listener {
+		inner, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		l := openssl.NewListener(inner, c)
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	for _, x := range []struct {
+		name string
+		make func(t *testing.T) net.Listener
+		says string
+	}{
+		{"no Ctx", func(t *testing.T) net.Listener { return listen(t, nil) }, "the Ctx is nil"},
+		{"a closed Ctx", func(t *testing.T) net.Listener {
+			c := local(t)
+			l := listen(t, c)
+			must(t, c.Close())
+			return l
+		}, "closed Ctx"},
+		{"a Ctx that was closed in use", func(t *testing.T) net.Listener {
+			c := local(t)
+			s, err := openssl.NewSSL(c)
+			must(t, err)
+			must(t, s.Close())
+			must(t, c.Close())
+			return listen(t, c)
+		}, "closed Ctx"},
+		{"a client's Ctx in use", func(t *testing.T) net.Listener {
+			c := tlstest.NewClient(t)
+			s, err := openssl.NewSSL(c)
+			must(t, err)
+			must(t, s.Close())
+			return listen(t, c)
+		}, "NewServerCtx"},
+		{"a Ctx without a certificate", func(t *testing.T) net.Listener { return listen(t, tlstest.BareServer(t)) }, "UseCertificate"},
+		{"a listener of nothing", func(t *testing.T) net.Listener { return openssl.NewListener(nothing{}, local(t)) }, "the net.Conn is nil"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			l := x.make(t)
+			if x.name != "a listener of nothing" {
+				c, err := net.Dial("tcp", l.Addr().String())
+				must(t, err)
+				defer c.Close()
+			}
+			conn, err := l.Accept()
+			if conn != nil {
+				t.Errorf("Accept returned a connection: %v", conn)
+			}
+			tlstest.Sentence(t, err, x.says)
+		})
+	}
+}
