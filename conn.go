@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sidctx/openssl/internal/hooks"
 )
 
 // Conn is a TLS connection over a [net.Conn], which it owns. All methods may be called
@@ -41,6 +43,8 @@ type Conn struct {
 	room       chan struct{} // one token: it should look again
 
 	readUntil, writeUntil deadline
+
+	hooks *hooks.Conn // of package httpx, or nil; final before the first use
 
 	mu          sync.Mutex // guards what follows; not held across a wait
 	closing     atomic.Bool
@@ -227,7 +231,10 @@ func (c *Conn) handshake(ctx context.Context, by side) error {
 	default:
 		c.dropCachedSession()
 	}
-	return c.mapError(err)
+	if err = c.mapError(err); err != nil {
+		c.reportFailure(err)
+	}
+	return err
 }
 
 // handshakeOnce does what is left of the handshake, or waits for the call that does;
@@ -463,7 +470,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if fresh {
 		c.cacheNewSession() // with reading released
 	}
-	return n, err
+	return c.reportRead(p, n, err)
 }
 
 // read reports in fresh whether a session has come for the session cache.

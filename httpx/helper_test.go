@@ -172,13 +172,13 @@ type served struct {
 }
 
 // serve runs h on this library behind ConfigureServer; change, if not nil, edits the server first.
-func serve(t testing.TB, c *openssl.Ctx, h http.Handler, change func(*http.Server)) *served {
+func serve(t testing.TB, c *openssl.Ctx, h http.Handler, change func(*http.Server), opts ...httpx.ServerOption) *served {
 	t.Helper()
 	server := &http.Server{Handler: h}
 	if change != nil {
 		change(server)
 	}
-	must(t, httpx.ConfigureServer(server))
+	must(t, httpx.ConfigureServer(server, opts...))
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	counting := &countingListener{Listener: inner}

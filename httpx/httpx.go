@@ -10,96 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sidctx/openssl"
 )
-
-// ConfigureServer prepares s to serve a listener of [openssl.Listen] or
-// [openssl.NewListener]. For HTTP/2 call SetALPN("h2", "http/1.1") on the listener's Ctx and,
-// with [openssl.Hosts], on every Ctx that is added. Call ConfigureServer once, before Serve
-// and after setting s.Handler, s.ConnContext and s.Protocols. The first two continue to work;
-// HTTP/2 is spoken unless s.Protocols excludes it. Handlers find the connection with
-// [FromRequest] and its state in r.TLS. A request in a version of HTTP that ALPN has not
-// chosen gets 421, and its connection is closed.
-//
-// s.ReadHeaderTimeout, or else s.ReadTimeout, limits the time for the handshake and the
-// first request. Without either, a slow client can hold a connection open forever. To wrap
-// connections, wrap the net.Listener that is passed to [openssl.NewListener], not the one
-// that it returns. On a listener without TLS, s also accepts HTTP/2.
-func ConfigureServer(s *http.Server) error {
-	if s == nil {
-		return errors.New("openssl: httpx: ConfigureServer was given no Server")
-	}
-	if _, ok := s.Handler.(handler); ok {
-		return errors.New("openssl: httpx: ConfigureServer was called before for this Server: once is enough")
-	}
-	var protocols http.Protocols
-	protocols.SetHTTP1(s.Protocols == nil || s.Protocols.HTTP1())
-	protocols.SetHTTP2(s.Protocols == nil || s.Protocols.HTTP2())
-	protocols.SetUnencryptedHTTP2(protocols.HTTP2() || s.Protocols.UnencryptedHTTP2()) // on conns not crypto/tls's
-	before := s.ConnContext
-	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		if before != nil {
-			ctx = before(ctx, conn)
-		}
-		if c, ok := conn.(*openssl.Conn); ok {
-			state := sync.OnceValue(func() *tls.ConnectionState { return stateOf(c) })
-			ctx = context.WithValue(ctx, key("wire"), wire{c, state})
-		}
-		return ctx
-	}
-	s.Protocols, s.Handler = &protocols, handler{s.Handler}
-	return nil
-}
-
-type key string // of a context's values: a server's wire, a client's trip
-
-type wire struct {
-	conn  *openssl.Conn
-	state func() *tls.ConnectionState // read once, by the first request
-}
-
-func stateOf(c *openssl.Conn) *tls.ConnectionState {
-	state := c.ConnectionState().TLS()
-	return &state
-}
-
-// FromRequest returns the connection that r came over. It returns nil if that is not a
-// connection of package openssl or if its server was not passed to [ConfigureServer]. Do
-// not read from it, write to it, close it or set its deadlines.
-func FromRequest(r *http.Request) *openssl.Conn {
-	if r == nil {
-		return nil
-	}
-	w, _ := r.Context().Value(key("wire")).(wire)
-	return w.conn
-}
-
-// handler sets r.TLS and turns away who does not speak what ALPN has chosen.
-type handler struct{ next http.Handler }
-
-func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if wire, ok := r.Context().Value(key("wire")).(wire); ok {
-		r.TLS = wire.state()
-		chosen := []string{"", "http/1.0", "http/1.1"}
-		if r.ProtoMajor == 2 {
-			chosen = []string{"h2"}
-		}
-		if !r.TLS.HandshakeComplete || !slices.Contains(chosen, r.TLS.NegotiatedProtocol) {
-			w.Header().Set("Connection", "close")
-			http.Error(w, r.Proto+" is not what ALPN has chosen", http.StatusMisdirectedRequest)
-			return
-		}
-	}
-	if h.next == nil {
-		h.next = http.DefaultServeMux
-	}
-	h.next.ServeHTTP(w, r)
-}
 
 // NewTransport returns a [http.RoundTripper] for https URLs that uses connections dialed by
 // d. It speaks what ALPN chooses: call SetALPN("h2", "http/1.1") on d.Ctx; without that it

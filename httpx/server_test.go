@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -269,7 +270,6 @@ func TestServerDisagreement(t *testing.T) {
 	}{
 		{"HTTP2 after http/1.1", "http/1.1", preface, status421},
 		{"HTTP2 without ALPN", "", preface, status421},
-		{"HTTP1 after h2", "h2", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 421 "},
 		{"HTTP1 after another protocol", "other", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 421 "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -405,34 +405,243 @@ func TestServerSlowHandshake(t *testing.T) {
 	get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2")}), s.url)
 }
 
-// A client that fails the handshake costs its connection and nothing else.
-func TestServerFailedHandshake(t *testing.T) {
-	var lines bytes.Buffer
-	closed := make(chan struct{}, 1)
-	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t.Error("the handler was reached")
-	}), func(s *http.Server) {
-		s.ErrorLog = log.New(&lines, "", 0)
-		s.ConnState = func(_ net.Conn, state http.ConnState) {
-			if state == http.StateClosed {
-				closed <- struct{}{}
+// Where ALPN has chosen h2 and the client does not begin with HTTP/2's preface, the
+// connection ends, with no page of HTTP/1.1 (RFC 9113, 3.4).
+func TestServerWithoutPreface(t *testing.T) {
+	for _, test := range []struct {
+		name, send string
+		http1      bool // the server speaks that alone
+		cut        bool // the client ends its side behind what it sends
+	}{
+		{name: "a request of HTTP/1.1", send: "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{name: "a request without a host", send: "GET / HTTP/1.1\r\n\r\n"},
+		{name: "no HTTP", send: "hello, world\r\n\r\n"},
+		{name: "two bytes", send: "\r\n"},
+		{name: "another second half", send: "PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{name: "another last byte", send: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r"},
+		{name: "half a preface", send: "PRI * HTTP/2.0\r\n\r\n", cut: true},
+		{name: "a few bytes of a preface", send: "PRI", cut: true},
+		{name: "nothing", cut: true},
+		{name: "a preface for a server of HTTP/1.1", send: preface, http1: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				t.Error("the handler was reached")
+			}), func(s *http.Server) {
+				if test.http1 {
+					s.Protocols = new(http.Protocols)
+					s.Protocols.SetHTTP1(true)
+				}
+			})
+			conn, err := openssl.Dial("tcp", s.addr, clientCtx(t, "h2"))
+			must(t, err)
+			defer conn.Close()
+			must(t, conn.SetDeadline(time.Now().Add(patience)))
+			_, err = io.WriteString(conn, test.send)
+			must(t, err)
+			if test.cut {
+				must(t, conn.CloseWrite())
 			}
-		}
-	})
-	for _, send := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", preface} {
-		wire, err := net.Dial("tcp", s.addr)
-		must(t, err)
-		_, err = io.WriteString(wire, send)
-		must(t, err)
-		wait(t, closed, "the end of a connection that is not TLS")
-		must(t, wire.Close())
-	}
-	must(t, s.server.Close())
-	wait(t, s.done, "Serve to return")
-	if strings.Contains(lines.String(), "panic") {
-		t.Error(lines.String())
+			if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
+				t.Errorf("after %q the server has sent %q, %v; want the end of the connection", test.send, got, err)
+			}
+		})
 	}
 }
+
+// A preface that comes in pieces is one.
+func TestServerPrefaceInPieces(t *testing.T) {
+	reached := make(chan string, 1)
+	s := serve(t, serverCtx(t, "h2"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached <- r.Proto }), nil)
+	conn, err := openssl.Dial("tcp", s.addr, clientCtx(t, "h2"))
+	must(t, err)
+	defer conn.Close()
+	for i := range preface {
+		_, err := io.WriteString(conn, preface[i:i+1])
+		must(t, err)
+	}
+	if proto := wait(t, reached, "the handler"); proto != "HTTP/2.0" {
+		t.Errorf("a preface byte by byte leads to %s, not HTTP/2.0", proto)
+	}
+}
+
+// lines is a log whose lines can be waited for.
+func lines(s *http.Server) <-chan string {
+	c := make(chan string, 16)
+	s.ErrorLog = log.New(lineWriter(c), "", 0)
+	return c
+}
+
+type lineWriter chan string
+
+func (w lineWriter) Write(p []byte) (int, error) {
+	w <- string(p)
+	return len(p), nil
+}
+
+// failure is what OnHandshakeError was given.
+type failure struct {
+	addr net.Addr
+	err  error
+}
+
+// A client that fails the handshake costs its connection and nothing else. It is a
+// line in the log, in net/http's form, and one call of the hook.
+func TestServerFailedHandshake(t *testing.T) {
+	const plain = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n" // net/http's own
+	for _, test := range []struct {
+		name, send, answer string
+		line               string // behind the address
+		is                 error
+	}{
+		{"GET", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", plain, "client sent an HTTP request to an HTTPS server", nil},
+		{"POST", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", plain, "client sent an HTTP request to an HTTPS server", nil},
+		{"HEAD", "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", plain, "client sent an HTTP request to an HTTPS server", nil},
+		{"HTTP2", preface, "", "openssl: SSL_do_handshake: ", nil},
+		{"nothing", "", "", "unexpected EOF", io.ErrUnexpectedEOF},
+		{"half a record", "\x16\x03\x01", "", "unexpected EOF", io.ErrUnexpectedEOF},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var logged <-chan string
+			failures := make(chan failure, 16)
+			s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				t.Error("the handler was reached")
+			}), func(s *http.Server) { logged = lines(s) }, httpx.OnHandshakeError(func(addr net.Addr, err error) {
+				failures <- failure{addr, err}
+			}))
+			wire, err := net.Dial("tcp", s.addr)
+			must(t, err)
+			defer wire.Close()
+			must(t, wire.SetDeadline(time.Now().Add(patience)))
+			_, err = io.WriteString(wire, test.send)
+			must(t, err)
+			must(t, wire.(*net.TCPConn).CloseWrite())
+			answer, err := io.ReadAll(wire)
+			if err != nil || test.answer != "" && string(answer) != test.answer || test.answer == "" && bytes.Contains(answer, []byte("HTTP")) {
+				t.Errorf("the client of %q reads %q, %v; want %q", test.send, answer, err, test.answer)
+			}
+			want := "http: TLS handshake error from " + wire.LocalAddr().String() + ": "
+			if line := wait(t, logged, "a line in the log"); !strings.HasPrefix(line, want) || !strings.Contains(line, test.line) || strings.Count(line, "\n") != 1 {
+				t.Errorf("the log says %q; want %q, with %q", line, want, test.line)
+			}
+			f := wait(t, failures, "the hook")
+			if f.addr.String() != wire.LocalAddr().String() || f.err == nil || test.is != nil && !errors.Is(f.err, test.is) {
+				t.Errorf("the hook was given %v, %v; want %v and %v", f.addr, f.err, wire.LocalAddr(), test.is)
+			}
+		})
+	}
+}
+
+// A refusal that the peer hears of is a line, too: of the client's certificate, and by
+// a client that refuses the server's.
+func TestServerRefusedHandshake(t *testing.T) {
+	for _, v := range versions {
+		for _, test := range []struct {
+			name   string
+			client func(t *testing.T, c *openssl.Ctx)
+		}{
+			{"no certificate", func(t *testing.T, c *openssl.Ctx) { must(t, c.SetVerifyCAs(testPKI().ca)) }},
+			{"an unknown CA", func(t *testing.T, c *openssl.Ctx) {
+				must(t, c.SetVerifyCAs(testPKI().clientCert))
+				must(t, c.UseCertificate(testPKI().clientCert, testPKI().clientKey))
+			}},
+		} {
+			t.Run(v.name+"/"+test.name, func(t *testing.T) {
+				var logged <-chan string
+				failures := make(chan failure, 16)
+				s := serve(t, serverCtx(t), http.NotFoundHandler(), func(s *http.Server) { logged = lines(s) },
+					httpx.OnHandshakeError(func(addr net.Addr, err error) { failures <- failure{addr, err} }))
+				c, err := openssl.NewClientCtx()
+				must(t, err)
+				defer c.Close()
+				setVersion(t, c, v.id)
+				test.client(t, c)
+				resp, err := client(t, &openssl.Dialer{Ctx: c}).Get(s.url)
+				if err == nil {
+					resp.Body.Close()
+					t.Fatalf("the request has succeeded: %s", resp.Status)
+				}
+				f := wait(t, failures, "the hook")
+				want := "http: TLS handshake error from " + f.addr.String() + ": " + f.err.Error() + "\n"
+				if line := wait(t, logged, "a line in the log"); line != want {
+					t.Errorf("the log says %q; want %q", line, want)
+				}
+				if e, ok := errors.AsType[*openssl.Error](f.err); !ok || len(e.Stack) == 0 {
+					t.Errorf("the hook was given %v; want libssl's reason", f.err)
+				}
+			})
+		}
+	}
+}
+
+// A client that stalls is a line when its time is over.
+func TestServerHandshakeTimeout(t *testing.T) {
+	var logged <-chan string
+	s := serve(t, serverCtx(t), http.NotFoundHandler(), func(s *http.Server) {
+		logged = lines(s)
+		s.ReadHeaderTimeout = 100 * time.Millisecond
+	})
+	wire, err := net.Dial("tcp", s.addr)
+	must(t, err)
+	defer wire.Close()
+	if line := wait(t, logged, "a line in the log"); !strings.Contains(line, "TLS handshake error from "+wire.LocalAddr().String()) || !strings.Contains(line, "timeout") {
+		t.Errorf("the log says %q; want the client's address and its timeout", line)
+	}
+}
+
+// Neither a hook nor a log takes the server down, and none delays another connection.
+func TestServerHookIsContained(t *testing.T) {
+	release := make(chan struct{})
+	ended := make(chan struct{}, 16)
+	for _, test := range []struct {
+		name string
+		hook func()
+		log  func(s *http.Server) <-chan string
+		says string
+	}{
+		{"panics", func() { panic("at the disco") }, lines, "panic in the function of OnHandshakeError: at the disco"},
+		{"ends its goroutine", runtime.Goexit, lines, ""},
+		{"stays", func() { <-release }, lines, ""},
+		{"log panics", func() { panic("at the disco") }, func(s *http.Server) <-chan string {
+			s.ErrorLog = log.New(panickyWriter{}, "", 0)
+			return nil
+		}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var logged <-chan string
+			s := serve(t, serverCtx(t, "h2"), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(s *http.Server) {
+				logged = test.log(s)
+				s.ConnState = func(_ net.Conn, state http.ConnState) {
+					if state == http.StateClosed {
+						ended <- struct{}{}
+					}
+				}
+			}, httpx.OnHandshakeError(func(net.Addr, error) { test.hook() }), nil, httpx.OnHandshakeError(func(net.Addr, error) { test.hook() }))
+			wire, err := net.Dial("tcp", s.addr)
+			must(t, err)
+			defer wire.Close()
+			_, err = io.WriteString(wire, "GET / HTTP/1.1\r\n\r\n")
+			must(t, err)
+			if logged != nil {
+				wait(t, logged, "a line in the log")
+			}
+			if test.says != "" {
+				if line := wait(t, logged, "the panic in the log"); !strings.Contains(line, test.says) || !strings.Contains(line, "httpx_test") {
+					t.Errorf("the log says %q; want %q and where it was", line, test.says)
+				}
+			}
+			get(t, client(t, &openssl.Dialer{Ctx: clientCtx(t, "h2")}), s.url)
+			if test.name == "stays" {
+				close(release)
+			}
+			wait(t, ended, "the end of the connection that failed")
+		})
+	}
+}
+
+type panickyWriter struct{}
+
+func (panickyWriter) Write([]byte) (int, error) { panic("log after the test has completed") }
 
 // A handler may take an HTTP/1.1 connection over.
 func TestServerHijack(t *testing.T) {
