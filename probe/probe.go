@@ -1,8 +1,9 @@
 // Package probe asks a running TLS server whether its sessions cross from one
 // virtual host to another. It connects as an ordinary client, takes a session at
 // each host, and offers it under every other name: those of the other hosts, no
-// name at all, an unknown name, and the same name in other letters. The server
-// may be written in any language.
+// name at all, an unknown name, and the same name in other letters. It also takes
+// sessions under no name and under an unknown one, without a certificate, and
+// offers them at each host. The server may be written in any language.
 //
 // It is what the command sidctx probe runs. In a test, use package sessiontest,
 // which reports each crossing as a failure.
@@ -16,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +30,13 @@ type Target struct {
 	Network string // empty means "tcp"
 	Addr    string // host:port
 	Hosts   []Host // two or more, each with a policy of its own
+
+	// Default is the name of the host, one of Hosts, that answers clients that send no
+	// server name or an unknown one. It is needed only where several hosts present the
+	// same certificate, so that it cannot be seen which of them has answered: offers
+	// that depend on it are undecided then. If none of Hosts answers, add a host under
+	// any name that the server does not know, and give that.
+	Default string
 
 	// Greeting returns the bytes to send after the handshake, so that the server
 	// answers: many TLS 1.3 servers send their tickets only then. If it is nil, an
@@ -49,12 +59,13 @@ type Host struct {
 type Row struct {
 	Version   string `json:"version"`   // "TLS 1.2"
 	Mechanism string `json:"mechanism"` // "ticket", "id", "psk"
-	From      string `json:"from"`      // the host at which the session was made
+	From      string `json:"from"`      // the name under which the session was made, "" for none
 	To        string `json:"to"`        // the name under which it was offered, "" for none
-	Kind      string `json:"kind"`      // "same", "other", "absent", "unknown", "odd"
+	Kind      string `json:"kind"`      // "same", "other", "absent", "unknown", "odd"; "host" if From is no host's name
 	Outcome   string `json:"outcome"`   // "resumed", "full", "refused: ...", "resumed, then 421"
 	Crossing  bool   `json:"crossing"`
-	Why       string `json:"why,omitempty"` // why it is a crossing
+	Undecided bool   `json:"undecided,omitempty"` // whether it is a crossing cannot be seen from outside
+	Why       string `json:"why,omitempty"`       // why it is a crossing, or undecided and what to give
 }
 
 // Report holds the results of one call of [Run].
@@ -81,9 +92,20 @@ func (r Refusal) String() string {
 
 // Crossings returns the rows in which a session was resumed by another host than
 // the one that granted it.
-func (r *Report) Crossings() (rows []Row) {
+func (r *Report) Crossings() []Row {
+	return r.where(func(row Row) bool { return row.Crossing })
+}
+
+// Undecided returns the rows in which a session was resumed and it cannot be seen
+// by which host. A report with such rows proves nothing about them: see
+// [Target.Default].
+func (r *Report) Undecided() []Row {
+	return r.where(func(row Row) bool { return row.Undecided })
+}
+
+func (r *Report) where(holds func(Row) bool) (rows []Row) {
 	for _, row := range r.Rows {
-		if row.Crossing {
+		if holds(row) {
 			rows = append(rows, row)
 		}
 	}
@@ -92,11 +114,13 @@ func (r *Report) Crossings() (rows []Row) {
 
 // String describes the row in one sentence.
 func (r Row) String() string {
-	to := fmt.Sprintf("%q", r.To)
-	if r.To == "" {
-		to = "no server name"
+	name := func(name string) string {
+		if name == "" {
+			return "no server name"
+		}
+		return strconv.Quote(name)
 	}
-	s := fmt.Sprintf("%s %s: a session of %q offered under %s: %s", r.Version, r.Mechanism, r.From, to, r.Outcome)
+	s := fmt.Sprintf("%s %s: a session of %s offered under %s: %s", r.Version, r.Mechanism, name(r.From), name(r.To), r.Outcome)
 	if r.Why != "" {
 		s += ": " + r.Why
 	}
@@ -136,7 +160,7 @@ func Run(ctx context.Context, target Target) (*Report, error) {
 	if err := target.Check(); err != nil {
 		return nil, err
 	}
-	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[string]visited)}
+	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[string]visited), leaves: make(map[door][]byte)}
 	for _, w := range ways {
 		if err := p.try(ctx, w); err != nil {
 			return nil, err
@@ -185,7 +209,16 @@ func (t Target) Check() error {
 			return fmt.Errorf("probe: host %q: give a certificate and its key in PEM: %w", h.Name, err)
 		}
 	}
+	if t.Default != "" && !seen[normal(t.Default)] {
+		return fmt.Errorf("probe: the default host %q is none of the hosts: give the name of one of them", t.Default)
+	}
 	return nil
+}
+
+// normal is a name to compare with another.
+func normal(name string) string {
+	normal, _ := openssl.NormalizeHost(name)
+	return normal
 }
 
 func (h *Host) checkCertificate() error {
@@ -206,12 +239,29 @@ type run struct {
 	report *Report
 	in     map[string]bool    // hosts that have let us in
 	out    map[string]visited // how the others have refused, the last time
+	leaves map[door][]byte    // the certificates of hosts
 }
+
+// door is a host in one way of resuming.
+type door struct {
+	w    way
+	name string
+}
+
+// unknown is a name that no server has (RFC 6761).
+const unknown = "nobody.invalid"
 
 // offer is a name to offer a session under.
 type offer struct{ kind, name string }
 
 func (p *run) offers(home Host) []offer {
+	if home.Name == "" || home.Name == unknown {
+		var offers []offer
+		for _, h := range p.Hosts {
+			offers = append(offers, offer{"host", h.Name})
+		}
+		return offers
+	}
 	offers := []offer{{"same", home.Name}}
 	for _, h := range p.Hosts {
 		if h.Name != home.Name {
@@ -229,7 +279,7 @@ func (p *run) offers(home Host) []offer {
 
 // try probes one way of resuming.
 func (p *run) try(ctx context.Context, w way) error {
-	for _, home := range p.Hosts {
+	for _, home := range append(slices.Clone(p.Hosts), Host{}, Host{Name: unknown}) {
 		for _, o := range p.offers(home) {
 			first := p.visit(ctx, w, home.Name, &home, nil)
 			if err := ctx.Err(); err != nil {
@@ -241,7 +291,10 @@ func (p *run) try(ctx context.Context, w way) error {
 				p.out[home.Name] = first
 				break // the host does not speak this version, or refuses us
 			}
-			p.in[home.Name] = true
+			p.leaves[door{w, home.Name}] = first.leaf
+			if o.kind != "host" {
+				p.in[home.Name] = true
+			}
 			if first.session == nil || w.mechanism == "ticket" && !hasTicket(first.session) {
 				first.session.Close()
 				break // no session of this kind, nothing to cross
@@ -285,28 +338,80 @@ func (p *run) offer(ctx context.Context, w way, home Host, o offer, first visite
 		Version: tls.VersionName(w.version), Mechanism: w.mechanism,
 		From: home.Name, To: o.name, Kind: o.kind, Outcome: second.outcome(),
 	}
-	if second.err != nil || !second.resumed || second.misdirected() || o.kind == "same" {
-		return row, ctx.Err()
-	}
-	// Where does that name lead without a session? To another host as anybody;
-	// to home, for a spelling that means home, as who has made the session.
-	as := &home
-	if o.kind == "other" {
-		as = nil
-	}
-	fresh := p.visit(ctx, w, o.name, as, nil)
-	fresh.session.Close()
-	switch {
-	case o.kind == "other" && fresh.err != nil:
-		row.Crossing, row.Why = true, "that host refuses a client without a certificate, and has been entered by one"
-	case o.kind == "other":
-		row.Crossing, row.Why = true, "that is another host"
-	case fresh.err != nil:
-		row.Crossing, row.Why = true, "without a session that name is refused"
-	case !bytes.Equal(fresh.leaf, first.leaf):
-		row.Crossing, row.Why = true, "without a session that name leads to another certificate"
+	if second.err == nil && second.resumed && !second.misdirected() {
+		p.judge(ctx, w, home, first, &row)
 	}
 	return row, ctx.Err()
+}
+
+// judge says whether a session that was resumed is at home there: where does that name
+// lead without a session?
+func (p *run) judge(ctx context.Context, w way, home Host, first visited, row *Row) {
+	fresh := func(name string, as *Host) visited {
+		v := p.visit(ctx, w, name, as, nil)
+		v.session.Close()
+		return v
+	}
+	crosses := func(why string) { row.Crossing, row.Why = true, why }
+	switch row.Kind {
+	case "other":
+		if fresh(row.To, nil).err != nil {
+			crosses("that host refuses a client without a certificate, and has been entered by one")
+		} else {
+			crosses("that is another host")
+		}
+	case "host":
+		there := fresh(row.To, nil)
+		switch {
+		case there.err != nil:
+			crosses("that host refuses a client without a certificate, and has been entered by one")
+		case !bytes.Equal(there.leaf, first.leaf):
+			crosses("that host has another certificate")
+		default:
+			p.judgeDefault(ctx, w, row.To, first.leaf, row)
+		}
+	case "odd", "absent", "unknown":
+		// A spelling that means home leads there as who has made the session.
+		there := fresh(row.To, &home)
+		switch {
+		case there.err != nil:
+			crosses("without a session that name is refused")
+		case !bytes.Equal(there.leaf, first.leaf):
+			crosses("without a session that name leads to another certificate")
+		case row.Kind == "odd": // names are the same whatever their letters
+		case home.CertPEM != nil && (fresh(row.To, nil).err == nil) != (fresh(home.Name, nil).err == nil):
+			crosses("without a session and a certificate one of the two lets clients in and the other refuses them")
+		default:
+			p.judgeDefault(ctx, w, home.Name, first.leaf, row)
+		}
+	}
+}
+
+// judgeDefault judges a session that has gone from a host to the default or back, where
+// both present the same certificate.
+func (p *run) judgeDefault(ctx context.Context, w way, host string, leaf []byte, row *Row) {
+	if p.Default != "" {
+		if normal(p.Default) != normal(host) {
+			row.Crossing, row.Why = true, fmt.Sprintf("the default is %q, which is another host", p.Default)
+		}
+		return
+	}
+	var sharing []string
+	for _, h := range p.Hosts {
+		at := door{w, h.Name}
+		if p.leaves[at] == nil {
+			v := p.visit(ctx, w, h.Name, &h, nil)
+			v.session.Close()
+			p.leaves[at] = v.leaf
+		}
+		if bytes.Equal(p.leaves[at], leaf) {
+			sharing = append(sharing, strconv.Quote(h.Name))
+		}
+	}
+	if len(sharing) > 1 {
+		row.Undecided, row.Why = true, fmt.Sprintf("hosts %s present one certificate, so that it cannot be seen which of them is the default: "+
+			"give the name of the one that is (Default, -default name)", strings.Join(sharing, " and "))
+	}
 }
 
 // visited is what one connection came to.

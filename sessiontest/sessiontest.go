@@ -2,7 +2,8 @@
 // sessions cross from one virtual host to another. It connects as an ordinary
 // client, takes a session at each host, and offers it under every other name: those
 // of the other hosts, no name at all, an unknown name, and the same name in other
-// letters. The server may be written in any language.
+// letters. It also takes sessions under no name and under an unknown one, without a
+// certificate, and offers them at each host. The server may be written in any language.
 //
 //	func TestSessionsDoNotCross(t *testing.T) {
 //		sessiontest.Test(t, sessiontest.Target{
@@ -37,8 +38,9 @@ type (
 func Probe(ctx context.Context, target Target) (*Report, error) { return probe.Run(ctx, target) }
 
 // Test runs [Probe] and reports each crossing as a failure of t. It also fails if
-// a host refuses every connection, or if the server resumes no session at all,
-// since the absence of crossings proves nothing then.
+// an offer is undecided (see Default of [Target]), if a host refuses every
+// connection, or if the server resumes no session at all, since the absence of
+// crossings proves nothing then.
 func Test(t testing.TB, target Target) {
 	t.Helper()
 	report, err := Probe(t.Context(), target)
@@ -47,6 +49,9 @@ func Test(t testing.TB, target Target) {
 	}
 	for _, row := range report.Crossings() {
 		t.Errorf("crossing: %v", row)
+	}
+	for _, row := range report.Undecided() {
+		t.Errorf("undecided: %v", row)
 	}
 	for _, refusal := range report.Refused {
 		t.Errorf("sessiontest: %v", refusal)

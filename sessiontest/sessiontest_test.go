@@ -293,10 +293,140 @@ func TestTogether(t *testing.T) {
 			`crossing: `+way+`: a session of "b.test" offered under "a.test": resumed: that is another host`,
 			`crossing: `+way+`: a session of "b.test" offered under no server name: `+leads,
 			`crossing: `+way+`: a session of "b.test" offered under "nobody.b.test": `+leads,
+			`crossing: `+way+`: a session of no server name offered under "b.test": resumed: that host refuses a client without a certificate, and has been entered by one`,
+			`crossing: `+way+`: a session of "nobody.invalid" offered under "b.test": resumed: that host refuses a client without a certificate, and has been entered by one`,
 		)
 	}
 	if !slices.Equal(r.errors, want) {
 		t.Errorf("failures:\n%s\ninstead of\n%s", strings.Join(r.errors, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// routes is a front whose other names lead to fallback.
+func routes(t testing.TB, byName map[string]*openssl.Ctx, fallback *openssl.Ctx) *openssl.Ctx {
+	t.Helper()
+	return front(t, func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
+		if c := byName[hello.ServerName]; c != nil {
+			return c, nil
+		}
+		return fallback, nil
+	})
+}
+
+// within is a host that looks at no session again: its context alone decides.
+func within(t testing.TB, name, sidCtx string) *openssl.Ctx {
+	t.Helper()
+	c := newHost(t, name)
+	must(t, c.SetSessionIDContext([]byte(sidCtx)))
+	must(t, c.SetResumptionChecks(false))
+	must(t, c.SetMaxAuthAge(0))
+	return c
+}
+
+// An open default that shares a context with a host that requires certificates: the
+// sessions that it gives to clients that no host knows are entries to that host. It
+// makes no difference which certificate the default has.
+func TestOpenDefault(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cert pair
+	}{{"its own certificate", certs().client}, {"the host's certificate", certs().b}} {
+		t.Run(tt.name, func(t *testing.T) {
+			fallback := within(t, "a.test", "shared")
+			must(t, fallback.UseCertificate(tt.cert.cert, tt.cert.key))
+			c := routes(t, map[string]*openssl.Ctx{"a.test": within(t, "a.test", "a"), "b.test": within(t, "b.test", "shared")}, fallback)
+			target := sessiontest.Target{Addr: serve(t, c), Hosts: hosts()}
+			r := record(t, target)
+			if r.fatal != "" {
+				t.Fatal(r.fatal)
+			}
+			for _, way := range []string{"TLS 1.2 ticket", "TLS 1.2 id", "TLS 1.3 psk"} {
+				for _, from := range []string{"no server name", `"nobody.invalid"`} {
+					want := "crossing: " + way + ": a session of " + from + ` offered under "b.test": resumed: that host refuses a client without a certificate, and has been entered by one`
+					if !slices.Contains(r.errors, want) {
+						t.Errorf("missing: %s", want)
+					}
+				}
+			}
+			for _, failure := range r.errors {
+				if !strings.Contains(failure, `"b.test"`) || !strings.HasPrefix(failure, "crossing: ") {
+					t.Errorf("beyond what is wrong with the server: %s", failure)
+				}
+			}
+		})
+	}
+}
+
+// One certificate for all: which host is the default cannot be seen, and is asked for.
+// What is given is believed, except where the server shows that it is wrong.
+func TestOneCertificate(t *testing.T) {
+	newHost := func(sidCtx string) *openssl.Ctx { return within(t, "a.test", sidCtx) }
+	names := []sessiontest.Host{{Name: "a.test"}, {Name: "b.test"}}
+	one := newHost("one")
+	two := newHost("two")
+	for _, tt := range []struct {
+		name     string
+		fallback *openssl.Ctx
+		hosts    []sessiontest.Host
+		given    string
+		says     []string // each failure begins with one of these
+	}{
+		{"nothing given", one, names, "", []string{"undecided: "}},
+		{"the default given", one, names, "a.test", nil},
+		{"in other letters", one, names, "A.Test.", nil},
+		{"the other host given", one, names, "b.test", []string{"crossing: "}},
+		{"another host of that context", newHost("one"), append(names, sessiontest.Host{Name: "default.test"}), "default.test", []string{"crossing: "}},
+		{"a host apart", newHost("three"), append(names, sessiontest.Host{Name: "default.test"}), "default.test", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := routes(t, map[string]*openssl.Ctx{"a.test": one, "b.test": two}, tt.fallback)
+			target := sessiontest.Target{Addr: serve(t, c), Hosts: tt.hosts, Default: tt.given}
+			r := record(t, target)
+			if r.fatal != "" || (len(r.errors) > 0) != (tt.says != nil) {
+				t.Fatalf("%q, %d failures:\n%s", r.fatal, len(r.errors), strings.Join(r.errors, "\n"))
+			}
+			for _, failure := range r.errors {
+				if !strings.HasPrefix(failure, tt.says[0]) {
+					t.Errorf("%q; want only failures that begin with %q", failure, tt.says[0])
+				}
+				if strings.HasPrefix(failure, "undecided: ") && !strings.Contains(failure, `hosts "a.test" and "b.test" present one certificate`) {
+					t.Errorf("%q does not say why and what to give", failure)
+				}
+			}
+			if tt.says == nil || tt.says[0] != "undecided: " {
+				return
+			}
+			report, err := sessiontest.Probe(t.Context(), target)
+			must(t, err)
+			for _, row := range report.Rows {
+				undecided := row.Outcome == "resumed" && (row.Kind == "absent" || row.Kind == "unknown" || row.Kind == "host")
+				if row.Undecided != undecided || row.Crossing {
+					t.Errorf("%v: undecided %v, want %v", row, row.Undecided, undecided)
+				}
+			}
+			if n := len(report.Undecided()); n != 12 { // to the default and back, for no name and an unknown one
+				t.Errorf("%d undecided rows, not 12", n)
+			}
+		})
+	}
+}
+
+// One certificate for all, and a default that lets in whom the host of the session
+// refuses: that is no question.
+func TestOneCertificateOpenDefault(t *testing.T) {
+	secret := within(t, "b.test", "shared")
+	must(t, secret.UseCertificate(certs().a.cert, certs().a.key))
+	c := routes(t, map[string]*openssl.Ctx{"a.test": within(t, "a.test", "a"), "b.test": secret}, within(t, "a.test", "shared"))
+	report, err := sessiontest.Probe(t.Context(), sessiontest.Target{Addr: serve(t, c), Hosts: hosts()})
+	must(t, err)
+	for _, row := range report.Rows {
+		crosses := row.Outcome == "resumed" && (row.Kind == "host" && row.To == "b.test" || row.From == "b.test" && row.Kind != "same" && row.Kind != "odd")
+		if row.Crossing != crosses || row.Undecided {
+			t.Errorf("%v: crossing %v, want %v", row, row.Crossing, crosses)
+		}
+	}
+	if n := len(report.Crossings()); n != 12 {
+		t.Errorf("%d crossings, not 12", n)
 	}
 }
 
@@ -506,6 +636,8 @@ func TestTargetErrors(t *testing.T) {
 		{"twice", sessiontest.Target{Addr: nobody, Hosts: with(sessiontest.Host{Name: "A.test"})}, `"A.test" is named twice`},
 		{"no key", sessiontest.Target{Addr: nobody, Hosts: with(sessiontest.Host{Name: "b.test", CertPEM: client.cert})}, `host "b.test": give a certificate and its key`},
 		{"no certificate", sessiontest.Target{Addr: nobody, Hosts: with(sessiontest.Host{Name: "b.test", KeyPEM: client.key})}, `host "b.test": give a certificate and its key`},
+		{"default that is no host", sessiontest.Target{Addr: nobody, Hosts: two, Default: "c.test"}, `default host "c.test" is none of the hosts`},
+		{"default that is no name", sessiontest.Target{Addr: nobody, Hosts: two, Default: "c test"}, `default host "c test" is none of the hosts`},
 		{"negative timeout", sessiontest.Target{Addr: nobody, Hosts: two, Timeout: -1}, "give 0"},
 		{"nobody there", sessiontest.Target{Addr: nobody, Hosts: two}, "give the address of a TLS server"},
 		{"unknown network", sessiontest.Target{Network: "tin", Addr: nobody, Hosts: two}, "unknown network tin"},

@@ -11,7 +11,8 @@
 //	go install github.com/sidctx/openssl/cmd/sidctx@latest
 //
 // The exit status is 0 on success, 1 if a check has failed (a session has crossed
-// from one host to another, for example), and 2 on a usage error.
+// from one host to another, for example), 2 on a usage error, and 3 if probe could
+// not see everything that it was to judge.
 //
 // Every subcommand has a file of its own.
 package main
@@ -55,6 +56,9 @@ func main() {
 	case err == nil:
 	case errors.Is(err, errUsage):
 		os.Exit(2)
+	case errors.Is(err, errUndecided):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
 	default:
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

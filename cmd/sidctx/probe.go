@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,14 +22,18 @@ type repeated []string
 func (r *repeated) String() string     { return strings.Join(*r, ", ") }
 func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
 
+// errUndecided reports that nothing has failed, and that not everything could be seen.
+var errUndecided = errors.New("undecided")
+
 // probe offers sessions of each virtual host of a server at the others. It fails
-// if one of them is resumed there.
+// if one of them is resumed there, or if it cannot be seen where one was resumed.
 func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-json] [-timeout 10s]",
+	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-default name] [-json] [-timeout 10s]",
 		"sidctx probe www.example.com:443 -host www.example.com -host admin.example.com \\\n  -cert admin.example.com=client.crt,client.key")
 	var hosts, certs repeated
 	flags.Var(&hosts, "host", "the `name` of a virtual host; give two or more, all that must be kept apart")
 	flags.Var(&certs, "cert", "a client certificate that a host accepts: `name=cert.pem,key.pem`")
+	fallback := flags.String("default", "", "the `name` of the host, one of those given, that answers clients without a known name;\nneeded where several hosts present the same certificate")
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	timeout := flags.Duration("timeout", 10*time.Second, "the limit for each connection")
 	// The address stands first, where flag would stop reading.
@@ -39,7 +44,7 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err
 	}
-	target, err := probeTarget(addr, hosts, certs, *timeout)
+	target, err := probeTarget(addr, hosts, certs, *fallback, *timeout)
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		flags.Usage()
@@ -65,13 +70,16 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	for _, refusal := range report.Refused {
 		fmt.Fprintf(errOut, "note: %v: -cert %s=cert.pem,key.pem\n", refusal, refusal.Host)
 	}
+	if undecided := report.Undecided(); len(undecided) > 0 {
+		return fmt.Errorf("%w: %d of %d offers: give -default name, the host that answers clients without a known name", errUndecided, len(undecided), len(report.Rows))
+	}
 	if !report.Resumes {
 		fmt.Fprintln(errOut, "note: the server has resumed no session at all, not even at home: that none has crossed proves nothing")
 	}
 	return nil
 }
 
-func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (target engine.Target, err error) {
+func probeTarget(addr string, hosts, certs []string, fallback string, timeout time.Duration) (target engine.Target, err error) {
 	if addr == "" {
 		return target, errors.New("sidctx probe: no address: give host:port first")
 	}
@@ -84,7 +92,7 @@ func probeTarget(addr string, hosts, certs []string, timeout time.Duration) (tar
 	if timeout <= 0 {
 		return target, fmt.Errorf("sidctx probe: -timeout %v is no time: give more than 0", timeout)
 	}
-	target.Addr, target.Timeout = addr, timeout
+	target.Addr, target.Timeout, target.Default = addr, timeout, fallback
 	for _, name := range hosts {
 		target.Hosts = append(target.Hosts, engine.Host{Name: name})
 	}
@@ -120,14 +128,14 @@ func printProbe(out io.Writer, report *engine.Report) error {
 	fmt.Fprintln(w, "protocol\tmechanism\tsession of\toffered under\tname\toutcome\tverdict")
 	for _, r := range report.Rows {
 		verdict := "ok"
-		if r.Crossing {
+		switch {
+		case r.Crossing:
 			verdict = "CROSSING: " + r.Why
+		case r.Undecided:
+			verdict = "UNDECIDED: " + r.Why
 		}
-		to := r.To
-		if to == "" {
-			to = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Version, r.Mechanism, r.From, to, r.Kind, r.Outcome, verdict)
+		from, to := cmp.Or(r.From, "-"), cmp.Or(r.To, "-")
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Version, r.Mechanism, from, to, r.Kind, r.Outcome, verdict)
 	}
 	return w.Flush()
 }

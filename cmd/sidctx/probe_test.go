@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sidctx/openssl"
 	engine "github.com/sidctx/openssl/probe"
 )
 
@@ -199,6 +201,64 @@ func TestProbeNotes(t *testing.T) {
 	}
 }
 
+// oneCertificate serves a.test and b.test with one certificate; other names lead to
+// a.test.
+func oneCertificate(t *testing.T) (addr string) {
+	t.Helper()
+	s := &site{dir: t.TempDir()}
+	certs, err := newPKI(s.dir)
+	if err != nil {
+		t.Fatalf("making certificates: %v", err)
+	}
+	byName := make(map[string]*openssl.Ctx)
+	front, err := s.newCtx()
+	if err == nil {
+		err = certs.leaf("all.test")
+	}
+	for _, name := range []string{"a.test", "b.test"} {
+		c, cerr := s.newCtx()
+		byName[name] = c
+		err = errors.Join(err, cerr, c.UseCertificateFiles(certs.certFile("all.test"), certs.keyFile("all.test")), c.SetSessionIDContext([]byte(name)))
+	}
+	err = errors.Join(err, front.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
+		return cmp.Or(byName[hello.ServerName], byName["a.test"]), nil
+	}))
+	l, lerr := openssl.Listen("tcp", "127.0.0.1:0", front)
+	if err = errors.Join(err, lerr); err != nil {
+		t.Fatalf("a server with one certificate for two hosts: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		s.close()
+	})
+	return l.Addr().String()
+}
+
+// What cannot be judged is no success, and says what to give; with that it is one.
+func TestProbeUndecided(t *testing.T) {
+	addr := oneCertificate(t)
+	args := []string{"probe", addr, "-host", "a.test", "-host", "b.test"}
+	out, errOut, err := sidctx(t, args...)
+	if !errors.Is(err, errUndecided) || !strings.Contains(err.Error(), "12 of 42 offers: give -default name") {
+		t.Errorf("without -default: %v\n%s%s", err, out, errOut)
+	}
+	if strings.Count(out, "  UNDECIDED: ") != 12 || strings.Contains(out, "CROSSING") || !strings.Contains(out, "  -               a.test ") {
+		t.Errorf("without -default:\n%s", out)
+	}
+	if out, errOut, err := sidctx(t, append(args, "-default", "a.test")...); err != nil || errOut != "" || strings.Contains(out, "UNDECIDED") {
+		t.Errorf("-default a.test: %v\n%s%s", err, out, errOut)
+	}
+	if out, _, err := sidctx(t, append(args, "-default", "b.test")...); err == nil || errors.Is(err, errUndecided) || strings.Count(out, "  CROSSING: ") != 12 {
+		t.Errorf("-default b.test, which it is not: %v\n%s", err, out)
+	}
+}
+
 // Each misuse has a sentence of its own, and is answered before anybody is called.
 func TestProbeUsage(t *testing.T) {
 	dir := t.TempDir()
@@ -230,6 +290,7 @@ func TestProbeUsage(t *testing.T) {
 		{"no cert file", "no such file", []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + filepath.Join(dir, "none") + "," + key}},
 		{"no key file", "no such file", []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + cert + "," + filepath.Join(dir, "none")}},
 		{"cert for key", `host "b": give a certificate and its key in PEM`, []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + cert + "," + cert}},
+		{"a default that is no host", `default host "c" is none of the hosts`, []string{nobody, "-host", "a", "-host", "b", "-default", "c"}},
 		{"no time", "-timeout 0s is no time", []string{nobody, "-host", "a", "-host", "b", "-timeout", "0"}},
 		{"unknown flag", "-hosts", []string{nobody, "-hosts", "a"}},
 	} {
@@ -256,7 +317,7 @@ func TestProbeNobody(t *testing.T) {
 	}
 }
 
-// The exit status: 0, 1 for a crossing, 2 for a usage error.
+// The exit status: 0, 1 for a crossing, 2 for a usage error, 3 for what could not be seen.
 func TestExitStatus(t *testing.T) {
 	if args := os.Getenv("SIDCTX_ARGS"); args != "" {
 		os.Args = append([]string{"sidctx"}, strings.Split(args, " ")...)
@@ -272,6 +333,7 @@ func TestExitStatus(t *testing.T) {
 	}{
 		{"apart", probe(startServe(t)), 0},
 		{"crossing", probe(startServe(t, "-same-context")), 1},
+		{"undecided", "probe " + oneCertificate(t) + " -host a.test -host b.test", 3},
 		{"misuse", "probe", 2},
 		{"misuse of serve", "serve -host ca", 2},
 	} {

@@ -28,8 +28,11 @@ const attacks = "isolation"
 
 // folder is where a package is, by its name.
 func folder(name string) string {
-	if name == "openssl" {
+	switch name {
+	case "openssl":
 		return "."
+	case "sessiontest":
+		return name
 	}
 	return "internal/" + name
 }
@@ -235,6 +238,16 @@ var faults = []fault{
 		name:  "CAs of Conf in a store of their own",
 		tests: "openssl.TestOneStore",
 		edits: []edit{{"conf.go", "\t\tvar did libssl.Changed\n\t\tif trusts {", "\t\tvar did libssl.Changed\n\t\tif trusts && cmd == \"\" {"}},
+	},
+	{
+		name:  "no session is taken under no name",
+		tests: "sessiontest.TestOpenDefault",
+		edits: []edit{{"probe/probe.go", "append(slices.Clone(p.Hosts), Host{}, Host{Name: unknown})", "slices.Clone(p.Hosts)"}},
+	},
+	{
+		name:  "what cannot be seen is no crossing",
+		tests: "sessiontest.TestOneCertificate",
+		edits: []edit{{"probe/probe.go", "\tif len(sharing) > 1 {\n", "\tif len(sharing) > len(p.Hosts) {\n"}},
 	},
 	{
 		name:  "Conf without a trial",
