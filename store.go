@@ -32,8 +32,10 @@ type SessionStore interface {
 // SetSessionStore makes a server keep its sessions in store and nowhere else; libssl's own
 // cache is disabled. store is called while the ClientHello is suspended, outside of C, and
 // a handshake waits for it at most 250 ms. New sessions reach it through a bounded queue
-// that no handshake waits for. After a failure the store is not called for a second. A
-// failure leads to full handshakes and never to an error of a connection. A nil store
+// that no handshake waits for. After five lookups in a row, or five other calls, that have
+// failed, the store is not called for a second, and again after each further failure until
+// such a call succeeds. A failure leads to full handshakes and never to an error of a
+// connection. A nil store
 // removes the store and restores the session cache mode.
 //
 // Sessions are deleted after a fatal alert or an unclean end of their connection, not when
@@ -87,13 +89,14 @@ type StoreStats struct {
 	Errors       int64 // calls that failed or panicked
 	Timeouts     int64 // calls that took too long
 	Refused      int64 // answers that were no session, or did not open
-	Skipped      int64 // lookups that were not made because the store had just failed
-	Dropped      int64 // sessions that were not put: the queue was full or the store had failed
+	Skipped      int64 // lookups that were not made because the store had failed several times in a row
+	Dropped      int64 // sessions that were not put: the queue was full or the store had failed likewise
 }
 
 const (
 	storeTimeout   = 250 * time.Millisecond
-	storeRest      = time.Second // a store that failed is left alone
+	storeFailures  = 5           // calls of one kind that fail in a row, before
+	storeRest      = time.Second // the store is left alone
 	storeShards    = 64          // calls to put and delete at once; those of one id keep their order
 	storeQueue     = 64          // that wait, for each shard
 	storeAbandoned = 256         // lookups beyond their time that have not come back
@@ -106,7 +109,12 @@ type storeClient struct {
 
 	restUntil atomic.Int64 // in Unix nanoseconds
 	abandoned atomic.Int64
-	shards    [storeShards]storeShard
+
+	// Failures in a row. A store may answer lookups and take no sessions, or the other
+	// way round: the success of one kind says nothing about the other.
+	getsFailed, putsFailed atomic.Int64
+
+	shards [storeShards]storeShard
 
 	hits, misses, errors, timeouts, refused, skipped, dropped atomic.Int64
 }
@@ -143,14 +151,17 @@ func storeID(sidCtx, id []byte) []byte {
 
 func (s *storeClient) resting() bool { return time.Now().UnixNano() < s.restUntil.Load() }
 
-// failed counts a failure of the store and leaves it alone for a while.
-func (s *storeClient) failed(err error) {
+// failed counts a failure of the store, and leaves it alone for a while if there were
+// several in a row.
+func (s *storeClient) failed(inARow *atomic.Int64, err error) {
 	if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 		s.timeouts.Add(1)
 	} else {
 		s.errors.Add(1)
 	}
-	s.restUntil.Store(time.Now().Add(storeRest).UnixNano())
+	if inARow.Add(1) >= storeFailures {
+		s.restUntil.Store(time.Now().Add(storeRest).UnixNano())
+	}
 }
 
 // get asks the store and comes back when limited ends, also if the store does
@@ -191,15 +202,18 @@ func (s *storeClient) get(ctx, limited context.Context, id []byte) (session []by
 	}
 	switch {
 	case a.err == nil:
-		return a.session, true
 	case errors.Is(a.err, errSealBroken):
 		s.refused.Add(1)
 	case errors.Is(a.err, ErrSessionNotFound):
 		s.misses.Add(1)
-	case ctx.Err() == nil: // else it is the handshake that was given up
-		s.failed(a.err)
+	case ctx.Err() == nil:
+		s.failed(&s.getsFailed, a.err)
+		return nil, false
+	default: // it is the handshake that was given up
+		return nil, false
 	}
-	return nil, false
+	s.getsFailed.Store(0)
+	return a.session, a.err == nil
 }
 
 // later has a call made when the store has time; the oldest that waits is
@@ -224,7 +238,7 @@ func (s *storeClient) work(shard *storeShard) {
 	idle := false
 	defer func() {
 		if !idle { // the store has ended this goroutine
-			s.failed(errStoreGone)
+			s.failed(&s.putsFailed, errStoreGone)
 			go s.work(shard)
 		}
 	}()
@@ -252,7 +266,9 @@ func (s *storeClient) work(shard *storeShard) {
 		})
 		cancel()
 		if err != nil {
-			s.failed(err)
+			s.failed(&s.putsFailed, err)
+		} else {
+			s.putsFailed.Store(0)
 		}
 	}
 }
@@ -273,6 +289,9 @@ func (c *Conn) askStore(ctx context.Context) {
 	defer cancel()
 	sidCtx := c.ssl.SessionIDContext()
 	for _, id := range ids {
+		if limited.Err() != nil { // the store would be blamed twice
+			return
+		}
 		session, ok := store.get(ctx, limited, storeID(sidCtx, id))
 		switch {
 		case !ok:

@@ -546,8 +546,8 @@ func TestStoreTroubles(t *testing.T) {
 	type row struct {
 		name string
 		get  func(release chan struct{}, other []byte) func(ctx context.Context, id []byte) ([]byte, error)
-		want openssl.StoreStats // after three calls at the same moment
-		wait time.Duration      // that the three have cost together
+		want openssl.StoreStats // after seven calls at the same moment
+		wait time.Duration      // that the seven have cost together
 	}
 	test := func(t *testing.T, x row, v tlstest.Version) {
 		bubble(t, func(t *testing.T) {
@@ -565,13 +565,13 @@ func TestStoreTroubles(t *testing.T) {
 			release := make(chan struct{})
 			store.does(x.get(release, other))
 			began := time.Now()
-			for range 3 {
+			for range 7 {
 				if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, mine.Session)}); e.Server.DidResume {
 					t.Error("resumed from a store that had nothing to say")
 				}
 			}
 			if took := time.Since(began); took != x.wait {
-				t.Errorf("three handshakes waited %v, want %v", took, x.wait)
+				t.Errorf("seven handshakes waited %v, want %v", took, x.wait)
 			}
 			stats := server.Stats().Store
 			stats.Dropped = 0 // what a full handshake makes while the store rests
@@ -590,40 +590,40 @@ func TestStoreTroubles(t *testing.T) {
 	for _, x := range []row{
 		{"down", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return nil, gone }
-		}, openssl.StoreStats{Errors: 1, Skipped: 2}, 0},
+		}, openssl.StoreStats{Errors: 5, Skipped: 2}, 0},
 		{"slow", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(ctx context.Context, _ []byte) ([]byte, error) {
 				<-ctx.Done()
 				return nil, fmt.Errorf("no answer: %w", ctx.Err())
 			}
-		}, openssl.StoreStats{Timeouts: 1, Skipped: 2}, 250 * time.Millisecond},
+		}, openssl.StoreStats{Timeouts: 5, Skipped: 2}, 5 * 250 * time.Millisecond},
 		{"slow, in the words of a socket", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return nil, os.ErrDeadlineExceeded }
-		}, openssl.StoreStats{Timeouts: 1, Skipped: 2}, 0},
+		}, openssl.StoreStats{Timeouts: 5, Skipped: 2}, 0},
 		{"deaf to its context", func(release chan struct{}, _ []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) {
 				<-release
 				return nil, gone
 			}
-		}, openssl.StoreStats{Timeouts: 1, Skipped: 2}, 250 * time.Millisecond},
+		}, openssl.StoreStats{Timeouts: 5, Skipped: 2}, 5 * 250 * time.Millisecond},
 		{"panicking", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { panic("the map is nil") }
-		}, openssl.StoreStats{Errors: 1, Skipped: 2}, 0},
+		}, openssl.StoreStats{Errors: 5, Skipped: 2}, 0},
 		{"forgetful", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return nil, openssl.ErrSessionNotFound }
-		}, openssl.StoreStats{Misses: 3}, 0},
+		}, openssl.StoreStats{Misses: 7}, 0},
 		{"empty answers", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return nil, nil }
-		}, openssl.StoreStats{Refused: 3}, 0},
+		}, openssl.StoreStats{Refused: 7}, 0},
 		{"garbage", func(chan struct{}, []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return bytes.Repeat([]byte{0x30}, 300), nil }
-		}, openssl.StoreStats{Refused: 3}, 0},
+		}, openssl.StoreStats{Refused: 7}, 0},
 		{"another session", func(_ chan struct{}, other []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return other, nil }
-		}, openssl.StoreStats{Refused: 3}, 0},
+		}, openssl.StoreStats{Refused: 7}, 0},
 		{"half a session", func(_ chan struct{}, other []byte) func(context.Context, []byte) ([]byte, error) {
 			return func(context.Context, []byte) ([]byte, error) { return other[:len(other)/2], nil }
-		}, openssl.StoreStats{Refused: 3}, 0},
+		}, openssl.StoreStats{Refused: 7}, 0},
 	} {
 		for _, v := range tlstest.Versions {
 			t.Run(x.name+"/"+v.Name, func(t *testing.T) { test(t, x, v) })
@@ -631,7 +631,7 @@ func TestStoreTroubles(t *testing.T) {
 	}
 }
 
-// TestStoreRests counts the calls to a store that has just failed.
+// TestStoreRests counts the calls to a store that has failed several times in a row.
 func TestStoreRests(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
@@ -644,10 +644,10 @@ func TestStoreRests(t *testing.T) {
 			}
 			return len(store.asked())
 		}
-		puts := store.puts
-		if got := calls(1); got != 1 {
-			t.Fatalf("%d lookups, want 1", got)
+		if got := calls(5); got != 5 {
+			t.Fatalf("%d lookups of 5 handshakes with a store that fails, want 5: it has not failed often enough", got)
 		}
+		puts := store.puts
 		<-time.After(999 * time.Millisecond)
 		if got := calls(10); got != 0 || store.puts != puts {
 			t.Errorf("in the second after its failure the store got %d lookups and %d puts", got, store.puts-puts)
@@ -659,6 +659,90 @@ func TestStoreRests(t *testing.T) {
 		<-time.After(2 * time.Millisecond)
 		if got := calls(10); got != 1 {
 			t.Errorf("%d lookups of 10 handshakes after the rest, want the one that fails again", got)
+		}
+	})
+}
+
+// A store that has a hiccup now and then is asked all the same: what it fails costs that
+// handshake and no other.
+func TestStoreHiccups(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const handshakes, between = 300, 10 * time.Millisecond
+		for _, x := range []struct {
+			name  string
+			fails func(n int) bool
+			want  int // resumed
+		}{
+			{"1 in 100", func(n int) bool { return n%100 == 50 }, 297},
+			{"4 in a row, 1 in 20", func(n int) bool { return n%100 >= 50 && n%100 < 54 || n%20 == 5 }, 273},
+		} {
+			store := new(memStore)
+			server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+			session := mustPass(t, tlstest.Pair{Client: client, Server: server}).Session
+			asked, resumed := 0, 0
+			store.does(func(_ context.Context, id []byte) ([]byte, error) {
+				asked++
+				if x.fails(asked - 1) {
+					return nil, errors.New("connection reset by peer")
+				}
+				return store.find(id)
+			})
+			for range handshakes {
+				if e := mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, session)}); e.Server.DidResume {
+					resumed++
+				}
+				<-time.After(between)
+			}
+			if resumed != x.want || asked != handshakes {
+				t.Errorf("%s: %d of %d handshakes resumed, want %d; %d lookups; %+v", x.name, resumed, handshakes, x.want, asked, server.Stats().Store)
+			}
+		}
+	})
+}
+
+// A store that takes no sessions, and answers lookups, is left alone after several
+// sessions; one put in between is no sign that it answers lookups, and the other way round.
+func TestStoreFailsInOneKind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := new(memStore)
+		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)
+		must(t, server.SetNumTickets(1))
+		session := mustPass(t, tlstest.Pair{Client: client, Server: server}).Session
+		refused := 0
+		store.put = func(context.Context) error {
+			refused++
+			return errors.New("read-only")
+		}
+		for range 10 { // a resumption puts a session, too
+			mustPass(t, tlstest.Pair{Client: client, Server: server, Offer: sameSession(t, session)})
+		}
+		if stats := server.Stats().Store; refused != 5 || stats.Hits != 5 || stats.Skipped != 5 || stats.Errors != 5 {
+			t.Errorf("a store that refuses sessions was given %d of 10, want 5, and nothing after that: %+v", refused, stats)
+		}
+	})
+}
+
+// One handshake blames the store once, however many ids its client offers.
+func TestStoreIsBlamedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := new(memStore)
+		store.does(func(ctx context.Context, _ []byte) ([]byte, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		server := storeServer(t, tlstest.Versions[1].ID, store)
+		tlstest.CheckLeaks(t)
+		near, far := tlstest.WirePair(64 << 10)
+		s, err := openssl.Server(far, server)
+		must(t, err)
+		defer s.Close()
+		if _, err := near.Write(handmadeHello(32, 32, 32, 32)); err != nil {
+			t.Fatalf("sending a ClientHello with four ids: %v", err)
+		}
+		must(t, near.CloseWrite())
+		s.Handshake() // it fails: the ClientHello proves nothing
+		if stats := server.Stats().Store; stats != (openssl.StoreStats{Timeouts: 1}) {
+			t.Errorf("four lookups within one timeout: %+v, want one of Timeouts", stats)
 		}
 	})
 }

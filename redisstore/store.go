@@ -36,7 +36,8 @@
 //	  │ ◄──── full handshake ────►│                             │
 //
 // Connections do not depend on the engine: without an answer, or with a wrong one, the
-// handshake is a full one. After a failure the engine is not called for a second.
+// handshake is a full one. After several failures in a row the engine is not called for
+// a second.
 //
 // # Sizing
 //
