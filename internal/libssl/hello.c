@@ -13,7 +13,7 @@ static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
 	size_t ciphers_n = SSL_client_hello_get0_ciphers(ssl, &ciphers);
 	size_t i, body_n, types_n = 0, n = 2 + 2 + sid_n + 2 + ciphers_n;
 	int *types = NULL;
-	unsigned char *p, *suites;
+	unsigned char *p;
 
 	if (!SSL_client_hello_get1_extensions_present(ssl, &types, &types_n))
 		return 0;
@@ -25,15 +25,18 @@ static int osl_hello_copy(osl_ssl *t, SSL *ssl) {
 	if ((t->hello = p = OPENSSL_malloc(n)) != NULL) {
 		p = osl_put16(p, SSL_client_hello_get0_legacy_version(ssl));
 		p = osl_put(p, sid, sid_n);
-		suites = p;
 		p = osl_put(p, ciphers, ciphers_n);
+#if OPENSSL_VERSION_NUMBER < 0x40000000L /* 4.0 does not take that form */
 		if (SSL_client_hello_isv2(ssl)) {
+			unsigned char *suites = p - ciphers_n - 2;
+
 			p = suites + 2;
 			for (i = 0; i + 2 < ciphers_n; i += 3)
 				if (ciphers[i] == 0)
 					p = osl_put16(p, (size_t)ciphers[i + 1] << 8 | ciphers[i + 2]);
 			osl_put16(suites, (size_t)(p - suites) - 2);
 		}
+#endif
 		for (i = 0; i < types_n; i++)
 			if (SSL_client_hello_get0_ext(ssl, (unsigned int)types[i], &body, &body_n))
 				p = osl_put(osl_put16(p, (size_t)types[i]), body, body_n);
