@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sidctx/openssl"
@@ -67,7 +68,7 @@ func ConfigureServer(s *http.Server, opts ...ServerOption) error {
 	before := s.ConnContext
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		c, ours := conn.(*openssl.Conn)
-		w := wire{c, sync.OnceValue(func() *tls.ConnectionState { return stateOf(c) })}
+		w := wire{c, sync.OnceValue(func() *tls.ConnectionState { return stateOf(c) }), new(atomic.Bool)}
 		if ours {
 			watch(s, &options, w, protocols.HTTP2())
 		}
@@ -104,7 +105,8 @@ func watch(s *http.Server, options *serverOptions, w wire, speaksHTTP2 bool) {
 				preface = preface[n:]
 				return nil
 			}
-			// RFC 9113, 3.4. net/http would answer in HTTP/1.1 what it has read so far.
+			// RFC 9113, 3.4. net/http would serve in HTTP/1.1 what it has read so far.
+			w.ended.Store(true)
 			w.conn.Close()
 			return net.ErrClosed
 		},
@@ -141,7 +143,8 @@ type key string // of a context's values: a server's wire, a client's trip
 
 type wire struct {
 	conn  *openssl.Conn
-	state func() *tls.ConnectionState // read once, by the first request
+	state func() *tls.ConnectionState // read once, with the first byte
+	ended *atomic.Bool                // it was to be HTTP/2 and has begun in another way
 }
 
 func stateOf(c *openssl.Conn) *tls.ConnectionState {
@@ -166,6 +169,9 @@ type handler struct{ next http.Handler }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wire, ok := r.Context().Value(key("wire")).(wire); ok {
+		if wire.ended.Load() {
+			panic(http.ErrAbortHandler)
+		}
 		r.TLS = wire.state()
 		chosen := []string{"", "http/1.0", "http/1.1"}
 		if r.ProtoMajor == 2 {

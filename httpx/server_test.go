@@ -425,9 +425,15 @@ func TestServerWithoutPreface(t *testing.T) {
 		{name: "a preface for a server of HTTP/1.1", send: preface, http1: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			ended := make(chan struct{}, 1)
 			s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				t.Error("the handler was reached")
 			}), func(s *http.Server) {
+				s.ConnState = func(_ net.Conn, state http.ConnState) {
+					if state == http.StateClosed {
+						ended <- struct{}{}
+					}
+				}
 				if test.http1 {
 					s.Protocols = new(http.Protocols)
 					s.Protocols.SetHTTP1(true)
@@ -445,6 +451,7 @@ func TestServerWithoutPreface(t *testing.T) {
 			if got, err := io.ReadAll(conn); len(got) > 0 || err != nil {
 				t.Errorf("after %q the server has sent %q, %v; want the end of the connection", test.send, got, err)
 			}
+			wait(t, ended, "the end of the server's side")
 		})
 	}
 }
