@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/tlstest"
@@ -539,5 +540,59 @@ func TestContextKnowsNoPaths(t *testing.T) {
 				t.Error("another content leads to the same key")
 			}
 		})
+	}
+}
+
+// clockSource is a time() that runs ahead by as many seconds as the environment has.
+const clockSource = `
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+
+time_t time(time_t *t) {
+	const char *ahead = getenv("TEST_CLOCK_AHEAD");
+	struct timeval now;
+
+	gettimeofday(&now, NULL);
+	if (ahead)
+		now.tv_sec += atol(ahead);
+	if (t)
+		*t = now.tv_sec;
+	return now.tv_sec;
+}
+`
+
+// TestMaxAuthAgeOfASlowClient has a client hold its last message back after libssl has
+// accepted its session: what becomes too old meanwhile is good for one minute more.
+func TestMaxAuthAgeOfASlowClient(t *testing.T) {
+	const preload = "LD_PRELOAD"
+	clock := "is loaded"
+	if os.Getenv(preload) == "" {
+		clock = tlstest.Compile(t, "clock.so", clockSource, "-shared", "-fPIC")
+	}
+	if !tlstest.Again(t, preload+"="+clock) {
+		return
+	}
+	const maxAge = 100
+	for _, v := range tlstest.Versions {
+		for _, x := range []struct {
+			ahead   int // seconds that the client waits
+			refused bool
+		}{{0, false}, {maxAge + 30, false}, {maxAge + 90, true}} {
+			t.Run(fmt.Sprintf("%s/%d s", v.Name, x.ahead), func(t *testing.T) {
+				server, client := tlstest.NewServer(t), tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, v.ID)
+				must(t, server.SetMaxAuthAge(maxAge*time.Second))
+				before := tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
+				c, s := tlstest.Machines(t, client, server)
+				must(t, c.SetSession(before.Session))
+				t.Setenv("TEST_CLOCK_AHEAD", "0")
+				slow := &interrupted{SSL: s, at: 2, act: func() { t.Setenv("TEST_CLOCK_AHEAD", fmt.Sprint(x.ahead)) }}
+				_, err := tlstest.ShakeAnswering(t, c, slow, nil)
+				if errors.Is(err, openssl.ErrResumptionRefused) != x.refused || err != nil && !x.refused || !s.ConnectionState().DidResume {
+					t.Errorf("refused %v, want %v; resumed %v: %v", err != nil, x.refused, s.ConnectionState().DidResume, err)
+				}
+			})
+		}
 	}
 }
