@@ -22,361 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <openssl/rand.h>
-#include <openssl/x509v3.h>
-
-/* ---- what the driver uses of the package ----
- *
- * No name of the package's C occurs outside of this part of the file.
- */
-#include "refusal.h"
-#include "resumption.h"
-#include "session.h"
-#include "sidctx_cgo.h"
-#include "store.h"
-#include "tickets.h"
-
-static const unsigned char sidctx[] = {'d', 'r', 'i', 'v', 'e', 'r'};
-
-/* identity is a certificate and its key in PEM. */
-typedef struct {
-	unsigned char *cert, *key;
-	size_t cert_n, key_n;
-} identity;
-
-/* settings is how the server of a run is configured. */
-typedef struct {
-	int version;     /* TLS1_2_VERSION or TLS1_3_VERSION, and no other */
-	int stateful;    /* SSL_OP_NO_TICKET: sessions are kept in libssl's cache alone */
-	int caps;        /* sessions end with the client's certificate, at the latest */
-	int64_t max_age; /* and so many seconds after the handshake; 0 for no bound */
-	int defer;       /* client certificates that do not verify are accepted */
-	long cache_size; /* 0 for libssl's default */
-} settings;
-
-/* endpoint is one end of a connection. */
-typedef struct {
-	osl_ssl *t;
-	unsigned char out[16384]; /* ciphertext for the other endpoint */
-	size_t out_n;
-	int done, failed, refused;
-} endpoint;
-
-static void fatal(const char *what) {
-	fprintf(stderr, "driver: %s\n", what);
-	ERR_print_errors_fp(stderr);
-	exit(2);
-}
-
-/* print_fail prints a failure and releases it. */
-static void print_fail(const char *what, osl_fail *f) {
-	const char *text = f->n ? osl_code_text((unsigned long)f->codes[0]) : NULL;
-
-	fprintf(stderr, "driver: %s: %s\n", what, text ? text : "failed");
-	osl_fail_free(f);
-}
-
-/* must_succeed ends the process if there is a failure. */
-static void must_succeed(const char *what, osl_fail *f) {
-	if (f) {
-		print_fail(what, f);
-		exit(2);
-	}
-}
-
-static SSL_CTX *new_ctx(int server, const identity *ca, const identity *id) {
-	osl_ctx_result made = osl_ctx_new(server);
-
-	must_succeed("osl_ctx_new", made.fail);
-	must_succeed("osl_ctx_set_trust", osl_ctx_set_trust(made.ctx, ca->cert, ca->cert_n, server, NULL, 0).fail);
-	if (id)
-		must_succeed("osl_ctx_use_certificate",
-		             osl_ctx_use_certificate(made.ctx, id->cert, id->cert_n, id->key, id->key_n).fail);
-	return made.ctx;
-}
-
-static SSL_CTX *new_server(const identity *ca, const identity *id, const settings *s) {
-	SSL_CTX *c = new_ctx(1, ca, id);
-
-	must_succeed("osl_ctx_set_sidctx", osl_ctx_set_sidctx(c, sidctx, sizeof sidctx));
-	must_succeed("osl_ctx_set_min_version", osl_ctx_set_min_version(c, s->version));
-	must_succeed("osl_ctx_set_max_version", osl_ctx_set_max_version(c, s->version));
-	osl_ctx_set_verify(c, SSL_VERIFY_PEER, s->defer, 0);
-	osl_ctx_set_checks(c, s->caps, s->max_age);
-	if (s->stateful)
-		osl_ctx_set_options(c, SSL_OP_NO_TICKET, 0);
-	if (s->cache_size)
-		osl_ctx_set_cache_size(c, s->cache_size);
-	return c;
-}
-
-/* new_client makes a client's SSL_CTX. One that knows no tickets leaves
- * session_ticket out of its TLS 1.2 ClientHello. */
-static SSL_CTX *new_client(const identity *ca, const identity *id, int tickets) {
-	SSL_CTX *c = new_ctx(0, ca, id);
-
-	if (!tickets)
-		osl_ctx_set_options(c, SSL_OP_NO_TICKET, 0);
-	return c;
-}
-
-static void free_ctx(SSL_CTX *c) { osl_ctx_free(c); }
-
-/* new_endpoint makes an endpoint. A server that suspends stops at every ClientHello. */
-static void new_endpoint(endpoint *e, SSL_CTX *c, int server, int suspends) {
-	osl_ssl_result made = osl_ssl_new(c, server, suspends, sidctx, server ? sizeof sidctx : 0);
-
-	must_succeed("osl_ssl_new", made.fail);
-	e->t = made.t;
-	e->out_n = 0;
-	e->done = e->failed = e->refused = 0;
-}
-
-static void offer_session(endpoint *client, SSL_SESSION *s) {
-	must_succeed("osl_ssl_set_name", osl_ssl_set_name(client->t, "server.test", 0));
-	if (s)
-		must_succeed("osl_ssl_set_session", osl_ssl_set_session(client->t, s));
-}
-
-/* update accounts for a call: what it read of the peer's ciphertext, what it wrote,
- * and whether it failed. */
-static void update(endpoint *e, endpoint *peer, osl_call_result r, const char *what) {
-	peer->out_n -= r.used;
-	memmove(peer->out, peer->out + r.used, peer->out_n);
-	e->out_n += r.out;
-	e->refused = r.refused;
-	if (r.spilled)
-		fatal("a flight is longer than the buffer for it");
-	if (r.want == OSL_FAILED || r.want == OSL_EOF || r.want == OSL_CLOSE_NOTIFY) {
-		e->failed = 1;
-		if (r.fail)
-			print_fail(what, r.fail);
-		else
-			fprintf(stderr, "driver: %s: the connection has ended\n", what);
-	}
-}
-
-/* do_handshake continues a handshake. A suspended ClientHello is answered with host. */
-static void do_handshake(endpoint *e, endpoint *peer, SSL_CTX *host) {
-	osl_call_result r = osl_handshake(e->t, peer->out, peer->out_n, 0, 0, e->out + e->out_n, sizeof e->out - e->out_n);
-
-	update(e, peer, r, "osl_handshake");
-	if (r.want == OSL_HELLO) {
-		osl_bytes hello = osl_ssl_hello(e->t);
-
-		osl_bytes_free(hello.p, hello.n);
-		must_succeed("osl_ssl_set_ctx", osl_ssl_set_ctx(e->t, host, sidctx, sizeof sidctx));
-		r = osl_handshake(e->t, peer->out, peer->out_n, 0, 0, e->out + e->out_n, sizeof e->out - e->out_n);
-		update(e, peer, r, "osl_handshake");
-	}
-	if (r.want == OSL_DONE && r.tickets_held) {
-		r = osl_issue_tickets(e->t, e->out + e->out_n, sizeof e->out - e->out_n);
-		update(e, peer, r, "osl_issue_tickets");
-	}
-	e->done = r.want == OSL_DONE;
-}
-
-/* send_byte sends one byte of data. The receiver reads what comes before it, too: a
- * TLS 1.3 client its tickets. */
-static void send_byte(endpoint *from, endpoint *to) {
-	unsigned char byte = 42, got = 0;
-	osl_call_result r;
-
-	r = osl_write(from->t, &byte, 1, from->out + from->out_n, sizeof from->out - from->out_n);
-	update(from, to, r, "osl_write");
-	r = osl_read(to->t, &got, 1, from->out, from->out_n, 0);
-	update(to, from, r, "osl_read");
-	if (r.want != OSL_DONE || got != byte)
-		to->failed = 1;
-}
-
-static void close_notify(endpoint *e, endpoint *peer) {
-	update(e, peer, osl_shutdown(e->t, NULL, 0, 0, e->out + e->out_n, sizeof e->out - e->out_n), "osl_shutdown");
-}
-
-/* mark_closed has libssl keep the session when the connection is freed. */
-static void mark_closed(endpoint *e) { osl_keep_session(e->t); }
-
-/* invalidate_session removes the connection's session from the cache. */
-static void invalidate_session(endpoint *e) { osl_ssl_invalidate_session(e->t); }
-
-static void free_endpoint(endpoint *e) { osl_ssl_free(e->t); }
-
-/* was_resumed reports whether a server's connection was resumed. One that the
- * package would refuse then has failed. */
-static int was_resumed(endpoint *server) {
-	osl_state s;
-	osl_bytes certs = osl_ssl_peer_certs(server->t);
-
-	osl_bytes_free(certs.p, certs.n);
-	osl_ssl_state(server->t, &s);
-	if (server->refused != OSL_ACCEPTED) {
-		fprintf(stderr, "driver: a resumption is refused, reason %d\n", server->refused);
-		server->failed = 1;
-	}
-	return s.reused;
-}
-
-static SSL_SESSION *session_of(endpoint *client) { return osl_ssl_session(client->t); }
-
-static SSL_SESSION *share_session(SSL_SESSION *s) { return osl_session_share(s); }
-
-static void free_session(SSL_SESSION *s) { osl_session_free(s); }
-
-/* copy_session makes a copy that shares nothing with the original. */
-static SSL_SESSION *copy_session(SSL_SESSION *s) {
-	osl_bytes der = osl_session_der(s);
-	osl_session_result made;
-
-	must_succeed("osl_session_der", der.fail);
-	made = osl_session_parse(der.p, der.n);
-	must_succeed("osl_session_parse", made.fail);
-	osl_bytes_free(der.p, der.n);
-	return made.session;
-}
-
-/* read_session makes the calls that a program may make on a session it shares. */
-static void read_session(SSL_SESSION *s) {
-	osl_session_result renamed = osl_session_set_sidctx(s, sidctx, sizeof sidctx);
-	osl_session_info info;
-
-	must_succeed("osl_session_set_sidctx", renamed.fail);
-	osl_session_free(renamed.session);
-	osl_session_get_info(s, &info);
-}
-
-static void flush(SSL_CTX *server, int64_t at) { osl_ctx_flush(server, at); }
-
-/* cache_state is what the counters of an SSL_CTX say of its cache. */
-typedef struct {
-	long sessions, evicted;
-	long removed; /* by a flush, by an eviction, or one by one */
-} cache_state;
-
-static cache_state read_cache(SSL_CTX *c) {
-	osl_counters n = osl_ctx_counters(c);
-
-	return (cache_state){n.number, n.cache_full, n.accept_good - n.hits - n.number};
-}
-
-enum { KEYS = 8 };
-static osl_ticket_key keys[KEYS]; /* the maintenance thread's */
-
-/* rotate_keys has tickets sealed by a new key; those of the last keys still open. */
-static void rotate_keys(SSL_CTX *server) {
-	memmove(keys + 1, keys, sizeof keys - sizeof keys[0]);
-	if (RAND_bytes((unsigned char *)&keys[0], sizeof keys[0]) != 1)
-		fatal("RAND_bytes");
-	must_succeed("osl_ctx_set_ticket_keys", osl_ctx_set_ticket_keys(server, (const unsigned char *)keys, KEYS));
-}
-
-/* refused_setter calls a setter that must fail. */
-static void refused_setter(SSL_CTX *c) {
-	static const unsigned char long_sidctx[SSL_MAX_SID_CTX_LENGTH + 1];
-	osl_fail *f = osl_ctx_set_sidctx(c, long_sidctx, sizeof long_sidctx);
-
-	if (!f)
-		fatal("a session id context of 33 bytes was accepted");
-	osl_fail_free(f);
-}
-
-/* ---- certificates ---- */
-
-static identity ca, server_id, client_id, expired_id;
-
-static EVP_PKEY *new_key(void) {
-	EVP_PKEY_CTX *c = EVP_PKEY_CTX_new_id(EVP_PKEY_EC, NULL);
-	EVP_PKEY *key = NULL;
-
-	if (!c || EVP_PKEY_keygen_init(c) != 1 ||
-	    EVP_PKEY_CTX_set_ec_paramgen_curve_nid(c, NID_X9_62_prime256v1) != 1 || EVP_PKEY_keygen(c, &key) != 1)
-		fatal("EVP_PKEY_keygen");
-	EVP_PKEY_CTX_free(c);
-	return key;
-}
-
-static void add_extension(X509 *x, int nid, const char *value) {
-	X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, nid, value);
-
-	if (!e || X509_add_ext(x, e, -1) != 1)
-		fatal("X509_add_ext");
-	X509_EXTENSION_free(e);
-}
-
-static X509_NAME *new_name(const char *common_name) {
-	X509_NAME *name = X509_NAME_new();
-
-	if (!name || X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0) != 1)
-		fatal("X509_NAME_add_entry_by_txt");
-	return name;
-}
-
-/* take_pem moves what a BIO holds into memory. */
-static unsigned char *take_pem(BIO *b, size_t *n) {
-	char *p;
-	long k = BIO_get_mem_data(b, &p);
-	unsigned char *pem = k > 0 ? OPENSSL_memdup(p, (size_t)k) : NULL;
-
-	if (!pem)
-		fatal("OPENSSL_memdup");
-	*n = (size_t)k;
-	BIO_free(b);
-	return pem;
-}
-
-/* issue makes a certificate that is signed by the CA, whose key it returns if it
- * is the CA's own. It ends so many seconds from now. */
-static EVP_PKEY *issue(identity *id, const char *common_name, EVP_PKEY *ca_key, long ends) {
-	static long serial;
-	EVP_PKEY *key = new_key();
-	X509_NAME *subject = new_name(common_name), *issuer = new_name("test CA");
-	BIO *cert = BIO_new(BIO_s_mem()), *pkey = BIO_new(BIO_s_mem());
-	X509 *x = X509_new();
-	char san[64];
-
-	if (!x || !cert || !pkey || X509_set_version(x, 2) != 1 || ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial) != 1 ||
-	    !X509_gmtime_adj(X509_getm_notBefore(x), -3600) || !X509_gmtime_adj(X509_getm_notAfter(x), ends) ||
-	    X509_set_subject_name(x, subject) != 1 || X509_set_issuer_name(x, issuer) != 1 || X509_set_pubkey(x, key) != 1)
-		fatal("X509_new");
-	snprintf(san, sizeof san, "DNS:%s", common_name);
-	if (ca_key)
-		add_extension(x, NID_subject_alt_name, san);
-	else
-		add_extension(x, NID_basic_constraints, "critical,CA:TRUE");
-	if (X509_sign(x, ca_key ? ca_key : key, EVP_sha256()) <= 0 || PEM_write_bio_X509(cert, x) != 1 ||
-	    PEM_write_bio_PrivateKey(pkey, key, NULL, NULL, 0, NULL, NULL) != 1)
-		fatal("X509_sign");
-	id->cert = take_pem(cert, &id->cert_n);
-	id->key = take_pem(pkey, &id->key_n);
-	X509_NAME_free(subject);
-	X509_NAME_free(issuer);
-	X509_free(x);
-	if (!ca_key)
-		return key;
-	EVP_PKEY_free(key);
-	return NULL;
-}
-
-static void issue_all(void) {
-	EVP_PKEY *ca_key = issue(&ca, "test CA", NULL, 86400);
-
-	issue(&server_id, "server.test", ca_key, 86400);
-	issue(&client_id, "client.test", ca_key, 86400);
-	issue(&expired_id, "expired.test", ca_key, -60);
-	EVP_PKEY_free(ca_key);
-}
-
-static void free_identity(identity *id) {
-	OPENSSL_free(id->cert);
-	OPENSSL_clear_free(id->key, id->key_n);
-}
-
-static void free_identities(void) {
-	free_identity(&ca);
-	free_identity(&server_id);
-	free_identity(&client_id);
-	free_identity(&expired_id);
-}
+#include "endpoint.h"
 
 /* ---- runs ---- */
 
@@ -584,32 +230,91 @@ static void maintain(void) {
 }
 
 static const run runs[] = {
-	{"empty-ticket", "TLS 1.2", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400},
-	 connect_empty_ticket, NULL, 90, 0},
-	{"flush", "TLS 1.2", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 60},
-	 connect_new, flush_all, 0, 1},
-	{"flush", "TLS 1.3", {.version = TLS1_3_VERSION, .stateful = 1, .caps = 1, .max_age = 60},
-	 connect_new, flush_all, 0, 1},
-	{"full-cache", "TLS 1.2", {.version = TLS1_2_VERSION, .caps = 1, .defer = 1, .cache_size = 10},
-	 connect_full_cache, NULL, 0, 1},
-	{"full-cache", "TLS 1.3", {.version = TLS1_3_VERSION, .stateful = 1, .caps = 1, .defer = 1, .cache_size = 10},
-	 connect_full_cache, NULL, 0, 1},
-	{"shared", "TLS 1.2 tickets", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400},
-	 connect_shared, NULL, 90, 0},
-	{"shared", "TLS 1.2 cache", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
-	 connect_shared, NULL, 90, 0},
-	{"shared", "TLS 1.3 tickets", {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400},
-	 connect_shared, NULL, 90, 0},
-	{"shared", "TLS 1.3 cache", {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
-	 connect_shared, NULL, 90, 0},
-	{"mix", "TLS 1.2 tickets, caps", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400},
-	 connect_mix, maintain, 20, 0},
-	{"mix", "TLS 1.2 cache, caps", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
-	 connect_mix, maintain, 20, 0},
-	{"mix", "TLS 1.3 tickets, caps", {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400},
-	 connect_mix, maintain, 20, 0},
-	{"mix", "TLS 1.3 cache, caps", {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
-	 connect_mix, maintain, 20, 0},
+	{"empty-ticket",
+     "TLS 1.2",
+     {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400},
+     connect_empty_ticket,
+     NULL,
+     90,
+     0},
+	{"flush", "TLS 1.2", {.version = TLS1_2_VERSION, .caps = 1, .max_age = 60}, connect_new, flush_all, 0, 1},
+	{"flush",
+     "TLS 1.3",
+     {.version = TLS1_3_VERSION, .stateful = 1, .caps = 1, .max_age = 60},
+     connect_new,
+     flush_all,
+     0,
+     1},
+	{"full-cache",
+     "TLS 1.2",
+     {.version = TLS1_2_VERSION, .caps = 1, .defer = 1, .cache_size = 10},
+     connect_full_cache,
+     NULL,
+     0,
+     1},
+	{"full-cache",
+     "TLS 1.3",
+     {.version = TLS1_3_VERSION, .stateful = 1, .caps = 1, .defer = 1, .cache_size = 10},
+     connect_full_cache,
+     NULL,
+     0,
+     1},
+	{"shared",
+     "TLS 1.2 tickets",
+     {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400},
+     connect_shared,
+     NULL,
+     90,
+     0},
+	{"shared",
+     "TLS 1.2 cache",
+     {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
+     connect_shared,
+     NULL,
+     90,
+     0},
+	{"shared",
+     "TLS 1.3 tickets",
+     {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400},
+     connect_shared,
+     NULL,
+     90,
+     0},
+	{"shared",
+     "TLS 1.3 cache",
+     {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
+     connect_shared,
+     NULL,
+     90,
+     0},
+	{"mix",
+     "TLS 1.2 tickets, caps",
+     {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400},
+     connect_mix,
+     maintain,
+     20,
+     0},
+	{"mix",
+     "TLS 1.2 cache, caps",
+     {.version = TLS1_2_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
+     connect_mix,
+     maintain,
+     20,
+     0},
+	{"mix",
+     "TLS 1.3 tickets, caps",
+     {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400},
+     connect_mix,
+     maintain,
+     20,
+     0},
+	{"mix",
+     "TLS 1.3 cache, caps",
+     {.version = TLS1_3_VERSION, .caps = 1, .max_age = 86400, .stateful = 1},
+     connect_mix,
+     maintain,
+     20,
+     0},
 	{"mix", "TLS 1.2 tickets", {.version = TLS1_2_VERSION}, connect_mix, maintain, 20, 0},
 	{"mix", "TLS 1.2 cache", {.version = TLS1_2_VERSION, .stateful = 1}, connect_mix, maintain, 20, 0},
 	{"mix", "TLS 1.3 tickets", {.version = TLS1_3_VERSION}, connect_mix, maintain, 20, 0},
@@ -652,8 +357,7 @@ static int execute(const run *r) {
 		fatal("calloc");
 	server = new_server(&ca, &server_id, &r->server);
 	host = new_server(&ca, &server_id, &r->server);
-	if (RAND_bytes((unsigned char *)keys, sizeof keys) != 1)
-		fatal("RAND_bytes");
+	new_keys();
 	shared = NULL;
 	if (r->connect == connect_empty_ticket)
 		shared = connect_pair(no_cert_no_ticket, NULL, 0, DROPPED);

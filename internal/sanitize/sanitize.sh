@@ -33,7 +33,7 @@ cc=${CC:-cc}
 compile() {
 	$cc -std=gnu11 -O1 -g -fno-omit-frame-pointer -pthread \
 		-Wall -Wextra -Werror -Wno-unused-function -Wno-error=deprecated-declarations \
-		-I"$repo" -I"$repo/internal/libssl" "$here/driver.c" "$repo"/internal/libssl/*.c -o "$driver" "$@"
+		-I"$repo" -I"$repo/internal/libssl" "$here"/*.c "$repo"/internal/libssl/*.c -o "$driver" "$@"
 }
 
 # ---- libssl ----
