@@ -70,6 +70,13 @@ func TestRefusalIsHeard(t *testing.T) {
 								t.Errorf("the refusing end: %v, want %v", got.err, refuses)
 							}
 							got := <-peer
+							if v.ID == tls.VersionTLS13 && role == "server" && !tlstest.IsOpenSSL3() {
+								// 1.1.1 has encrypted tickets before the alert, which are not sent.
+								if got.err == nil || got.took != 0 {
+									t.Errorf("the peer: %v after %v, want an error at once", got.err, got.took)
+								}
+								return
+							}
 							if alert, ok := errors.AsType[tls.AlertError](got.err); !ok || alert != want || got.took != 0 {
 								t.Errorf("the peer: %v after %v, want the alert %v at once", got.err, got.took, want)
 							}
@@ -104,7 +111,7 @@ func TestRefusalIsHeardByCryptoTLS(t *testing.T) {
 					return err
 				})
 				want := "remote error: tls: bad certificate"
-				if role == "client" && v.ID == tls.VersionTLS13 {
+				if v.ID == tls.VersionTLS13 && (role == "client" || !tlstest.IsOpenSSL3()) {
 					want = "local error: tls: bad record MAC"
 				}
 				if err == nil || err.Error() != want {
@@ -144,6 +151,10 @@ func TestLateRefusalIsHeard(t *testing.T) {
 				want = 20
 			}
 			_, _, err = c.Read(make([]byte, 1))
+			if v.ID == tls.VersionTLS13 && !tlstest.IsOpenSSL3() {
+				tlstest.Says(t, err, "bad record mac")
+				return
+			}
 			if alert, _ := errors.AsType[tls.AlertError](err); alert != want {
 				t.Errorf("the client: %v, want the alert %v", err, want)
 			}

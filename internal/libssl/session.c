@@ -271,6 +271,16 @@ void osl_ssl_invalidate_session(osl_ssl *t) {
 	osl_sweep();
 }
 
+/* osl_ssl_invalidate_cut does that for a connection whose input has ended without
+ * close_notify, as libssl does when it reads such an end: 1.1.1 does not. */
+void osl_ssl_invalidate_cut(osl_ssl *t) {
+#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+	osl_ssl_invalidate_session(t);
+#else
+	(void)t;
+#endif
+}
+
 /* osl_ssl_may_offer says whether a client that verifies its server may offer a session
  * which another connection has made: the certificate in it has not expired, and is valid
  * for the name asked for. libssl does not look again. X509_check_host, X509_check_ip_asc. */

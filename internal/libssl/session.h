@@ -36,5 +36,6 @@ int64_t osl_session_time(const SSL_SESSION *s);
 void osl_session_set_timeout(SSL_SESSION *s, int64_t seconds);
 void osl_session_set_time(SSL_SESSION *s, int64_t at);
 void osl_ssl_invalidate_session(osl_ssl *t);
+void osl_ssl_invalidate_cut(osl_ssl *t);
 
 #endif

@@ -100,3 +100,7 @@ func (s SSL) MayOffer(sess Session) bool { return C.osl_ssl_may_offer(s.p, sess.
 // InvalidateSession takes the connection's session out of the cache and marks it
 // as one that cannot be resumed.
 func (s SSL) InvalidateSession() { C.osl_ssl_invalidate_session(s.p) }
+
+// InvalidateCut does that for a connection whose input has ended without close_notify, if
+// libssl would.
+func (s SSL) InvalidateCut() { C.osl_ssl_invalidate_cut(s.p) }
