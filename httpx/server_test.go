@@ -686,3 +686,33 @@ func TestServerHijack(t *testing.T) {
 		t.Errorf("%q, %v", line, err)
 	}
 }
+
+// TestServerCloseDoesNotWait closes a server while 100 clients read none of their
+// responses. One that waited for each of them would take minutes.
+func TestServerCloseDoesNotWait(t *testing.T) {
+	const clients = 100
+	writing := make(chan struct{}, clients)
+	s := serve(t, serverCtx(t), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writing <- struct{}{}
+		for chunk := make([]byte, 1<<20); ; { // until no buffer takes more
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}), nil)
+	d := &openssl.Dialer{Ctx: clientCtx(t)}
+	for range clients {
+		conn, err := d.DialContext(t.Context(), "tcp", s.addr)
+		must(t, err)
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatalf("the request: %v", err)
+		}
+		wait(t, writing, "a handler")
+	}
+	began := time.Now()
+	must(t, s.server.Close())
+	if took := time.Since(began); took > patience {
+		t.Errorf("Close took %v for %d connections", took, clients)
+	}
+}

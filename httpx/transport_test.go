@@ -445,3 +445,39 @@ func TestTransportStreamLimit(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestTransportCancelWithoutTickets cancels a request to a TLS 1.3 server that sends no
+// tickets: the client has read nothing, and does not wait for more.
+func TestTransportCancelWithoutTickets(t *testing.T) {
+	running, release := make(chan struct{}), make(chan struct{})
+	ctx := serverCtx(t, "http/1.1")
+	must(t, ctx.SetMinVersion(tls.VersionTLS13))
+	must(t, ctx.SetNumTickets(0))
+	s := serve(t, ctx, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(running)
+		<-release // the server does not hear of it
+	}), nil)
+	t.Cleanup(func() { close(release) })
+	c := client(t, &openssl.Dialer{Ctx: clientCtx(t, "http/1.1")})
+	requestCtx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(requestCtx, "GET", s.url, nil)
+	must(t, err)
+	failed := make(chan error, 1)
+	go func() {
+		resp, err := c.Do(r)
+		if err == nil {
+			resp.Body.Close()
+		}
+		failed <- err
+	}()
+	wait(t, running, "the handler")
+	cancel()
+	began := time.Now()
+	if err := wait(t, failed, "the request to fail"); !errors.Is(err, context.Canceled) {
+		t.Errorf("the request: %v, want %v", err, context.Canceled)
+	}
+	c.CloseIdleConnections()
+	if took := time.Since(began); took > 4*time.Second { // it once waited for 5
+		t.Errorf("the request returned %v after it was cancelled", took)
+	}
+}
