@@ -224,8 +224,8 @@ int osl_ticket_generate_cb(SSL *ssl, void *arg) {
 	 * and many connections resume it at once. It was capped when it was made. */
 	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_session_reused(ssl) && s != t->decrypted)
 		return 1;
-	if (!SSL_session_reused(ssl))
-		m.authenticated = now;
+	if (!SSL_session_reused(ssl)) /* by libssl's clock, which time(2) lags behind by a tick */
+		m.authenticated = osl_session_time(s);
 	else if (!osl_ticket_data_read(s, &m)) /* in TLS 1.3 libssl has set the clock of this copy to now */
 		m.authenticated = SSL_version(ssl) < TLS1_3_VERSION ? osl_session_time(s)
 		                  : t->found                        ? osl_session_time(t->found)
