@@ -967,8 +967,10 @@ func TestClientSessionCachePanics(t *testing.T) {
 			t.Run(name+"/"+v.Name, func(t *testing.T) {
 				addr := listenAndEcho(t, tlstest.NewServer(t))
 				client := newCachingClient(t, v.ID, cache, nil)
-				if reach(t, client, addr, "server.test", false) || reach(t, client, addr, "server.test", false) {
-					t.Error("a call was resumed")
+				for range 2 {
+					if reach(t, client, addr, "server.test", false) {
+						t.Error("a call was resumed")
+					}
 				}
 			})
 		}

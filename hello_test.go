@@ -324,7 +324,12 @@ func TestStoreRefusesNoServerName(t *testing.T) {
 					must(t, server.SetSessionStore(new(memStore)))
 				}
 				c, s := tlstest.Conns(t, client, server)
-				must(t, c.SetServerName(name))
+				if err := c.SetServerName(name); err != nil && openssl.Version().LinkedNumber >= 0x40000000 {
+					tlstest.Says(t, err, "is not the name of a host")
+					continue // a client of 4.0 does not ask for what is no name
+				} else if err != nil {
+					t.Fatalf("SetServerName(%q): %v", name, err)
+				}
 				if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
 					t.Errorf("%s, name %q, store %v: client %v, server %v", v.Name, name, stored, clientErr, serverErr)
 				}
