@@ -3,6 +3,7 @@
 package openssl_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -591,6 +592,62 @@ func TestMaxAuthAgeOfASlowClient(t *testing.T) {
 				_, err := tlstest.ShakeAnswering(t, c, slow, nil)
 				if errors.Is(err, openssl.ErrResumptionRefused) != x.refused || err != nil && !x.refused || !s.ConnectionState().DidResume {
 					t.Errorf("refused %v, want %v; resumed %v: %v", err != nil, x.refused, s.ConnectionState().DidResume, err)
+				}
+			})
+		}
+	}
+}
+
+// TestBetweenClientHellos has a client that offers a session meet a Revoke, or a renewed
+// Ctx of equal policy, between its two ClientHellos: it gets a full handshake, or resumes.
+func TestBetweenClientHellos(t *testing.T) {
+	for _, x := range []struct {
+		what    string
+		happens func(t *testing.T, host, renewed *openssl.Ctx) *openssl.Ctx // what the second ClientHello is routed to
+		resumes bool
+	}{
+		{"nothing", func(_ *testing.T, host, _ *openssl.Ctx) *openssl.Ctx { return host }, true},
+		{"Revoke", func(t *testing.T, host, _ *openssl.Ctx) *openssl.Ctx { mustRevoke(t, host); return host }, false},
+		{"a renewed Ctx", func(_ *testing.T, _, renewed *openssl.Ctx) *openssl.Ctx { return renewed }, true},
+		{"both", func(t *testing.T, host, renewed *openssl.Ctx) *openssl.Ctx { mustRevoke(t, host); return renewed }, false},
+	} {
+		for _, stateful := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/stateful %v", x.what, stateful), func(t *testing.T) {
+				again := renewable(t, "server.test", true)
+				front, host, renewed := tlstest.BareServer(t), again(), again()
+				must(t, front.SetGroups("P-256"))
+				if stateful {
+					for _, c := range []*openssl.Ctx{front, host, renewed} {
+						must(t, c.SetOptions(openssl.OptionNoTicket))
+					}
+				}
+				hellos := 0
+				meet := false
+				must(t, front.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) {
+					if hellos++; hellos == 2 && meet {
+						return x.happens(t, host, renewed), nil
+					}
+					return host, nil
+				}))
+				client := tlstest.NewClient(t)
+				tlstest.SetVersion(t, client, tls.VersionTLS13)
+				must(t, client.SetGroups("X25519:P-256"))
+				connect := func(sess *openssl.Session) tlstest.Result {
+					hellos = 0
+					c, s := tlstest.Conns(t, client, front)
+					if sess != nil {
+						must(t, c.SetSession(sess))
+					}
+					e := tlstest.Converse(t, c, s)
+					if e.ClientErr != nil || e.ServerErr != nil || hellos != 2 {
+						t.Fatalf("%d ClientHellos: client %v, server %v", hellos, e.ClientErr, e.ServerErr)
+					}
+					return e
+				}
+				before := connect(nil)
+				meet = true
+				if e := connect(before.Session); e.Server.DidResume != x.resumes {
+					t.Errorf("resumed %v, want %v: %v", e.Server.DidResume, x.resumes, e.Server.Resumption)
 				}
 			})
 		}

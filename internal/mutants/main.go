@@ -97,17 +97,19 @@ var faults = []fault{
 	{
 		name:  "CAs left out",
 		rows:  "A45",
+		also:  "A52",
 		edits: []edit{{"policy.go", "\td.Set(id.CAs)\n", ""}},
 	},
 	{
 		name:  "verify mode left out",
 		rows:  "A46",
+		also:  "A52",
 		edits: []edit{{"policy.go", "\td.Uint(uint64(facts.Verify))\n", ""}},
 	},
 	{
 		name:  "names left out",
 		rows:  "A17 A18",
-		also:  "A08 A21 A41",
+		also:  "A08 A21 A41 A27 A52",
 		edits: []edit{{"policy.go", "\td.Set(own)\n", ""}},
 	},
 	{
@@ -337,7 +339,7 @@ var faults = []fault{
 	},
 	{
 		name:  "a Revoke between two ClientHellos fails the handshake",
-		tests: "openssl.TestRevokeInFlight",
+		tests: "openssl.TestBetweenClientHellos",
 		edits: []edit{{"policy.go", "return helloAnswer{string(c.policy), string(c.base[:])}", "present := c.presentLocked()\n\t\treturn helloAnswer{string(c.policy), string(present.bytes())}"}},
 	},
 	{
