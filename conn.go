@@ -285,13 +285,17 @@ func (c *Conn) boundHandshake(ctx context.Context, by side) (err error) {
 		defer c.drive(neither)
 	}
 	c.offerCachedSession()
-	return c.runHandshake(ctx)
+	return c.runHandshake(ctx, by)
 }
 
 // runHandshake drives the SSL's handshake over the wire, with handshaking held.
-func (c *Conn) runHandshake(ctx context.Context) error {
+func (c *Conn) runHandshake(ctx context.Context, by side) error {
 	for {
-		w, err := c.ssl.Handshake()
+		slot, err := c.takeSlot(ctx, by)
+		if err != nil {
+			return err
+		}
+		w, err := c.ssl.handshake(slot)
 		if w == WantNothing && err == nil {
 			c.storeNewSessions() // before the client receives them and offers one
 		}

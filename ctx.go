@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -58,6 +57,7 @@ type Ctx struct {
 	store            *storeClient
 	modeBeforeStore  SessionCacheMode
 	sessions         ClientSessionCache
+	slots            slots // of handshakes that may use a key in a token; nil without one
 
 	// Settled when c is frozen.
 	frozen      bool
@@ -241,58 +241,6 @@ func (c *Ctx) SessionIDContext() (sidCtx []byte) {
 		return nil
 	})
 	return sidCtx
-}
-
-var certificatePartText = [...]string{
-	libssl.PartPair:                 "certificate and private key, which must belong together",
-	libssl.PartCertificate:          "certificate",
-	libssl.PartEncryptedCertificate: "the certificate is encrypted, give it decrypted",
-	libssl.PartKey:                  "private key",
-	libssl.PartEncryptedKey:         "the private key is encrypted, give it decrypted",
-}
-
-// UseCertificate adds a certificate to present to peers. certPEM holds the leaf
-// followed by the rest of its chain, keyPEM the private key of the leaf, both in PEM;
-// they are copied. It may be called once for each type of key, for example RSA and ECDSA;
-// a second certificate for the same type replaces the first. Encrypted keys and
-// certificates are refused: no password is ever asked for. On failure nothing has changed.
-//
-// It is SSL_CTX_use_cert_and_key.
-func (c *Ctx) UseCertificate(certPEM, keyPEM []byte) error {
-	return c.change(func(p libssl.CTX) error {
-		part, fail := p.UseCertificate(certPEM, keyPEM)
-		if err := asError(fail); err != nil {
-			return explain(certificatePartText[part], err)
-		}
-		return nil
-	})
-}
-
-// UseCertificateFiles is like [Ctx.UseCertificate], but reads the certificates and the
-// key from files.
-func (c *Ctx) UseCertificateFiles(certFile, keyFile string) error {
-	certPEM, err := readPEM("certificate", certFile)
-	if err != nil {
-		return err
-	}
-	keyPEM, err := readPEM("private key", keyFile)
-	defer clear(keyPEM)
-	if err != nil {
-		return err
-	}
-	if err := c.UseCertificate(certPEM, keyPEM); err != nil {
-		return fmt.Errorf("%w (files %s and %s)", err, certFile, keyFile)
-	}
-	return nil
-}
-
-func readPEM(what, name string) ([]byte, error) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		folder, _ := os.Getwd() // where a relative name was looked for
-		return b, fmt.Errorf("openssl: %s: %w: give the path of a PEM file, absolute or from %s", what, err, folder)
-	}
-	return b, nil
 }
 
 // SetMinVersion sets the lowest protocol version, for example [crypto/tls.VersionTLS12].

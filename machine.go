@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -112,13 +111,9 @@ func mismatch(own, session []byte) error {
 
 // ---- the handshake ----
 
-// inHandshake bounds the handshakes that libssl works on at the same moment: it
-// never waits for a peer, only for a processor. Without a bound each of those
-// that the system has taken its processor from keeps a thread, and a storm of
-// connections makes hundreds.
-var inHandshake = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0)))
-
-func (s *SSL) handshakeLocked() (Want, error) {
+// handshakeLocked is a step of the handshake. It takes a slot for libssl's part unless the
+// caller has one.
+func (s *SSL) handshakeLocked(hasSlot bool) (Want, error) {
 	switch {
 	case s.fatal != nil:
 		return WantNothing, again(s.fatal)
@@ -136,13 +131,18 @@ func (s *SSL) handshakeLocked() (Want, error) {
 	if err := s.applyRevocationLocked(); err != nil {
 		return WantNothing, err
 	}
+	own := s.slotsLocked()
 	if s.phase == phaseAsked {
 		s.phase, s.hello, s.helloErr = phaseNew, nil, nil
 	}
 	room := s.out.room(largeBuffer)
-	inHandshake <- struct{}{}
+	if !hasSlot {
+		<-own
+	}
 	r := s.h.P.Handshake(s.in.bytes(), s.eof, s.verifyConnectionLocked() != nil, room)
-	<-inHandshake
+	if !hasSlot {
+		own <- struct{}{}
+	}
 	s.updateLocked(r)
 	switch r.Want {
 	case libssl.WantInput:

@@ -342,11 +342,17 @@ const maxServerName = 255 // TLSEXT_MAXLEN_host_name
 // an alert for the peer may remain to be drained.
 //
 // It is SSL_do_handshake.
-func (s *SSL) Handshake() (Want, error) {
+func (s *SSL) Handshake() (Want, error) { return s.handshake(nil) }
+
+// handshake is Handshake with a slot that the caller has taken from held, unless that is
+// nil. It is put back before a function of the caller's runs.
+func (s *SSL) handshake(held slots) (Want, error) {
 	if err := s.lock(); err != nil {
+		held.putBack()
 		return WantNothing, err
 	}
-	w, err := s.handshakeLocked()
+	w, err := s.handshakeLocked(held != nil)
+	held.putBack()
 	if err != nil || s.verified || w != WantNothing && !s.resuming {
 		s.unlock()
 		return w, err

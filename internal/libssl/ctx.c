@@ -184,47 +184,6 @@ void osl_ctx_free(SSL_CTX *c) {
 	osl_sweep();
 }
 
-/* osl_ctx_use_certificate installs a leaf, its chain and its key, or nothing. SSL_CTX_use_cert_and_key. */
-osl_certificate_result osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n,
-                                               const unsigned char *key, size_t key_n) {
-	osl_certificate_result r = {0, NULL};
-	STACK_OF(X509) *certs = NULL;
-	EVP_PKEY *pkey = NULL;
-	X509 *leaf = NULL;
-	BIO *b = NULL;
-	int asked = 0, ok = 0;
-
-	osl_enter();
-	r.part = OSL_PART_CERTIFICATE;
-	if (!(certs = osl_pem_certs(cert, cert_n, &asked))) {
-		if (asked)
-			r.part = OSL_PART_CERTIFICATE_ENCRYPTED;
-		goto out;
-	}
-	r.part = OSL_PART_KEY;
-	if (key_n > INT_MAX || !(b = BIO_new_mem_buf(key, (int)key_n)))
-		goto out;
-	if (!(pkey = PEM_read_bio_PrivateKey(b, NULL, osl_no_password, &asked))) {
-		if (asked)
-			r.part = OSL_PART_KEY_ENCRYPTED;
-		goto out;
-	}
-	/* A decoder that gave up before the right one may have left its reason. */
-	ERR_clear_error();
-	leaf = sk_X509_shift(certs);
-	r.part = OSL_PART_PAIR;
-	ok = SSL_CTX_use_cert_and_key(c, leaf, pkey, certs, 1) == 1;
-out:
-	if (!ok)
-		r.fail = osl_take(0);
-	X509_free(leaf);
-	EVP_PKEY_free(pkey);
-	sk_X509_pop_free(certs, X509_free);
-	BIO_free(b);
-	osl_sweep();
-	return r;
-}
-
 /* osl_ctx_set_crls adds revocation lists. X509_STORE_add_crl. */
 osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
 	osl_change_result r = {0};

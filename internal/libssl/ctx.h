@@ -39,14 +39,6 @@ typedef struct {
 	osl_fail *fail;
 } osl_ctx_result;
 
-/* What osl_ctx_use_certificate stumbled over. */
-enum { OSL_PART_CERTIFICATE = 1, OSL_PART_CERTIFICATE_ENCRYPTED, OSL_PART_KEY, OSL_PART_KEY_ENCRYPTED, OSL_PART_PAIR };
-
-typedef struct {
-	int part;
-	osl_fail *fail;
-} osl_certificate_result;
-
 enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME, OSL_CIPHERS };
 
 /* What decides whether an SSL_CTX may be used, read from itself:
@@ -61,8 +53,6 @@ typedef struct {
 
 osl_ctx_result osl_ctx_new(int server);
 void osl_ctx_free(SSL_CTX *c);
-osl_certificate_result osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *cert, size_t cert_n,
-                                               const unsigned char *key, size_t key_n);
 osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n);
 osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
                                     const unsigned char *crls, size_t crls_n);

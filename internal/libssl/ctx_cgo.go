@@ -5,8 +5,6 @@ package libssl
 #cgo nocallback osl_ctx_set_crls
 #cgo noescape osl_ctx_set_trust
 #cgo nocallback osl_ctx_set_trust
-#cgo noescape osl_ctx_use_certificate
-#cgo nocallback osl_ctx_use_certificate
 #include "ctx.h"
 */
 import "C"
@@ -42,34 +40,6 @@ type Changed struct {
 
 func changed(op string, r C.osl_change_result) Changed {
 	return Changed{r.half != 0, r.asked != 0, int(r.names), failure(op, r.fail)}
-}
-
-// CertificatePart is what UseCertificate has failed at.
-type CertificatePart int
-
-const (
-	PartPair CertificatePart = iota
-	PartCertificate
-	PartEncryptedCertificate
-	PartKey
-	PartEncryptedKey
-)
-
-// UseCertificate sets a leaf, its chain and its key.
-func (c CTX) UseCertificate(certPEM, keyPEM []byte) (part CertificatePart, fail *Failure) {
-	r := C.osl_ctx_use_certificate(c.p, bytesPtr(certPEM), C.size_t(len(certPEM)), bytesPtr(keyPEM), C.size_t(len(keyPEM)))
-	op := "SSL_CTX_use_cert_and_key"
-	switch r.part {
-	case C.OSL_PART_CERTIFICATE:
-		part, op = PartCertificate, "PEM_read_bio_X509"
-	case C.OSL_PART_CERTIFICATE_ENCRYPTED:
-		part, op = PartEncryptedCertificate, "PEM_read_bio_X509"
-	case C.OSL_PART_KEY:
-		part, op = PartKey, "PEM_read_bio_PrivateKey"
-	case C.OSL_PART_KEY_ENCRYPTED:
-		part, op = PartEncryptedKey, "PEM_read_bio_PrivateKey"
-	}
-	return part, failure(op, r.fail)
 }
 
 func (c CTX) SetTrust(pem []byte, names bool, crls []byte) Changed {
