@@ -43,6 +43,14 @@ static int osl_secret_cb(char *buf, int size, int rwflag, void *arg) {
 	return (int)s->n;
 }
 
+/* osl_wipe_stack overwrites what the functions that have returned had on the stack: from 3.0
+ * on ui_read of crypto/ui/ui_util.c leaves a copy of each passphrase there. */
+static __attribute__((noinline)) void osl_wipe_stack(void) {
+	unsigned char used[32 << 10];
+
+	OPENSSL_cleanse(used, sizeof used);
+}
+
 /* osl_ui is osl_secret_cb for what asks by a UI_METHOD, once there is one. Without
  * one an engine would ask on the terminal. UI_UTIL_wrap_read_pem_callback. */
 static void *osl_ui;
@@ -225,6 +233,8 @@ osl_certificate_result osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *
 	}
 	r.part = OSL_PART_KEY;
 	pkey = from == OSL_KEY_URI ? osl_uri_key((const char *)key, &s, &r) : osl_pem_key(key, key_n, &s, &r);
+	if (s.asked)
+		osl_wipe_stack();
 	if (!pkey)
 		goto out;
 	/* A decoder that gave up before the right one may have left its reason. */
