@@ -447,8 +447,12 @@ func TestSettersInTheContext(t *testing.T) {
 	certFile, keyFile := tlstest.File(t, "cert.pem", cert), tlstest.File(t, "key.pem", key)
 	caFile := tlstest.File(t, "ca.pem", other.PEM)
 	in := map[string]func(c *openssl.Ctx) error{
-		"UseCertificate":         func(c *openssl.Ctx) error { return c.UseCertificate(cert, key) },
-		"UseCertificateFiles":    func(c *openssl.Ctx) error { return c.UseCertificateFiles(certFile, keyFile) },
+		"UseCertificate":      func(c *openssl.Ctx) error { return c.UseCertificate(cert, key) },
+		"UseCertificateFiles": func(c *openssl.Ctx) error { return c.UseCertificateFiles(certFile, keyFile) },
+		"UseEncryptedCertificate": func(c *openssl.Ctx) error {
+			return c.UseEncryptedCertificate(cert, rfc1423(t, key, []byte("secret")), []byte("secret"))
+		},
+		"UseCertificateURI":      func(c *openssl.Ctx) error { return c.UseCertificateURI(cert, "file:"+keyFile, nil) },
 		"SetVerify":              func(c *openssl.Ctx) error { return c.SetVerify(openssl.VerifyNone) },
 		"SetVerifyDepth":         func(c *openssl.Ctx) error { return c.SetVerifyDepth(3) },
 		"SetVerifyCAs":           func(c *openssl.Ctx) error { return c.SetVerifyCAs(other.PEM) },

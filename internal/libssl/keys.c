@@ -198,6 +198,8 @@ static int osl_key_fault(const osl_secret *s, const osl_fail *f) {
 		return OSL_PART_KEY_ENCRYPTED;
 	if (s->too_long)
 		return OSL_PART_SECRET_LONG;
+	if (!f->n && s->from == OSL_KEY_ENCRYPTED) /* there was no memory for a reason */
+		return OSL_PART_KEY;
 	for (i = 0; i < f->n; i++) {
 		lib = ERR_GET_LIB(f->codes[i]);
 		reason = ERR_GET_REASON(f->codes[i]);

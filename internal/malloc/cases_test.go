@@ -5,8 +5,11 @@ package malloc_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +37,7 @@ func mallocScenarios() []mallocScenario {
 
 // mallocExemptions is where OpenSSL has faults that this package cannot prevent:
 // allocations of file do not fail within function. The lines are those of 3.0.22.
-var mallocExemptions = []struct{ file, function, why string }{
+var mallocExemptions = []mallocExemption{
 	{
 		"crypto/lhash/lhash.c", "SSL_CTX_add_session",
 		"ssl/ssl_sess.c:812 adds a session to the cache's list although the hash table had no memory for it, and :820 " +
@@ -45,7 +48,18 @@ var mallocExemptions = []struct{ file, function, why string }{
 		"ssl/t1_lib.c:1154 takes a signature algorithm for unavailable if there is no memory to try it, and SSL_CTX_new succeeds: " +
 			"the SSL_CTX refuses what it should accept, for good, and no function tells",
 	},
+	{"crypto/core_namemap.c", "OSSL_STORE_load", whyStore},
+	{"crypto/stack/stack.c", "OSSL_STORE_load", whyStore},
+	{"crypto/encode_decode/decoder_lib.c", "OSSL_STORE_load", whyStore},
+	{"crypto/encode_decode/decoder_meth.c", "OSSL_STORE_load", whyStore},
+	{"crypto/encode_decode/decoder_pkey.c", "OSSL_STORE_load", whyStore},
+	{"implementations/encode_decode/decode_der2key.c", "OSSL_STORE_load", whyStore},
 }
+
+type mallocExemption struct{ file, function, why string }
+
+const whyStore = "crypto/store/store_result.c:351 uses what OSSL_DECODER_CTX_new_for_pkey returns without a look, " +
+	"which is NULL if there was no memory for one of its parts"
 
 // ---- what scenarios share ----
 
@@ -301,6 +315,12 @@ var setterScenarios = []mallocScenario{
 			}
 		},
 	},
+	useScenario("Ctx.UseEncryptedCertificate", func(x *attempt) error {
+		return x.server.UseEncryptedCertificate(x.identity.cert, x.pem, []byte("secret"))
+	}),
+	useScenario("Ctx.UseCertificateURI", func(x *attempt) error {
+		return x.server.UseCertificateURI(x.identity.cert, "file:"+x.path, []byte("secret"))
+	}),
 	{
 		name:        "Ctx.SetClientCAs",
 		failsClosed: true,
@@ -460,6 +480,43 @@ var setterScenarios = []mallocScenario{
 			x.refuses(x.server, x.nobody)
 		},
 	},
+}
+
+// useScenario is a setter of a certificate whose key is encrypted.
+func useScenario(name string, act func(x *attempt) error) mallocScenario {
+	return mallocScenario{
+		name:        name,
+		failsClosed: true,
+		prepare:     (*attempt).open,
+		setup: func(x *attempt) {
+			x.identity = newIdentity(x, tlstest.Certs(x), "server.test")
+			block, _ := pem.Decode(x.identity.key)
+			key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+			must(x, err)
+			der, err := x509.MarshalECPrivateKey(key.(*ecdsa.PrivateKey))
+			must(x, err)
+			//lint:ignore SA1019 OpenSSL still reads it
+			sealed, err := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", der, []byte("secret"), x509.PEMCipherAES256)
+			must(x, err)
+			x.pem = pem.EncodeToMemory(sealed)
+			x.path = tlstest.File(x, "key.pem", x.pem)
+		},
+		act: act,
+		check: func(x *attempt, err error) {
+			want := x.identity.cert
+			if err != nil {
+				want = tlstest.Fixtures.ServerCert
+			}
+			got := x.admits(x.server, x.honest).Client.PeerCertificates
+			if len(got) > 0 && !got[0].Equal(tlstest.ParseCert(x, want)) || len(got) == 0 && !x.closed {
+				x.Errorf("another certificate is shown")
+			}
+			// OSSL_STORE_load drops the reason.
+			if name == "Ctx.UseEncryptedCertificate" && errors.Is(err, x509.IncorrectPasswordError) {
+				x.Errorf("a lack of memory is taken for a wrong passphrase: %v", err)
+			}
+		},
+	}
 }
 
 // revokesUnless complains unless x.server refuses x.revoked, or admits it after a

@@ -482,7 +482,7 @@ type attempt struct {
 	state                 openssl.ConnectionState
 	session, parsed       *openssl.Session
 	offer, der, pem, got  []byte
-	want                  string
+	want, path            string
 }
 
 // caller is a client, by name.
