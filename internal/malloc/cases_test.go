@@ -58,7 +58,7 @@ var mallocExemptions = []mallocExemption{
 
 type mallocExemption struct{ file, function, why string }
 
-const whyStore = "crypto/store/store_result.c:351 uses what OSSL_DECODER_CTX_new_for_pkey returns without a look, " +
+const whyStore = "try_key_value of crypto/store/store_result.c uses what OSSL_DECODER_CTX_new_for_pkey returns without a look, " +
 	"which is NULL if there was no memory for one of its parts"
 
 // ---- what scenarios share ----
