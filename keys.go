@@ -122,10 +122,10 @@ func (c *Ctx) UseEncryptedCertificate(certPEM, keyPEM, passphrase []byte) error 
 //
 // It is OSSL_STORE_open or ENGINE_load_private_key, and SSL_CTX_use_cert_and_key.
 func (c *Ctx) UseCertificateURI(certPEM []byte, uri string, pin []byte) error {
-	if uri == "" || strings.IndexByte(uri, 0) >= 0 {
-		return fmt.Errorf("openssl: %q is no URI of a private key: give one as pkcs11:token=...;object=...", uri)
-	}
 	return c.change(func(p libssl.CTX) error {
+		if uri == "" || strings.IndexByte(uri, 0) >= 0 {
+			return errors.New("openssl: UseCertificateURI: that is no URI of a private key: give one as pkcs11:token=...;object=...")
+		}
 		part, fail := p.UseCertificateURI(certPEM, uri, pin)
 		if fail == nil {
 			c.slots = newSlots()

@@ -625,11 +625,16 @@ func TestSlowToken(t *testing.T) {
 	if !child {
 		return
 	}
-	slow, client := token.ctx(t), tlstest.NewClient(t)
-	listener, back := tlstest.NewServer(t), token.ctx(t) // switch to the token, and away from it
+	slow, listener, quick, client := token.ctx(t), tlstest.NewServer(t), tlstest.BareServer(t), tlstest.NewClient(t)
+	must(t, quick.UseCertificate(tlstest.Certs(t).Leaf(t, "quick.test", tlstest.ECKey(t), nil)))
+	// The listener switches to the token's Ctx, and that away from it.
 	must(t, listener.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return slow, nil }))
-	quick := tlstest.NewServer(t)
-	must(t, back.SetClientHelloFunc(func(context.Context, *openssl.ClientHello) (*openssl.Ctx, error) { return quick, nil }))
+	must(t, slow.SetClientHelloFunc(func(_ context.Context, hello *openssl.ClientHello) (*openssl.Ctx, error) {
+		if hello.ServerName == "quick.test" {
+			return quick, nil
+		}
+		return nil, nil
+	}))
 
 	var wg sync.WaitGroup
 	handshakes := 3 * token.bound
@@ -654,8 +659,9 @@ func TestSlowToken(t *testing.T) {
 	for range token.bound {
 		sign()
 	}
-	for name, server := range map[string]*openssl.Ctx{"a key in a file": quick, "a switch away from the token": back} {
+	for name, server := range map[string]*openssl.Ctx{"a key in a file": quick, "a switch away from the token": slow} {
 		c, s := tlstest.Conns(t, client, server)
+		must(t, c.SetServerName("quick.test"))
 		must(t, within(t, name, func() error {
 			clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
 			return errors.Join(clientErr, serverErr)

@@ -50,11 +50,11 @@ var tokenWays = []struct{ name, needs, option, conf string }{
 [init]
 providers = providers
 [providers]
-default = default
-pkcs11 = pkcs11
-[default]
+default = default_sect
+pkcs11 = pkcs11_sect
+[default_sect]
 activate = 1
-[pkcs11]
+[pkcs11_sect]
 module = LIBRARY
 pkcs11-module-path = MODULE
 activate = 1
@@ -63,8 +63,8 @@ activate = 1
 [init]
 engines = engines
 [engines]
-pkcs11 = pkcs11
-[pkcs11]
+pkcs11 = pkcs11_sect
+[pkcs11_sect]
 engine_id = pkcs11
 dynamic_path = LIBRARY
 MODULE_PATH = MODULE
@@ -154,7 +154,7 @@ func testToken(t *testing.T, dir string) {
 		t.Errorf("a wrong PIN: %v, want x509.IncorrectPasswordError", err)
 	}
 	err = use(server, "ec", "?pin-value=wrong7351", "")
-	tlstest.Sentence(t, err, "there is no private key", "object=ec")
+	tlstest.Sentence(t, err, "private key", "object=ec", "pin-value=...")
 	secretIsOut(t, err)
 
 	must(t, use(server, "ec", "", tokenPIN))

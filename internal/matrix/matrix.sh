@@ -35,16 +35,27 @@ have() {
 suite_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $2 }'; }
 version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 
+# tokens_of is the packages of a suite that its tests of PKCS #11 tokens need: a token, and
+# what OpenSSL gets at it with.
+tokens_of() {
+	case $1 in
+	bullseye | bookworm) echo softhsm2 libengine-pkcs11-openssl ;;
+	trixie) echo softhsm2 pkcs11-provider ;;
+	esac
+}
+
 # ---- inside a root, or a container ----
 
 # prepare installs a compiler and libssl's headers, those of experimental if
 # that is what the line is about. Without the right it prints what is missing.
 prepare() {
 	suite=$1
-	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl; then
+	tokens=$(tokens_of "$suite")
+	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl &&
+		{ [ -z "$tokens" ] || dpkg -s $tokens >/dev/null 2>&1; }; then
 		return 0
 	fi
-	[ "$(id -u)" = 0 ] || fail "missing: $packages libssl-dev of $suite; installing them takes root"
+	[ "$(id -u)" = 0 ] || fail "missing: $packages $tokens libssl-dev of $suite; installing them takes root"
 	chmod 1777 /tmp # where apt drops its rights, the archive's keys could not be read otherwise
 	# An archive that is no longer updated keeps its date; its signature is checked.
 	apt="apt-get -qq -y --no-install-recommends -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3"
@@ -57,7 +68,7 @@ prepare() {
 	fi
 	$apt update
 	$apt install $packages
-	$apt $from install libssl-dev openssl
+	$apt $from install libssl-dev openssl $tokens
 	apt-get clean
 }
 
@@ -137,10 +148,18 @@ in_root() {
 	' sh "$into" "$repo" "$goroot" "$modcache" "$@"
 }
 
-# build makes a root; it appears under its name when it is whole.
+# whole reports whether a root is there, with all that the tests have come to need.
+whole() { [ -d "$1" ] && [ "$(cat "$1/.tokens" 2>/dev/null)" = "$(tokens_of "$2")" ]; }
+
+# build makes a root, or makes it whole; it appears under its name when it is.
 build() {
 	name=$1 root=$2
 	suite=$(suite_of "$name")
+	if [ -d "$root" ]; then
+		in_root "$root" sh internal/matrix/matrix.sh prepare "$suite"
+		tokens_of "$suite" >"$root/.tokens"
+		return 0
+	fi
 	base=$suite
 	[ "$suite" != experimental ] || base=sid # experimental is no whole archive
 	for s in $base $suite; do
@@ -153,6 +172,7 @@ build() {
 	rm -rf --one-file-system "$root.part"
 	unshare --mount --propagation private debootstrap --variant=minbase "$base" "$root.part" "$mirror"
 	in_root "$root.part" sh internal/matrix/matrix.sh prepare "$suite"
+	tokens_of "$suite" >"$root.part/.tokens"
 	mv "$root.part" "$root"
 }
 
@@ -162,10 +182,10 @@ one() {
 	name=$1
 	root=$roots/$(suite_of "$name")
 	exec 9>"$root.lock"
-	if [ ! -d "$root" ]; then
+	if ! whole "$root" "$(suite_of "$name")"; then
 		say "building the root for $name under $root" 2>&3
 		flock 9
-		[ -d "$root" ] || build "$name" "$root"
+		whole "$root" "$(suite_of "$name")" || build "$name" "$root"
 	fi
 	[ -d "$root" ] || return 0 # not served
 	flock -s 9

@@ -219,6 +219,41 @@ var faults = []fault{
 			{"internal/libssl/ssl.c", "if (!osl_name_verified(t))", "if (0 && !osl_name_verified(t))"}},
 	},
 	{
+		name:  "a token's signatures among all handshakes",
+		tests: "openssl.TestSlowToken",
+		edits: []edit{{"keys.go", "\tif s.ctx.slots == nil || s.phase", "\tif true || s.phase"}},
+	},
+	{
+		name:  "the slots of the Ctx before a switch",
+		tests: "openssl.TestSlowToken",
+		edits: []edit{{"keys.go", "\tif s.ctx.slots == nil || s.phase", "\tif s.first.slots == nil || s.ctx.slots == nil || s.phase"}},
+	},
+	{
+		name:  "a slot for a ClientHello that chooses another Ctx",
+		tests: "openssl.TestSlowToken",
+		edits: []edit{{"keys.go", "s.phase == phaseNew && (s.client || suspends)", "s.phase == phaseNew && s.client && suspends"}},
+	},
+	{
+		name:  "nothing ends the wait for a token",
+		tests: "openssl.TestSlowToken",
+		edits: []edit{{"keys.go", "\treturn own, c.wait(ctx, own, by)", "\t<-own\n\treturn own, nil"}},
+	},
+	{
+		name:  "a wrong passphrase is a broken key",
+		tests: "openssl.TestUseEncryptedCertificate openssl.TestUseEncryptedCertificateLuckyPadding",
+		edits: []edit{{"internal/libssl/keys.c", "\treturn OSL_PART_SECRET;", "\treturn OSL_PART_KEY;"}},
+	},
+	{
+		name:  "a passphrase left on the stack",
+		tests: "openssl.TestPassphraseIsWiped",
+		edits: []edit{{"internal/libssl/keys.c", "\tif (s.asked)\n\t\tosl_wipe_stack();", "\tif (s.asked && !pkey)\n\t\tosl_wipe_stack();"}},
+	},
+	{
+		name:  "a PIN quoted in an error",
+		tests: "openssl.TestPINInNoError",
+		edits: []edit{{"keys.go", "\t\t\t\tfail.Stack[i].Data = \"\"", "\t\t\t\t_ = i"}},
+	},
+	{
 		name:  "a reason left in the error queue",
 		tests: "openssl.TestHandshakeByteByByte",
 		edits: []edit{{"internal/libssl/ctx.c", "\twhile (ok && (e = ERR_get_error()) != 0) {", "\twhile (!ok && (e = ERR_get_error()) != 0) {"}},
