@@ -124,7 +124,7 @@ func (c *Ctx) UseEncryptedCertificate(certPEM, keyPEM, passphrase []byte) error 
 func (c *Ctx) UseCertificateURI(certPEM []byte, uri string, pin []byte) error {
 	return c.change(func(p libssl.CTX) error {
 		if uri == "" || strings.IndexByte(uri, 0) >= 0 {
-			return errors.New("openssl: UseCertificateURI: that is no URI of a private key: give one as pkcs11:token=...;object=...")
+			return errors.New("openssl: UseCertificateURI: that is no URI of a private key: give one such as pkcs11:token=web;object=server")
 		}
 		part, fail := p.UseCertificateURI(certPEM, uri, pin)
 		if fail == nil {
