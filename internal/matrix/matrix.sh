@@ -38,13 +38,16 @@ version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 # ---- inside a root, or a container ----
 
 # prepare installs a compiler and libssl's headers, those of experimental if
-# that is what the line is about. Without the right it prints what is missing.
+# that is what the line is about, and trixie's FIPS provider. Without the right
+# it prints what is missing.
 prepare() {
-	suite=$1
-	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl; then
+	suite=$1 more=
+	[ "$suite" != trixie ] || more=openssl-provider-fips
+	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl &&
+		{ [ -z "$more" ] || dpkg -s $more >/dev/null 2>&1; }; then
 		return 0
 	fi
-	[ "$(id -u)" = 0 ] || fail "missing: $packages libssl-dev of $suite; installing them takes root"
+	[ "$(id -u)" = 0 ] || fail "missing: $packages libssl-dev $more of $suite; installing them takes root"
 	chmod 1777 /tmp # where apt drops its rights, the archive's keys could not be read otherwise
 	# An archive that is no longer updated keeps its date; its signature is checked.
 	apt="apt-get -qq -y --no-install-recommends -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3"
@@ -57,7 +60,7 @@ prepare() {
 	fi
 	$apt update
 	$apt install $packages
-	$apt $from install libssl-dev openssl
+	$apt $from install libssl-dev openssl $more
 	apt-get clean
 }
 
@@ -77,6 +80,7 @@ here() {
 	out=$(mktemp)
 	began=$(date +%s)
 	result=PASS
+	[ "$name" != 3.5 ] || export REQUIRE_FIPS=1 # prepare has installed it
 	go test -v -count=1 -parallel 12 -timeout 30m ./... >"$out" 2>&1 || result=FAIL
 	if [ "$name" = 1.1.1 ]; then # the old package compiles here only
 		(cd internal/oldpeer && go test -v -count=1 -timeout 30m -tags oldopenssl ./...) >>"$out" 2>&1 || result=FAIL
