@@ -82,6 +82,7 @@ here() {
 	result=PASS
 	[ "$name" != 3.5 ] || export REQUIRE_FIPS=1 # prepare has installed it
 	go test -v -count=1 -parallel 12 -timeout 30m ./... >"$out" 2>&1 || result=FAIL
+	(cd internal/nettest && go test -v -count=1 -parallel 12 -timeout 30m ./...) >>"$out" 2>&1 || result=FAIL
 	if [ "$name" = 1.1.1 ]; then # the old package compiles here only
 		(cd internal/oldpeer && go test -v -count=1 -timeout 30m -tags oldopenssl ./...) >>"$out" 2>&1 || result=FAIL
 	fi
@@ -202,8 +203,9 @@ matrix() {
 	roots=${SIDCTX_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/sidctx-roots}
 	goroot=$(go env GOROOT)
 	modcache=$(go env GOMODCACHE)
-	go mod download # the roots see the module cache, and no network
-	(cd internal/oldpeer && go mod download)
+	for module in nettest oldpeer; do # the roots see the module cache, and no network
+		(cd internal/$module && go mod download)
+	done
 	if [ "$(id -u)" != 0 ]; then
 		sudo -n true 2>/dev/null || fail "missing: the right to chroot; run it as root, or let sudo work without a password"
 		exec sudo -n env PATH="$PATH" HOME="$HOME" SIDCTX_ROOTS="$roots" GOMODCACHE="$modcache" sh "$0" "$@"
