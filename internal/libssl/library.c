@@ -65,8 +65,8 @@ static const char *osl_conf_value(const CONF *conf, const char *section, const c
 }
 
 /* osl_library_idle finds a provider of a section that the file activates and that is
- * not active: for libcrypto that is no failure, and without any other provider it
- * takes "default" instead. The name may have a prefix before a dot.
+ * not active: for libcrypto that is no failure, and it would take what the others
+ * have. The name may have a prefix before a dot.
  * OSSL_PROVIDER_available. */
 static int osl_library_idle(const osl_library *l, const char *section, char *found, size_t size) {
 	STACK_OF(CONF_VALUE) *providers = NCONF_get_section(l->conf, section);
