@@ -115,7 +115,7 @@ fleet: check-peers ## run several servers, one Redis and a client that keeps com
 	@cd examples && go run ./fleet
 
 nettest: check ## run x/net/nettest a hundred times under the race detector
-	go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m ./...
+	cd internal/nettest && go test -race -run TestNettest -count=100 -parallel 12 -timeout 60m ./...
 
 bench: check ## compare with plain C, crypto/tls and libp2p: 6 minutes on a quiet machine; writes bench/
 	cd bench && go run . -json bench.json -plot bench.svg -table bench.md

@@ -36,7 +36,6 @@ import (
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/internal/tlstest"
-	"golang.org/x/net/nettest"
 )
 
 // eachVersion runs a test with a client's and a server's Ctx for each version.
@@ -3033,41 +3032,6 @@ func unixPair(t testing.TB) (near, far net.Conn) {
 		t.Fatalf("Accept: %v", err)
 	}
 	return near, far
-}
-
-// TestNettest has the Go project's own suite for net.Conn look at both ends, over
-// every kind of wire, in both versions.
-func TestNettest(t *testing.T) {
-	for _, v := range tlstest.Versions {
-		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
-		tlstest.SetVersion(t, client, v.ID)
-		tlstest.SetVersion(t, server, v.ID)
-		for _, w := range wires {
-			for _, role := range []string{"client", "server"} {
-				t.Run(v.Name+"/"+w.name+"/"+role, func(t *testing.T) {
-					t.Parallel()
-					nettest.TestConn(t, nettestPipe(t, client, server, w, role))
-				})
-			}
-		}
-	}
-}
-
-// nettestPipe makes the pairs of a role: its end first.
-func nettestPipe(t *testing.T, client, server *openssl.Ctx, w transport, role string) nettest.MakePipe {
-	return func() (c1, c2 net.Conn, stop func(), err error) {
-		near, far := w.pair(t)
-		c, s := tlstest.ConnsOver(t, client, server, near, far)
-		stop = func() { closeBoth(c, s) }
-		if err = errors.Join(tlstest.Both(c.Handshake, s.Handshake)); err != nil {
-			stop()
-			return nil, nil, nil, err
-		}
-		if role == "client" {
-			return c, s, stop, nil
-		}
-		return s, c, stop, nil
-	}
 }
 
 // closeBoth closes both ends at once: neither has to wait for the other.

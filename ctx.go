@@ -28,8 +28,9 @@ import (
 // The caller must close a Ctx that it has made. Connections made from it are not
 // affected and continue to work. All methods may be called from any goroutine.
 type Ctx struct {
-	h      libssl.Handle[libssl.CTX] // its lock guards what is neither atomic nor final once frozen
-	server bool
+	h       libssl.Handle[libssl.CTX] // its lock guards what is neither atomic nor final once frozen
+	server  bool
+	library *library // nil for the default one
 
 	// Set before c is frozen, and final then.
 	sidCtx           sidContext
@@ -98,7 +99,7 @@ func (c *sidContext) bytes() []byte { return c.b[:c.n] }
 // must close it.
 //
 // It is SSL_CTX_new with TLS_server_method.
-func NewServerCtx() (*Ctx, error) { return newCtx(true) }
+func NewServerCtx() (*Ctx, error) { return newCtx(nil, true) }
 
 // NewClientCtx returns a new Ctx for clients. It verifies the server's certificate
 // chain and name against the system's roots, unless changed with [Ctx.SetVerifyCAs],
@@ -107,14 +108,14 @@ func NewServerCtx() (*Ctx, error) { return newCtx(true) }
 // caller must close it.
 //
 // It is SSL_CTX_new with TLS_client_method.
-func NewClientCtx() (*Ctx, error) { return newCtx(false) }
+func NewClientCtx() (*Ctx, error) { return newCtx(nil, false) }
 
-func newCtx(server bool) (*Ctx, error) {
-	p, fail := libssl.NewCTX(server)
+func newCtx(l *library, server bool) (*Ctx, error) {
+	p, fail := libssl.NewCTX(l.pointer(), server)
 	if err := asError(fail); err != nil {
 		return nil, err
 	}
-	c := &Ctx{server: server}
+	c := &Ctx{server: server, library: l}
 	c.h.Own(p)
 	return c, nil
 }

@@ -41,7 +41,7 @@ func NewHosts() *Hosts {
 //
 // Add returns an error and changes nothing if pattern was added before; if c has a
 // setting that libssl reads from the listener's Ctx only, for example SetSessionTimeout;
-// and if c shares its session id context with another host that differs in certificates,
+// if c is of another [Library] than other hosts; and if c shares its session id context with another host that differs in certificates,
 // CAs, verify mode or depth, ALPN or versions.
 func (h *Hosts) Add(pattern string, c *Ctx) error {
 	return h.change("Add", pattern, c, func(names map[string]*Ctx, name string) error {
@@ -146,6 +146,9 @@ func (h *Hosts) admit(c *Ctx) error {
 		return err
 	}
 	for _, other := range h.all() {
+		if other.library != c.library {
+			return errOtherLibrary
+		}
 		if other != c && other.sharesSessions(c) {
 			return errors.New("openssl: it shares its session id context with a host of another policy: " +
 				"sessions of one would be resumed at the other; see DeriveSessionIDContext")

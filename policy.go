@@ -33,8 +33,8 @@ type SessionPolicy struct {
 // DeriveSessionIDContext sets the session id context to a hash of the server's policy: p,
 // the names and issuer of each certificate (so that a renewed certificate keeps its
 // sessions), verify mode, flags and depth, every trusted CA and revocation list, the names
-// of CAs that are sent, cipher list and suites, ALPN, the versions, the security level, and
-// the commands passed to Conf. Files and folders are represented by what they hold when
+// of CAs that are sent, cipher list and suites, ALPN, the versions, the security level,
+// the [Library], and the commands passed to Conf. Files and folders are represented by what they hold when
 // the setter is called. The context has 32 bytes and is equal on all machines with equal
 // configuration and the same version of OpenSSL. Settings made later are included: the
 // hash is computed again when c freezes. On failure the previous context remains in force.
@@ -233,6 +233,7 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	d.Bytes(c.alpn)
 	d.Uint(uint64(int64(facts.MinVersion)))
 	d.Uint(uint64(int64(facts.MaxVersion)))
+	d.Bytes(c.library.digest())
 	return &d, nil
 }
 

@@ -412,10 +412,16 @@ func (r *keyRecorder) Put(_ string, s *openssl.Session) { s.Close() }
 // cacheKey is the key that a client's connections have in its session cache.
 func cacheKey(t testing.TB, change func(c *openssl.Ctx) error) string {
 	t.Helper()
-	var r keyRecorder
 	client := tlstest.NewClient(t)
-	must(t, client.SetClientSessionCache(&r))
 	must(t, change(client))
+	return cacheKeyOf(t, client)
+}
+
+// cacheKeyOf is the key that a client's connections use.
+func cacheKeyOf(t testing.TB, client *openssl.Ctx) string {
+	t.Helper()
+	var r keyRecorder
+	must(t, client.SetClientSessionCache(&r))
 	near, far := tlstest.WirePair(1 << 10)
 	must(t, far.Close())
 	c, err := openssl.Client(near, client)

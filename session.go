@@ -20,12 +20,14 @@ type Session struct {
 	// invalid is set when a connection has offered a copy of the session and failed,
 	// so that it must not be resumed any more. Clones share it.
 	invalid *atomic.Bool
+
+	library *library // of the connection that made it, anyLibrary if it was parsed
 }
 
-func newSession(p libssl.Session) *Session { return shareSession(p, new(atomic.Bool)) }
+func newSession(p libssl.Session, l *library) *Session { return shareSession(p, l, new(atomic.Bool)) }
 
-func shareSession(p libssl.Session, invalid *atomic.Bool) *Session {
-	s := &Session{invalid: invalid}
+func shareSession(p libssl.Session, l *library, invalid *atomic.Bool) *Session {
+	s := &Session{library: l, invalid: invalid}
 	s.h.Own(p)
 	return s
 }
@@ -40,7 +42,7 @@ func ParseSession(der []byte) (*Session, error) {
 	if err := asError(fail); err != nil {
 		return nil, explain(fmt.Sprintf("%d bytes are not one session", len(der)), err)
 	}
-	return newSession(p), nil
+	return newSession(p, anyLibrary), nil
 }
 
 // MarshalBinary returns the session in DER, including its secret. The mark of a session
@@ -66,7 +68,7 @@ func ParseSessionPEM(pem []byte) (*Session, error) {
 	if err := asError(fail); err != nil {
 		return nil, explain(fmt.Sprintf("%d bytes hold no session", len(pem)), err)
 	}
-	return newSession(p), nil
+	return newSession(p, anyLibrary), nil
 }
 
 // MarshalPEM is like [Session.MarshalBinary], but returns PEM.
@@ -88,7 +90,7 @@ func (s *Session) MarshalPEM() (pem []byte, err error) {
 // It is SSL_SESSION_up_ref.
 func (s *Session) Clone() (clone *Session, err error) {
 	err = s.use(func(p libssl.Session) error {
-		clone = shareSession(p.Share(), s.invalid)
+		clone = shareSession(p.Share(), s.library, s.invalid)
 		return nil
 	})
 	return clone, err

@@ -190,7 +190,7 @@ func (s *SSL) SessionIDContext() []byte {
 // The session id context becomes that of c, unless one was set on s that differs from the
 // context of the previous Ctx. The session cache, its timeout, the ticket keys and the
 // number of tickets remain those of the Ctx that s was made from; a Ctx on which they
-// were set is refused. If libssl runs out of memory in the middle of the switch, the
+// were set is refused, and one of another [Library] too. If libssl runs out of memory in the middle of the switch, the
 // connection has failed.
 //
 // It is SSL_set_SSL_CTX, followed by SSL_set_verify, SSL_set_verify_depth,
@@ -209,6 +209,9 @@ func (s *SSL) SetCtx(c *Ctx) error {
 	}
 	if c.server == s.client {
 		return errors.New("openssl: SSL_set_SSL_CTX: a server's Ctx cannot serve a client, nor a client's a server")
+	}
+	if c.library != s.first.library {
+		return errOtherLibrary
 	}
 	kept := s.ownSIDCtx && s.sidCtx != s.ctx.configuredSIDContext()
 	if c == s.ctx { // it may be closed, s holds the SSL_CTX
@@ -246,7 +249,8 @@ func (s *SSL) SetCtx(c *Ctx) error {
 // SetSession makes a client offer a session in its handshake; the server decides whether
 // to resume it. It must be called before the first Handshake, else it returns
 // [ErrTooLate]. If the session was made under another session id context, it returns
-// [ErrSessionContextMismatch] and nothing is sent. A session that cannot be resumed any
+// [ErrSessionContextMismatch] and nothing is sent. A session that a connection of another
+// [Library] has made is refused, too. A session that cannot be resumed any
 // more, because a connection that used it has failed, is not offered; that is no error.
 // A nil sess withdraws the offer.
 //
@@ -273,6 +277,9 @@ func (s *SSL) setSessionLocked(sess *Session) error {
 		return asError(s.h.P.SetSession(libssl.Session{}))
 	}
 	return sess.use(func(p libssl.Session) error {
+		if sess.library != anyLibrary && sess.library != s.first.library {
+			return errOtherLibrarySession
+		}
 		made := newSIDContext(p.Info().SIDCtx)
 		if made != s.sidCtx {
 			return mismatch(s.sidCtx.bytes(), made.bytes())
@@ -614,7 +621,7 @@ func (s *SSL) Session() (*Session, error) {
 	if p == (libssl.Session{}) {
 		return nil, ErrSessionNotFound
 	}
-	return newSession(p), nil
+	return newSession(p, s.first.library), nil
 }
 
 // Close releases the SSL. Later calls return an error that wraps [net.ErrClosed]. Close

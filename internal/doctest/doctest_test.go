@@ -100,11 +100,6 @@ func TestGoBlocks(t *testing.T) {
 	const module = "github.com/sidctx/openssl"
 	write(t, filepath.Join(dir, "go.mod"), strings.Replace(string(mod), "module "+module, "module documents", 1)+
 		fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %[1]s => %q\n", module, here))
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatalf("ReadFile: %v", err)
-	}
-	write(t, filepath.Join(dir, "go.sum"), string(sum))
 	for _, args := range [][]string{{"build", "./..."}, {"vet", "./..."}} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir = dir
@@ -112,6 +107,41 @@ func TestGoBlocks(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
+	}
+}
+
+// TestDependent has a program that imports every package for users fetch nothing else
+// when its modules are tidied, not for tests of this module either.
+func TestDependent(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("the go command is not on PATH")
+	}
+	here, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatalf("Abs: %v", err)
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "go.mod"), "module dependent\n\ngo 1.26.0\n\nrequire github.com/sidctx/openssl v0.0.0\n\n"+
+		fmt.Sprintf("replace github.com/sidctx/openssl => %q\n", here))
+	write(t, filepath.Join(dir, "main.go"), `package main
+
+import (
+	_ "github.com/sidctx/openssl"
+	_ "github.com/sidctx/openssl/httpx"
+	_ "github.com/sidctx/openssl/probe"
+	_ "github.com/sidctx/openssl/sessiontest"
+)
+
+func main() {}
+`)
+	cmd := exec.CommandContext(t.Context(), "go", "mod", "tidy")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "GOTOOLCHAIN=local", "GOMODCACHE="+filepath.Join(dir, "cache"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("go mod tidy of a dependent, with an empty module cache and no proxy: %v, want nothing to be fetched\n%s", err, out)
+	}
+	if sum, err := os.ReadFile(filepath.Join(dir, "go.sum")); err == nil && len(sum) > 0 {
+		t.Errorf("go.sum of a dependent: %q, want none", sum)
 	}
 }
 

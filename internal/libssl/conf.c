@@ -45,9 +45,9 @@ void osl_store_objects_free(STACK_OF(X509_OBJECT) *objects) {
 }
 
 /* osl_trial_ctx is an SSL_CTX like c on which a command or a list can be tried:
- * of its method and security level, with neither certificates nor trust. */
+ * of its library, method and security level, with neither certificates nor trust. */
 SSL_CTX *osl_trial_ctx(SSL_CTX *c) {
-	SSL_CTX *trial = SSL_CTX_new(SSL_CTX_get_ssl_method(c));
+	SSL_CTX *trial = osl_library_ctx(osl_ctx_library(c), SSL_CTX_get_ssl_method(c));
 
 	if (trial) {
 		SSL_CTX_set_security_level(trial, SSL_CTX_get_security_level(c));
@@ -108,19 +108,6 @@ static int osl_conf_run(int server, SSL_CTX *c, SSL *ssl, const char *cmd, const
 	return answer;
 }
 
-/* osl_load_store loads what the name of a store stands for, now: of several stores
- * libcrypto later looks into the first one that can be read. X509_LOOKUP_load_store. */
-static int osl_load_store(X509_STORE *store, const char *uri) {
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
-	X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_store());
-
-	return lookup && X509_LOOKUP_load_store(lookup, uri) > 0;
-#else
-	(void)store, (void)uri;
-	return 0; /* there are none before 3.0 */
-#endif
-}
-
 /* osl_store_empty reports whether nothing is in a store: of a folder nothing is
  * loaded, which is a failure in some versions only. */
 static int osl_store_empty(X509_STORE *store) {
@@ -175,7 +162,7 @@ osl_conf_trial osl_ctx_conf_try(SSL_CTX *c, int server, const char *cmd, const c
 			r.answer = osl_conf_run(server, fresh, NULL, cmd, value);
 		}
 		if (r.answer > 0 && another)
-			r.loads = osl_load_store(verify, value) && !osl_store_empty(verify);
+			r.loads = osl_library_load_store(osl_ctx_library(c), verify, value) && !osl_store_empty(verify);
 	}
 	r.asked = data->asked;
 	if (r.answer <= 0 || !r.loads)
@@ -218,12 +205,13 @@ osl_change_result osl_ctx_conf_trust(SSL_CTX *c, int server, const char *cmd, co
 
 	osl_enter();
 	ok = store && (ssl = osl_trial_ssl(c, store)) != NULL;
-	if (ok && (osl_conf_run(server, NULL, ssl, cmd, value) <= 0 || (another && !osl_load_store(store, value)))) {
+	if (ok && (osl_conf_run(server, NULL, ssl, cmd, value) <= 0 ||
+	           (another && !osl_library_load_store(osl_ctx_library(c), store, value)))) {
 		ok = 0;
 		r.half = !replace;
 	}
 	if (ok && replace) {
-		ok = !crls_n || osl_pem_crls(store, crls, crls_n, &r.asked);
+		ok = !crls_n || osl_pem_crls(osl_ctx_library(c), store, crls, crls_n, &r.asked);
 		if (ok) {
 			osl_use_store(c, store);
 			store = NULL; /* c's now */

@@ -134,20 +134,21 @@ static int osl_ctx_install(SSL_CTX *c) {
 	       SSL_CTX_set_session_ticket_cb(c, osl_ticket_generate_cb, osl_ticket_decrypt_cb, NULL);
 }
 
-/* osl_ctx_new makes an SSL_CTX with this package's defaults. SSL_CTX_new. */
-osl_ctx_result osl_ctx_new(int server) {
+/* osl_ctx_new makes an SSL_CTX in a library, with this package's defaults. SSL_CTX_new_ex. */
+osl_ctx_result osl_ctx_new(const osl_library *l, int server) {
 	osl_ctx_result made = {NULL, NULL};
 	osl_ctx_data *r = NULL;
 	void *slot;
 	SSL_CTX *c;
 
 	osl_enter();
-	c = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+	c = osl_library_ctx(l, server ? TLS_server_method() : TLS_client_method());
 	if (!c || !(slot = osl_first(&osl_ctx_data_index, osl_ctx_data_index_new, osl_ctx_data_index_free)) ||
 	    !(r = OPENSSL_zalloc(sizeof *r)) || !SSL_CTX_set_ex_data(c, (int)(intptr_t)slot, r)) {
 		OPENSSL_free(r);
 		goto failed;
 	}
+	r->library = l;
 	/* That slot frees it, from here on; the one for applications finds it from a callback. */
 	if (!SSL_CTX_set_app_data(c, r) || (server && !osl_ctx_install(c)))
 		goto failed;
@@ -186,15 +187,16 @@ void osl_ctx_free(SSL_CTX *c) {
 
 /* osl_ctx_set_crls adds revocation lists. X509_STORE_add_crl. */
 osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n) {
+	const osl_library *l = osl_ctx_library(c);
 	osl_change_result r = {0};
 	X509_STORE *trial;
 
 	osl_enter();
 	/* A throw-away store goes first, so that a broken list changes nothing. */
 	trial = X509_STORE_new();
-	if (!trial || !osl_pem_crls(trial, pem, n, &r.asked)) {
+	if (!trial || !osl_pem_crls(l, trial, pem, n, &r.asked)) {
 		r.fail = osl_take(0);
-	} else if (!osl_pem_crls(SSL_CTX_get_cert_store(c), pem, n, &r.asked)) {
+	} else if (!osl_pem_crls(l, SSL_CTX_get_cert_store(c), pem, n, &r.asked)) {
 		r.half = 1;
 		r.fail = osl_take(0);
 	}
@@ -208,6 +210,7 @@ osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t 
  * lists that were set stay. SSL_CTX_set_cert_store, SSL_CTX_set_client_CA_list. */
 osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
                                     const unsigned char *crls, size_t crls_n) {
+	const osl_library *l = osl_ctx_library(c);
 	STACK_OF(X509_NAME) *list = NULL;
 	osl_change_result r = {0};
 	STACK_OF(X509) *certs;
@@ -215,7 +218,7 @@ osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t
 	int i, ok = 0;
 
 	osl_enter();
-	if (!(certs = osl_pem_certs(pem, n, &r.asked)) || !(store = X509_STORE_new()) ||
+	if (!(certs = osl_pem_certs(l, pem, n, &r.asked)) || !(store = X509_STORE_new()) ||
 	    (names && !(list = sk_X509_NAME_new_null())))
 		goto out;
 	for (i = 0; i < sk_X509_num(certs); i++) {
@@ -231,7 +234,7 @@ osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t
 			goto out;
 		}
 	}
-	if (crls_n && !osl_pem_crls(store, crls, crls_n, &r.asked))
+	if (crls_n && !osl_pem_crls(l, store, crls, crls_n, &r.asked))
 		goto out;
 	if ((r.names = osl_names_size(list)) > 0)
 		goto out;
@@ -261,7 +264,7 @@ osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *
 
 	osl_enter();
 	trial = X509_STORE_new();
-	if (!trial || X509_STORE_load_locations(trial, file, dir) != 1) {
+	if (!trial || osl_library_load_locations(osl_ctx_library(c), trial, file, dir) != 1) {
 		r.fail = osl_take(0);
 	} else if (SSL_CTX_load_verify_locations(c, file, dir) != 1) {
 		r.half = 1;

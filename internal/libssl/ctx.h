@@ -3,6 +3,7 @@
 #define OSL_CTX_H
 
 #include "conf.h"
+#include "library.h"
 #include "tickets.h"
 
 #include <openssl/x509v3.h>
@@ -22,6 +23,7 @@ typedef struct {
 	size_t alpn_n;
 	int asked; /* libssl wanted a password */
 	osl_keyring *keyring;
+	const osl_library *library;
 
 	/* What the program asked for; a server's sessions are published by osl_new_session_cb alone. */
 	long cache_mode;
@@ -33,6 +35,11 @@ typedef struct {
 	int any_name;    /* its chain is verified, its name is not */
 	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
 } osl_ctx_data;
+
+/* osl_ctx_library is the library that an SSL_CTX was made in. */
+static inline const osl_library *osl_ctx_library(const SSL_CTX *c) {
+	return ((const osl_ctx_data *)SSL_CTX_get_app_data(c))->library;
+}
 
 typedef struct {
 	SSL_CTX *ctx;
@@ -51,7 +58,7 @@ typedef struct {
 	uint64_t options;
 } osl_ctx_settings;
 
-osl_ctx_result osl_ctx_new(int server);
+osl_ctx_result osl_ctx_new(const osl_library *l, int server);
 void osl_ctx_free(SSL_CTX *c);
 osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t n);
 osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,

@@ -21,9 +21,9 @@ type CTX struct{ p *C.SSL_CTX }
 // Pointer is the SSL_CTX itself, for C of the package above.
 func (c CTX) Pointer() unsafe.Pointer { return unsafe.Pointer(c.p) }
 
-// NewCTX makes an SSL_CTX with this package's defaults.
-func NewCTX(server bool) (CTX, *Failure) {
-	made := C.osl_ctx_new(cBool(server))
+// NewCTX makes an SSL_CTX in a library, with this package's defaults.
+func NewCTX(l Library, server bool) (CTX, *Failure) {
+	made := C.osl_ctx_new(l.p, cBool(server))
 	return CTX{made.ctx}, failure("SSL_CTX_new", made.fail)
 }
 

@@ -2,6 +2,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 
 #include "keys.h"
+#include "ctx.h"
 #include "pem.h"
 
 #include <strings.h>
@@ -64,9 +65,10 @@ static void osl_ui_free(void *ui) {
 }
 
 /* osl_pem_key reads a private key. PEM_read_bio_PrivateKey. */
-static EVP_PKEY *osl_pem_key(const unsigned char *pem, size_t n, osl_secret *s, osl_certificate_result *r) {
+static EVP_PKEY *osl_pem_key(const osl_library *l, const unsigned char *pem, size_t n, osl_secret *s,
+                             osl_certificate_result *r) {
 	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
-	EVP_PKEY *key = b ? PEM_read_bio_PrivateKey(b, NULL, osl_secret_cb, s) : NULL;
+	EVP_PKEY *key = b ? osl_library_key(l, b, osl_secret_cb, s) : NULL;
 
 	r->op = "PEM_read_bio_PrivateKey";
 	BIO_free(b);
@@ -85,28 +87,21 @@ static int osl_is_scheme(const char *uri, const char *scheme) {
 	return strncasecmp(uri, scheme, n) == 0 && uri[n] == ':';
 }
 
-/* osl_served reports whether a provider serves the scheme of a URI. OSSL_STORE_LOADER_fetch. */
-static int osl_served(const char *uri) {
-#if OPENSSL_VERSION_NUMBER >= 0x30000000L
+/* osl_served reports whether a provider serves the scheme of a URI. */
+static int osl_served(const osl_library *l, const char *uri) {
 	const char *end = strchr(uri, ':');
-	OSSL_STORE_LOADER *loader;
 	char scheme[32] = "file"; /* without a scheme it is a path */
 
 	if (end && (size_t)(end - uri) < sizeof scheme) {
 		memcpy(scheme, uri, (size_t)(end - uri));
 		scheme[end - uri] = '\0';
 	}
-	loader = OSSL_STORE_LOADER_fetch(NULL, scheme, NULL);
-	OSSL_STORE_LOADER_free(loader);
-	return loader != NULL;
-#else
-	return !strchr(uri, ':') || osl_is_scheme(uri, "file"); /* there are no providers before 3.0 */
-#endif
+	return osl_library_serves(l, scheme);
 }
 
 /* osl_store_key is the first private key that a URI names. OSSL_STORE_open, OSSL_STORE_load. */
-static EVP_PKEY *osl_store_key(const char *uri, osl_secret *s, osl_certificate_result *r) {
-	OSSL_STORE_CTX *store = OSSL_STORE_open(uri, osl_ui, s, NULL, NULL);
+static EVP_PKEY *osl_store_key(const osl_library *l, const char *uri, osl_secret *s, osl_certificate_result *r) {
+	OSSL_STORE_CTX *store = osl_library_open(l, uri, osl_ui, s);
 	OSSL_STORE_INFO *info;
 	EVP_PKEY *key = NULL;
 
@@ -173,8 +168,8 @@ static EVP_PKEY *osl_engine_key(const char *uri, osl_secret *s, osl_certificate_
 
 /* osl_uri_key is the private key that a URI names: by a provider, or where none serves
  * tokens by the engine. It is never tried twice: a token counts wrong PINs. */
-static EVP_PKEY *osl_uri_key(const char *uri, osl_secret *s, osl_certificate_result *r) {
-	int served = osl_served(uri);
+static EVP_PKEY *osl_uri_key(const osl_library *l, const char *uri, osl_secret *s, osl_certificate_result *r) {
+	int served = osl_served(l, uri);
 	EVP_PKEY *key;
 
 	ERR_clear_error(); /* osl_served says what it says */
@@ -184,7 +179,7 @@ static EVP_PKEY *osl_uri_key(const char *uri, osl_secret *s, osl_certificate_res
 	}
 	if (!served && osl_is_scheme(uri, "pkcs11"))
 		return osl_engine_key(uri, s, r);
-	key = osl_store_key(uri, s, r);
+	key = osl_store_key(l, uri, s, r);
 	if (!key && !served)
 		r->part = OSL_PART_SCHEME;
 	return key;
@@ -222,19 +217,20 @@ osl_certificate_result osl_ctx_use_certificate(SSL_CTX *c, const unsigned char *
                                                size_t secret_n) {
 	osl_secret s = {secret, secret_n, from, 0, 0};
 	osl_certificate_result r = {OSL_PART_CERTIFICATE, "PEM_read_bio_X509", NULL};
+	const osl_library *l = osl_ctx_library(c);
 	STACK_OF(X509) *certs = NULL;
 	EVP_PKEY *pkey = NULL;
 	X509 *leaf = NULL;
 	int asked = 0, ok = 0;
 
 	osl_enter();
-	if (!(certs = osl_pem_certs(cert, cert_n, &asked))) {
+	if (!(certs = osl_pem_certs(l, cert, cert_n, &asked))) {
 		if (asked)
 			r.part = OSL_PART_CERTIFICATE_ENCRYPTED;
 		goto out;
 	}
 	r.part = OSL_PART_KEY;
-	pkey = from == OSL_KEY_URI ? osl_uri_key((const char *)key, &s, &r) : osl_pem_key(key, key_n, &s, &r);
+	pkey = from == OSL_KEY_URI ? osl_uri_key(l, (const char *)key, &s, &r) : osl_pem_key(l, key, key_n, &s, &r);
 	if (s.asked)
 		osl_wipe_stack();
 	if (!pkey)

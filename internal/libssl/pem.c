@@ -22,18 +22,18 @@ static int osl_pem_end(void) {
 
 /* osl_pem_certs reads every certificate, in OpenSSL's form TRUSTED CERTIFICATE too;
  * NULL for none and for one that cannot be read. PEM_read_bio_X509_AUX. */
-STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked) {
+STACK_OF(X509) *osl_pem_certs(const osl_library *l, const unsigned char *pem, size_t n, int *asked) {
 	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
 	STACK_OF(X509) *certs = sk_X509_new_null();
 	int ok = b && certs;
-	X509 *x;
+	X509 *x = NULL;
 
-	while (ok && (x = PEM_read_bio_X509_AUX(b, NULL, osl_no_password, asked)) != NULL) {
-		if (!sk_X509_push(certs, x)) {
-			X509_free(x);
-			ok = 0;
-		}
+	while (ok && (ok = (x = osl_library_cert(l)) != NULL) && PEM_read_bio_X509_AUX(b, &x, osl_no_password, asked)) {
+		ok = sk_X509_push(certs, x) > 0;
+		if (ok)
+			x = NULL;
 	}
+	X509_free(x);
 	BIO_free(b);
 	if (ok && sk_X509_num(certs) > 0 && osl_pem_end()) {
 		ERR_clear_error();
@@ -45,16 +45,18 @@ STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked) {
 
 /* osl_pem_crls adds every revocation list to a store; none is a failure.
  * PEM_read_bio_X509_CRL, X509_STORE_add_crl. */
-int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n, int *asked) {
+int osl_pem_crls(const osl_library *l, X509_STORE *store, const unsigned char *pem, size_t n, int *asked) {
 	BIO *b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
 	int ok = b != NULL, some = 0;
-	X509_CRL *crl;
+	X509_CRL *crl = NULL;
 
-	while (ok && (crl = PEM_read_bio_X509_CRL(b, NULL, osl_no_password, asked)) != NULL) {
+	while (ok && (ok = (crl = osl_library_crl(l)) != NULL) && PEM_read_bio_X509_CRL(b, &crl, osl_no_password, asked)) {
 		ok = X509_STORE_add_crl(store, crl);
 		X509_CRL_free(crl);
+		crl = NULL;
 		some = 1;
 	}
+	X509_CRL_free(crl);
 	BIO_free(b);
 	ok = ok && some && osl_pem_end();
 	if (ok)

@@ -7,7 +7,7 @@
 #ifndef OSL_PEM_H
 #define OSL_PEM_H
 
-#include "error.h"
+#include "library.h"
 
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -19,8 +19,8 @@ typedef struct {
 } osl_pem_block;
 
 int osl_no_password(char *buf, int size, int rwflag, void *asked);
-STACK_OF(X509) *osl_pem_certs(const unsigned char *pem, size_t n, int *asked);
-int osl_pem_crls(X509_STORE *store, const unsigned char *pem, size_t n, int *asked);
+STACK_OF(X509) *osl_pem_certs(const osl_library *l, const unsigned char *pem, size_t n, int *asked);
+int osl_pem_crls(const osl_library *l, X509_STORE *store, const unsigned char *pem, size_t n, int *asked);
 osl_pem_block osl_pem_encrypted(const char *path);
 
 #endif

@@ -11,13 +11,13 @@ void osl_session_free(SSL_SESSION *s) {
 }
 
 /* osl_session_parse reads one DER session and nothing behind it. d2i_SSL_SESSION. */
-osl_session_result osl_session_parse(const unsigned char *der, size_t n) {
+osl_session_result osl_session_parse(const osl_library *l, const unsigned char *der, size_t n) {
 	osl_session_result made = {NULL, NULL};
 	const unsigned char *p = der;
 
 	osl_enter();
 	if (n <= LONG_MAX)
-		made.session = d2i_SSL_SESSION(NULL, &p, (long)n);
+		made.session = osl_library_session(l, &p, (long)n);
 	if (!made.session || p != der + n) {
 		made.fail = osl_take(0);
 		SSL_SESSION_free(made.session);
@@ -137,7 +137,7 @@ osl_session_result osl_session_parse_pem(const unsigned char *pem, size_t n) {
 	osl_enter();
 	b = n <= INT_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
 	if (b && PEM_bytes_read_bio(&der, &der_n, NULL, PEM_STRING_SSL_SESSION, b, osl_no_password, &asked))
-		made = osl_session_parse(der, (size_t)der_n);
+		made = osl_session_parse(NULL, der, (size_t)der_n);
 	else
 		made.fail = osl_take(0);
 	OPENSSL_clear_free(der, (size_t)der_n);

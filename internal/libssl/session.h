@@ -19,7 +19,7 @@ typedef struct {
 } osl_session_info;
 
 void osl_session_free(SSL_SESSION *s);
-osl_session_result osl_session_parse(const unsigned char *der, size_t n);
+osl_session_result osl_session_parse(const osl_library *l, const unsigned char *der, size_t n);
 osl_bytes osl_session_der(SSL_SESSION *s);
 void osl_session_get_info(const SSL_SESSION *s, osl_session_info *info);
 SSL_SESSION *osl_ssl_session(osl_ssl *t);

@@ -29,7 +29,7 @@ func (s Session) Free() { C.osl_session_free(s.p) }
 
 // ParseSession reads one session in DER.
 func ParseSession(der []byte) (Session, *Failure) {
-	made := C.osl_session_parse(bytesPtr(der), C.size_t(len(der)))
+	made := C.osl_session_parse(nil, bytesPtr(der), C.size_t(len(der)))
 	return Session{made.session}, failure("d2i_SSL_SESSION", made.fail)
 }
 

@@ -195,7 +195,7 @@ static int osl_session_times_ok(SSL_SESSION *s) {
  * that id if one is given. */
 osl_answer_result osl_ssl_answer_session(osl_ssl *t, const unsigned char *der, size_t n, const unsigned char *id,
                                          size_t id_n) {
-	osl_session_result made = osl_session_parse(der, n);
+	osl_session_result made = osl_session_parse(osl_ctx_library(t->first_ctx), der, n);
 	osl_answer_result r = {OSL_ANSWER_NO_SESSION, made.fail};
 	const unsigned char *p;
 	unsigned int has;

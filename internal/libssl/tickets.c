@@ -2,7 +2,6 @@
 #include "ssl.h"
 
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 #include <openssl/core_names.h>
 #include <openssl/params.h>
@@ -18,13 +17,15 @@ void osl_keyring_free(osl_keyring *r) {
 	OPENSSL_free(r);
 }
 
-osl_keyring *osl_keyring_new(void) {
+osl_keyring *osl_keyring_new(const osl_library *l) {
 	osl_keyring *r = OPENSSL_zalloc(sizeof *r);
 
 	if (r && !(r->lock = CRYPTO_THREAD_lock_new())) {
 		OPENSSL_free(r);
 		return NULL;
 	}
+	if (r)
+		r->library = l;
 	return r;
 }
 
@@ -39,7 +40,7 @@ static int osl_keyring_rotate(osl_keyring *r, int64_t now, int64_t timeout) {
 			keep = i + 1;
 	if (!(keys = OPENSSL_malloc((keep + 1) * sizeof *keys)))
 		return 0;
-	if (RAND_bytes((unsigned char *)&keys[0].key, sizeof keys[0].key) != 1) {
+	if (!osl_library_random(r->library, (unsigned char *)&keys[0].key, sizeof keys[0].key)) {
 		OPENSSL_free(keys);
 		return 0;
 	}
@@ -116,6 +117,7 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
                              osl_ticket_mac *mac, int encrypt) {
 	osl_ssl *t = SSL_get_app_data(ssl);
 	osl_ctx_data *data = SSL_CTX_get_app_data(t->first_ctx);
+	const EVP_CIPHER *aes = osl_library_ticket_cipher(data->library);
 	osl_ticket_key key;
 	int r;
 
@@ -123,8 +125,8 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
 		if (!osl_keyring_encrypt(data->keyring, SSL_CTX_get_timeout(t->first_ctx), &key))
 			return -1;
 		memcpy(name, key.name, sizeof key.name);
-		r = RAND_bytes(iv, EVP_CIPHER_iv_length(EVP_aes_256_cbc())) == 1 &&
-		            EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv) && osl_ticket_mac_key(mac, &key)
+		r = osl_library_random(data->library, iv, (size_t)EVP_CIPHER_iv_length(aes)) &&
+		            EVP_EncryptInit_ex(cipher, aes, NULL, key.aes, iv) && osl_ticket_mac_key(mac, &key)
 		        ? 1
 		        : -1;
 	} else {
@@ -132,7 +134,7 @@ static int osl_ticket_key_cb(SSL *ssl, unsigned char *name, unsigned char *iv, E
 		/* 2 renews: in TLS 1.3 a resumption that brought no ticket would be the last. */
 		if (r == 1 && SSL_version(ssl) >= TLS1_3_VERSION)
 			r = 2;
-		if (r && (!EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv) || !osl_ticket_mac_key(mac, &key)))
+		if (r && (!EVP_DecryptInit_ex(cipher, aes, NULL, key.aes, iv) || !osl_ticket_mac_key(mac, &key)))
 			r = -1;
 	}
 	OPENSSL_cleanse(&key, sizeof key);
@@ -181,7 +183,7 @@ void osl_ctx_age_ticket_keys(SSL_CTX *c, int64_t seconds) {
 int osl_tickets_install(SSL_CTX *c) {
 	osl_ctx_data *data = SSL_CTX_get_app_data(c);
 
-	if (!(data->keyring = osl_keyring_new()))
+	if (!(data->keyring = osl_keyring_new(data->library)))
 		return 0;
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	return SSL_CTX_set_tlsext_ticket_key_evp_cb(c, osl_ticket_key_cb) == 1;

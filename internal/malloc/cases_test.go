@@ -225,6 +225,34 @@ var ctxScenarios = []mallocScenario{
 		},
 	},
 	{
+		// NewLibrary itself is not here: it is libcrypto's providers that load then.
+		name: "Library.NewServerCtx",
+		act: func(x *attempt) error {
+			if !tlstest.IsOpenSSL3() {
+				return nil
+			}
+			if err := x.makeCtx(x.library.NewServerCtx); err != nil {
+				return err
+			}
+			return x.server.UseCertificate(tlstest.Fixtures.ServerCert, tlstest.Fixtures.ServerKey)
+		},
+		failsClosed: true,
+		prepare: func(x *attempt) {
+			if tlstest.IsOpenSSL3() {
+				x.library = mallocLibrary(x)
+			}
+		},
+		check: func(x *attempt, err error) {
+			if err != nil || x.server == nil {
+				return
+			}
+			must(x, x.server.SetClientCAs(tlstest.Certs(x).PEM))
+			must(x, x.server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
+			must(x, x.server.SetSessionIDContext([]byte("a")))
+			x.resumes(x.server)
+		},
+	},
+	{
 		name: "NewServerCtx/first of a process",
 		cold: true, stride: 301,
 		act:   func(x *attempt) error { return x.makeCtx(openssl.NewServerCtx) },
@@ -251,6 +279,13 @@ func (x *attempt) makeCtx(make func() (*openssl.Ctx, error)) (err error) {
 		x.Cleanup(func() { x.server.Close() })
 	}
 	return err
+}
+
+// mallocLibrary is a Library, which is loaded with the first call and kept.
+func mallocLibrary(t testing.TB) *openssl.Library {
+	l, err := openssl.NewLibrary("", "provider=default")
+	must(t, err)
+	return l
 }
 
 // resumes complains unless server makes sessions that it resumes, with the

@@ -474,6 +474,7 @@ type attempt struct {
 
 	// What scenarios work with.
 	client, server, other *openssl.Ctx
+	library               *openssl.Library
 	who, before, after    caller
 	identity              *identity
 	keys                  []openssl.TicketKey

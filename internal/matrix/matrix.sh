@@ -35,12 +35,12 @@ have() {
 suite_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $2 }'; }
 version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 
-# tokens_of is the packages of a suite that its tests of PKCS #11 tokens need: a token, and
-# what OpenSSL gets at it with.
-tokens_of() {
+# extras_of is the packages of a suite that some of its tests need: a PKCS #11 token and
+# what OpenSSL gets at it with, and the FIPS provider.
+extras_of() {
 	case $1 in
 	bullseye | bookworm) echo softhsm2 libengine-pkcs11-openssl ;;
-	trixie) echo softhsm2 pkcs11-provider ;;
+	trixie) echo softhsm2 pkcs11-provider openssl-provider-fips ;;
 	esac
 }
 
@@ -50,12 +50,12 @@ tokens_of() {
 # that is what the line is about. Without the right it prints what is missing.
 prepare() {
 	suite=$1
-	tokens=$(tokens_of "$suite")
+	extras=$(extras_of "$suite")
 	if [ "$suite" != experimental ] && have gcc make pkg-config openssl && pkg-config --exists libssl &&
-		{ [ -z "$tokens" ] || dpkg -s $tokens >/dev/null 2>&1; }; then
+		{ [ -z "$extras" ] || dpkg -s $extras >/dev/null 2>&1; }; then
 		return 0
 	fi
-	[ "$(id -u)" = 0 ] || fail "missing: $packages $tokens libssl-dev of $suite; installing them takes root"
+	[ "$(id -u)" = 0 ] || fail "missing: $packages $extras libssl-dev of $suite; installing them takes root"
 	chmod 1777 /tmp # where apt drops its rights, the archive's keys could not be read otherwise
 	# An archive that is no longer updated keeps its date; its signature is checked.
 	apt="apt-get -qq -y --no-install-recommends -o Acquire::Check-Valid-Until=false -o Acquire::Retries=3"
@@ -68,7 +68,7 @@ prepare() {
 	fi
 	$apt update
 	$apt install $packages
-	$apt $from install libssl-dev openssl $tokens
+	$apt $from install libssl-dev openssl $extras
 	apt-get clean
 }
 
@@ -88,7 +88,9 @@ here() {
 	out=$(mktemp)
 	began=$(date +%s)
 	result=PASS
+	[ "$name" != 3.5 ] || export REQUIRE_FIPS=1 # prepare has installed it
 	go test -v -count=1 -parallel 12 -timeout 30m ./... >"$out" 2>&1 || result=FAIL
+	(cd internal/nettest && go test -v -count=1 -parallel 12 -timeout 30m ./...) >>"$out" 2>&1 || result=FAIL
 	if [ "$name" = 1.1.1 ]; then # the old package compiles here only
 		(cd internal/oldpeer && go test -v -count=1 -timeout 30m -tags oldopenssl ./...) >>"$out" 2>&1 || result=FAIL
 	fi
@@ -149,7 +151,7 @@ in_root() {
 }
 
 # whole reports whether a root is there, with all that the tests have come to need.
-whole() { [ -d "$1" ] && [ "$(cat "$1/.tokens" 2>/dev/null)" = "$(tokens_of "$2")" ]; }
+whole() { [ -d "$1" ] && [ "$(cat "$1/.extras" 2>/dev/null)" = "$(extras_of "$2")" ]; }
 
 # build makes a root, or makes it whole; it appears under its name when it is.
 build() {
@@ -157,7 +159,7 @@ build() {
 	suite=$(suite_of "$name")
 	if [ -d "$root" ]; then
 		in_root "$root" sh internal/matrix/matrix.sh prepare "$suite"
-		tokens_of "$suite" >"$root/.tokens"
+		extras_of "$suite" >"$root/.extras"
 		return 0
 	fi
 	base=$suite
@@ -172,7 +174,7 @@ build() {
 	rm -rf --one-file-system "$root.part"
 	unshare --mount --propagation private debootstrap --variant=minbase "$base" "$root.part" "$mirror"
 	in_root "$root.part" sh internal/matrix/matrix.sh prepare "$suite"
-	tokens_of "$suite" >"$root.part/.tokens"
+	extras_of "$suite" >"$root.part/.extras"
 	mv "$root.part" "$root"
 }
 
@@ -218,8 +220,9 @@ matrix() {
 	roots=${SIDCTX_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/sidctx-roots}
 	goroot=$(go env GOROOT)
 	modcache=$(go env GOMODCACHE)
-	go mod download # the roots see the module cache, and no network
-	(cd internal/oldpeer && go mod download)
+	for module in nettest oldpeer; do # the roots see the module cache, and no network
+		(cd internal/$module && go mod download)
+	done
 	if [ "$(id -u)" != 0 ]; then
 		sudo -n true 2>/dev/null || fail "missing: the right to chroot; run it as root, or let sudo work without a password"
 		exec sudo -n env PATH="$PATH" HOME="$HOME" SIDCTX_ROOTS="$roots" GOMODCACHE="$modcache" sh "$0" "$@"

@@ -410,6 +410,46 @@ var faults = []fault{
 		tests: "openssl.TestMaxAuthAgeOfASlowClient",
 		edits: []edit{{"internal/libssl/resumption.c", "t->hello_done_at < earliest ? earliest : t->hello_done_at;", "t->hello_done_at + 0 * earliest;"}},
 	},
+	{
+		name:  "the Library left out of the context",
+		tests: "openssl.TestLibraryInTheContext",
+		edits: []edit{{"policy.go", "\td.Bytes(c.library.digest())\n", ""}},
+	},
+	{
+		name:  "a switch to another Library",
+		tests: "openssl.TestLibraryIsNotLeft",
+		edits: []edit{{"ssl.go", "c.library != s.first.library", "false"}},
+	},
+	{
+		name:  "a session in another Library",
+		tests: "openssl.TestLibraryIsNotLeft",
+		edits: []edit{{"ssl.go", "sess.library != anyLibrary &&", "false &&"}},
+	},
+	{
+		name:  "tickets encrypted by the default library context",
+		tests: "openssl.TestLibraryAlone",
+		edits: []edit{{"internal/libssl/library.c", "return l ? l->ticket : EVP_aes_256_cbc();", "return l && !l->ticket ? NULL : EVP_aes_256_cbc();"}},
+	},
+	{
+		name:  "lists tried in the default library context",
+		tests: "openssl.TestLibraryAlone",
+		edits: []edit{{"internal/libssl/conf.c", "osl_library_ctx(osl_ctx_library(c), SSL_CTX_get_ssl_method(c))", "osl_library_ctx(NULL, SSL_CTX_get_ssl_method(c))"}},
+	},
+	{
+		name:  "a library context freed while threads remember it",
+		tests: "openssl.TestLibraryThreads",
+		edits: []edit{{"library.go", "\tl.closed.Store(true)\n", "\tl.closed.Store(true)\n\tl.library.p.Drop()\n"}},
+	},
+	{
+		name:  "a provider that is not there passes",
+		tests: "openssl.TestLibraryErrors",
+		edits: []edit{{"internal/libssl/library.c", "if (module || !OSSL_PROVIDER_load(l->libctx, name)) {", "if (module && !OSSL_PROVIDER_load(l->libctx, name)) {"}},
+	},
+	{
+		name:  "a configuration that changes the process",
+		tests: "openssl.TestLibraryErrors",
+		edits: []edit{{"internal/libssl/library.c", "if (osl_library_global(l->conf, section, r.name, sizeof r.name))", "if (0 && osl_library_global(l->conf, section, r.name, sizeof r.name))"}},
+	},
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: TestAttacks(?:AfterRevoke/\w+)?/(A\d\d)_`)

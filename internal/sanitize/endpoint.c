@@ -33,7 +33,7 @@ static void must_succeed(const char *what, osl_fail *f) {
 }
 
 static SSL_CTX *new_ctx(int server, const identity *ca, const identity *id) {
-	osl_ctx_result made = osl_ctx_new(server);
+	osl_ctx_result made = osl_ctx_new(NULL, server);
 
 	must_succeed("osl_ctx_new", made.fail);
 	must_succeed("osl_ctx_set_trust", osl_ctx_set_trust(made.ctx, ca->cert, ca->cert_n, server, NULL, 0).fail);
@@ -191,7 +191,7 @@ SSL_SESSION *copy_session(SSL_SESSION *s) {
 	osl_session_result made;
 
 	must_succeed("osl_session_der", der.fail);
-	made = osl_session_parse(der.p, der.n);
+	made = osl_session_parse(NULL, der.p, der.n);
 	must_succeed("osl_session_parse", made.fail);
 	osl_bytes_free(der.p, der.n);
 	return made.session;

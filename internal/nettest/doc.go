@@ -1,0 +1,3 @@
+// Package nettest holds tests alone: golang.org/x/net/nettest on connections of
+// package openssl.
+package nettest
