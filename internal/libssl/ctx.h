@@ -3,6 +3,7 @@
 #define OSL_CTX_H
 
 #include "conf.h"
+#include "psk.h"
 #include "tickets.h"
 
 #include <openssl/x509v3.h>
@@ -32,6 +33,8 @@ typedef struct {
 	int accept_any;  /* whether it is verified is for Go to say */
 	int any_name;    /* its chain is verified, its name is not */
 	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
+
+	osl_psks psks;
 } osl_ctx_data;
 
 typedef struct {
