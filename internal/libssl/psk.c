@@ -173,18 +173,41 @@ static int osl_psk_find_cb(SSL *ssl, const unsigned char *identity, size_t n, SS
 	return *s != NULL;
 }
 
+/* osl_psk_slot is the ex_data index of a client's sessions that stand for a PSK, once there
+ * is one. A handshake uses a copy of such a session, and that has the mark, too: it tells
+ * which connection gave it to libssl. */
+static void *osl_psk_slot;
+static uintptr_t osl_psk_marks; /* that were given */
+
+static void *osl_psk_slot_new(void) {
+	int idx = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+
+	return idx > 0 ? (void *)(intptr_t)idx : NULL; /* 0 is for SSL_SESSION_set_app_data */
+}
+
+static void osl_psk_slot_free(void *slot) {
+	CRYPTO_free_ex_index(CRYPTO_EX_INDEX_SSL_SESSION, (int)(intptr_t)slot);
+}
+
+static int osl_psk_index(void) {
+	return (int)(intptr_t)osl_first(&osl_psk_slot, osl_psk_slot_new, osl_psk_slot_free);
+}
+
 /* osl_psk_use_cb is a client's in TLS 1.3. The session is the connection's, and of its
  * context: libssl compares the two. md is given after a HelloRetryRequest. */
 static int osl_psk_use_cb(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *n, SSL_SESSION **s) {
 	osl_ssl *t = SSL_get_app_data(ssl);
 	const osl_psk *psk = osl_psk_own(t);
+	uintptr_t mark = __atomic_add_fetch(&osl_psk_marks, 1, __ATOMIC_RELAXED);
+	int idx;
 
 	*s = NULL;
 	if (!psk || (md && EVP_MD_type(md) != NID_sha256))
 		return 1;
-	if (!(*s = osl_psk_session(t, psk)) || SSL_SESSION_set1_id_context(*s, t->sidctx, (unsigned int)t->sidctx_n) != 1)
+	if (!(*s = osl_psk_session(t, psk)) || SSL_SESSION_set1_id_context(*s, t->sidctx, (unsigned int)t->sidctx_n) != 1 ||
+	    !(idx = osl_psk_index()) || !SSL_SESSION_set_ex_data(*s, idx, (void *)mark))
 		return 0; /* libssl frees it */
-	t->psk_session = *s;
+	t->psk_mark = mark;
 	*identity = psk->bytes;
 	*n = psk->identity_n;
 	return 1;
@@ -302,7 +325,9 @@ int osl_psk_prefer_hash(osl_ssl *t) {
 int osl_psk_used(const osl_ssl *t) {
 	if (!SSL_session_reused(t->ssl) || SSL_version(t->ssl) < TLS1_3_VERSION)
 		return 0;
-	return SSL_is_server(t->ssl) ? t->psk_found : SSL_get_session(t->ssl) == t->psk_session;
+	if (SSL_is_server(t->ssl))
+		return t->psk_found;
+	return t->psk_mark && (uintptr_t)SSL_SESSION_get_ex_data(SSL_get_session(t->ssl), osl_psk_index()) == t->psk_mark;
 }
 
 /* osl_psk_of_session says which PSK a session was made with. libssl tells its identity of

@@ -73,9 +73,9 @@ struct osl_ssl {
 	unsigned char *new_sessions; /* new sessions since they were last collected, see osl_new_session_cb */
 	size_t new_sessions_n;
 
-	osl_psks psks;                  /* of this connection alone */
-	int psk_found;                  /* a server has given libssl a PSK for the last identity that it was asked for */
-	const SSL_SESSION *psk_session; /* a client has given libssl this one for its PSK; it is only compared */
+	osl_psks psks;      /* of this connection alone */
+	int psk_found;      /* a server has given libssl a PSK for the last identity that it was asked for */
+	uintptr_t psk_mark; /* of the session that a client has given libssl for its PSK, 0 for none */
 
 	unsigned char *keylog; /* lines since they were last collected */
 	size_t keylog_n;
