@@ -449,6 +449,7 @@ func TestSettersInTheContext(t *testing.T) {
 	in := map[string]func(c *openssl.Ctx) error{
 		"UseCertificate":         func(c *openssl.Ctx) error { return c.UseCertificate(cert, key) },
 		"UseCertificateFiles":    func(c *openssl.Ctx) error { return c.UseCertificateFiles(certFile, keyFile) },
+		"UsePSK":                 func(c *openssl.Ctx) error { return c.UsePSK("alice", pskKey) },
 		"SetVerify":              func(c *openssl.Ctx) error { return c.SetVerify(openssl.VerifyNone) },
 		"SetVerifyDepth":         func(c *openssl.Ctx) error { return c.SetVerifyDepth(3) },
 		"SetVerifyCAs":           func(c *openssl.Ctx) error { return c.SetVerifyCAs(other.PEM) },

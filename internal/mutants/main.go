@@ -86,7 +86,7 @@ var faults = []fault{
 	{
 		name:  "no context set",
 		rows:  "A07",
-		edits: []edit{{"ctx.go", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet && false:"}},
+		edits: []edit{{"ctx.go", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && (mayResume || c.psks != nil) && !c.sidCtxSet:", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && (mayResume || c.psks != nil) && !c.sidCtxSet && false:"}},
 	},
 	{
 		name:  "hosts without a context",
