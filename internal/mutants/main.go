@@ -375,6 +375,44 @@ var faults = []fault{
 		tests: "openssl.TestMaxAuthAgeOfASlowClient",
 		edits: []edit{{"internal/libssl/resumption.c", "t->hello_done_at < earliest ? earliest : t->hello_done_at;", "t->hello_done_at + 0 * earliest;"}},
 	},
+	{
+		name:  "PSK counted as a resumption",
+		tests: "openssl.TestPSK openssl.TestPSKBesideCertificates spec.TestSpec/73_psk_is_no_resumption",
+		edits: []edit{{"internal/libssl/resumption.c", "\tif (osl_psk_used(t)) {\n\t\tt->resumption = OSL_PSK;\n\t\treturn;\n\t}\n", ""}},
+	},
+	{
+		name:  "identities left out of the context",
+		tests: "openssl.TestPSKInTheContext openssl.TestPSKRemoved",
+		edits: []edit{{"policy.go", "d.Set(c.psks.records())", "d.Set(nil)"}},
+	},
+	{
+		name:  "PSKs left to SSL_set_SSL_CTX",
+		tests: "openssl.TestPSKSwitch",
+		edits: []edit{{"internal/libssl/ssl.c", "\tosl_psk_switch(t);\n", ""}},
+	},
+	{
+		name:  "PSK's session without the client's context",
+		tests: "openssl.TestPSKClientContext",
+		edits: []edit{{"internal/libssl/psk.c", "(unsigned int)t->sidctx_n) != 1 ||", "0) != 1 ||"}},
+	},
+	{
+		name: "PSK's identity taken for a session id",
+		rows: "A68",
+		edits: []edit{
+			{"internal/libssl/hello.c", "\t\t\to->psk_here = 1;\n\t\telse if (k", "\t\t\to->psk_here = 1;\n\t\tif (k"},
+			{"internal/libssl/hello.c", "\t\tif (!osl_psk_find(t, ids, *id_n)) /*", "\t\tif (1) /*"},
+		},
+	},
+	{
+		name:  "session of a removed PSK",
+		rows:  "A66",
+		edits: []edit{{"internal/libssl/resumption.c", "\treturn r->checks || t->psks.n;", "\treturn t->psks.n && 0 * r->checks;"}},
+	},
+	{
+		name:  "suite selected without the PSK's hash",
+		tests: "openssl.TestPSKHash",
+		edits: []edit{{"internal/libssl/hello.c", "if (t->offer.psk_here && !osl_psk_prefer_hash(t))", "if (0 && !osl_psk_prefer_hash(t))"}},
+	},
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: TestAttacks(?:AfterRevoke/\w+)?/(A\d\d)_`)
