@@ -341,8 +341,10 @@ int osl_psk_of_session(const osl_ssl *t, SSL_SESSION *s) {
 
 	if (!osl_psk_any(t))
 		return OSL_PSK_NONE;
-	if ((n = i2d_SSL_SESSION(s, &der)) <= 0)
+	if ((n = i2d_SSL_SESSION(s, &der)) <= 0) {
+		ERR_clear_error(); /* it would pass for a failure of the handshake */
 		return OSL_PSK_GONE;
+	}
 	p = der;
 	end = p + n;
 	if (ASN1_get_object(&p, &size, &tag, &class, n) & OSL_ASN1_ERROR)
