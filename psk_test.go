@@ -405,7 +405,7 @@ func TestPSKBehindTicket(t *testing.T) {
 // TestPSKExpiredTicket has a client that offers an expired ticket, and a PSK behind it.
 func TestPSKExpiredTicket(t *testing.T) {
 	server, client := pskServer(t, tls.VersionTLS13), pskClient(t)
-	must(t, server.SetSessionTimeout(time.Second))
+	must(t, server.SetSessionTimeout(2*time.Second))
 	e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 	wantPSK(t, e)
 	if got := e.Session.Timeout(); got > 2*time.Hour {

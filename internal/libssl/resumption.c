@@ -54,6 +54,12 @@ int osl_limits_lifetime(const osl_ctx_data *r) {
 	return r->checks || r->max_age;
 }
 
+/* osl_ends_soon reports whether a session ends within a second: to libssl it may have
+ * ended, by a clock that is ahead of time(2) by a tick. */
+int osl_ends_soon(const SSL_SESSION *s, int64_t now) {
+	return osl_sub(now, osl_session_time(s)) >= osl_sub(SSL_SESSION_get_timeout(s), 1);
+}
+
 /* osl_not_after is when a certificate ends; one whose date cannot be read has ended. */
 static int64_t osl_not_after(X509 *x, int64_t now) {
 	int days, seconds;
@@ -282,7 +288,7 @@ SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned
 	if (why)
 		t->resumption = why;
 	/* libssl would look no further, and would decline this ticket and the PSK behind it. */
-	if (why && osl_psk_any(t) && SSL_version(ssl) >= TLS1_3_VERSION)
+	if (t->offer.psk_here && (why || osl_ends_soon(s, now)))
 		return SSL_TICKET_RETURN_IGNORE_RENEW;
 	if (osl_checks_psk(t) && osl_psk_of_session(t, s) == OSL_PSK_GONE)
 		return SSL_TICKET_RETURN_IGNORE_RENEW;

@@ -43,6 +43,7 @@ int64_t osl_session_authenticated(SSL_SESSION *s);
 int64_t osl_add(int64_t a, int64_t b);
 int64_t osl_sub(int64_t a, int64_t b);
 int osl_from_the_future(int64_t made, int64_t now);
+int osl_ends_soon(const SSL_SESSION *s, int64_t now);
 int osl_limits_lifetime(const osl_ctx_data *r);
 int64_t osl_session_ends(const osl_ctx_data *r, SSL_SESSION *s, int64_t authenticated, int64_t now);
 int osl_session_limit_new(SSL *ssl, SSL_SESSION *s);

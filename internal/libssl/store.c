@@ -71,12 +71,6 @@ osl_counters osl_ctx_counters(SSL_CTX *c) {
 
 /* ---- an external store ---- */
 
-/* osl_session_ended reports whether a session has expired:
- * SSL_SESS_CACHE_UPDATE_TIME would give it a new clock. */
-static int osl_session_ended(const SSL_SESSION *s) {
-	return osl_sub((int64_t)time(NULL), osl_session_time(s)) >= SSL_SESSION_get_timeout(s);
-}
-
 /* osl_get_session_cb answers from memory, and again after a HelloRetryRequest:
  * the store was asked while the ClientHello was suspended. Only the session
  * with exactly that id will do. One of the right context that is too old for the
@@ -100,8 +94,7 @@ SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int
 		return NULL;
 	p = SSL_SESSION_get0_id_context(s, &n);
 	/* libssl would look no further, and would decline this session and the PSK behind it. */
-	if (osl_psk_any(t) && SSL_version(ssl) >= TLS1_3_VERSION &&
-	    (n != t->sidctx_n || memcmp(p, t->sidctx, n) != 0 || osl_session_ended(s)))
+	if (t->offer.psk_here && (n != t->sidctx_n || memcmp(p, t->sidctx, n) != 0 || osl_ends_soon(s, now)))
 		return NULL;
 	if (osl_limits_lifetime(r) && n == t->sidctx_n && memcmp(p, t->sidctx, n) == 0 &&
 	    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {
@@ -143,6 +136,12 @@ static void osl_session_record(osl_ssl *t, SSL_SESSION *s) {
 	osl_put_be(&p, (uint64_t)der_n, 4);
 	memcpy(p, der, (size_t)der_n);
 	OPENSSL_clear_free(der, (size_t)der_n);
+}
+
+/* osl_session_ended reports whether a session has expired:
+ * SSL_SESS_CACHE_UPDATE_TIME would give it a new clock. */
+static int osl_session_ended(const SSL_SESSION *s) {
+	return osl_sub((int64_t)time(NULL), osl_session_time(s)) >= SSL_SESSION_get_timeout(s);
 }
 
 /* osl_new_session_cb publishes a session that a handshake has made: for a store,
