@@ -147,7 +147,7 @@ type Stats struct {
 	Resumptions map[Resumption]int64
 }
 
-const resumptionKinds = int(ResumptionOther) + 1
+const resumptionKinds = int(ResumptionPSK) + 1
 
 // Stats returns the counters of c since it was made. They are zero if c is closed. It may
 // be called on a Ctx in use.
@@ -173,7 +173,7 @@ func (c *Ctx) Stats() (stats Stats) {
 
 // String returns a description of r.
 func (r Resumption) String() string {
-	names := [resumptionKinds]string{"not offered", "resumed", "context mismatch", "not found", "expired", "undecryptable", "other"}
+	names := [resumptionKinds]string{"not offered", "resumed", "context mismatch", "not found", "expired", "undecryptable", "other", "PSK"}
 	if r < 0 || int(r) >= len(names) {
 		return fmt.Sprintf("Resumption(%d)", int(r))
 	}

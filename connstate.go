@@ -15,7 +15,7 @@ import (
 type ConnectionState struct {
 	Version            uint16 // [crypto/tls.VersionTLS13] for instance
 	HandshakeComplete  bool   // and accepted by the function of SetVerifyConnection, if there is one
-	DidResume          bool   // whether a session was resumed: SSL_session_reused
+	DidResume          bool   // whether a session was resumed: SSL_session_reused, but for a PSK
 	CipherSuite        uint16
 	CipherName         string // OpenSSL's name of it
 	NegotiatedProtocol string // the protocol chosen with ALPN
@@ -45,6 +45,11 @@ type ConnectionState struct {
 
 	// SessionIDContext is the context under which the connection's session was made.
 	SessionIDContext []byte
+
+	// PSKIdentity is the identity of the PSK that both ends have proved to have, in this
+	// handshake or in that of the session which was resumed. It is empty before the handshake
+	// is complete, and without a PSK. It is SSL_get_psk_identity.
+	PSKIdentity string
 
 	// Resumption tells why a session was or was not resumed. A client cannot know why
 	// a server declined its session, and has ResumptionOther then.
@@ -78,7 +83,7 @@ func (s *SSL) readStateLocked() ConnectionState {
 	cs := ConnectionState{
 		Version:             st.Version,
 		HandshakeComplete:   s.phase == phaseDone && s.verified,
-		DidResume:           s.phase >= phaseDone && st.Reused,
+		DidResume:           s.phase >= phaseDone && st.Reused && s.resumption != ResumptionPSK,
 		CipherSuite:         st.Cipher,
 		CipherName:          st.CipherName,
 		NegotiatedProtocol:  st.ALPN,
@@ -87,6 +92,9 @@ func (s *SSL) readStateLocked() ConnectionState {
 		PeerCertificatesDER: peer.der,
 		SessionIDContext:    st.SIDCtx,
 		Resumption:          s.resumption,
+	}
+	if s.phase >= phaseDone || s.resuming {
+		cs.PSKIdentity = st.PSKIdentity
 	}
 	if st.VerifyResult != 0 {
 		cs.VerifyError = newVerifyError(st.VerifyResult)

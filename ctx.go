@@ -49,6 +49,7 @@ type Ctx struct {
 	verify           VerifyMode
 	verifyFlags      VerifyFlags
 	verifyFlagsSet   bool
+	psks             pskTable
 	opaque           bool // certificates that crypto/x509 cannot read are accepted
 	verifyConnection func(ConnectionState) error
 	checks           onOff
@@ -454,11 +455,11 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 		return errors.New("openssl: VerifyDefer leaves the decision to SetVerifyConnection, and no function is set")
 	case !c.server:
 		return nil
-	case !facts.HasCertificate && c.hello == nil:
-		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
+	case !facts.HasCertificate && c.hello == nil && c.psks == nil:
+		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate), a PSK (UsePSK) " +
 			"nor a ClientHello function (SetClientHelloFunc): call one of them first")
-	case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
-		return explain("this server Ctx asks for client certificates and may resume sessions: "+
+	case VerifyMode(facts.Verify)&VerifyPeer != 0 && (mayResume || c.psks != nil) && !c.sidCtxSet:
+		return explain("this server Ctx asks for client certificates and may resume sessions, or has PSKs: "+
 			"set a context with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil

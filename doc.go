@@ -87,5 +87,5 @@
 //
 // OpenSSL 1.1.1 to 4.0 with its headers (Debian and Ubuntu: libssl-dev), pkg-config and a C
 // compiler; Go 1.26 or later; TLS 1.2 and 1.3. LibreSSL and BoringSSL are not supported.
-// Renegotiation, DTLS, early data and external PSKs are not offered.
+// Renegotiation, DTLS and early data are not offered.
 package openssl

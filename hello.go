@@ -28,6 +28,7 @@ type ClientHello struct {
 	Conn              net.Conn // the underlying connection, nil for a bare SSL; do not read from it or write to it
 
 	ssl *SSL
+	psk []byte // the body of pre_shared_key
 }
 
 // SetSessionIDContext sets a session id context for this connection alone, in time for
@@ -44,6 +45,7 @@ func (h *ClientHello) SetSessionIDContext(sidCtx []byte) error {
 const (
 	extServerName        = 0
 	extALPN              = 16
+	extPSK               = 41
 	extSupportedVersions = 43
 )
 
@@ -69,6 +71,8 @@ func parseClientHello(raw []byte, s *SSL) (*ClientHello, error) {
 			if names.Bad || !ext.Done() {
 				err = malformed("ALPN", alertDecodeError)
 			}
+		case extPSK:
+			h.psk = ext.B
 		case extSupportedVersions:
 			h.SupportedVersions = uint16s(ext.Bytes(1))
 			if !ext.Done() {

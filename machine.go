@@ -519,6 +519,9 @@ func (s *SSL) cacheKeyLocked(peer net.Addr) string {
 	var who wire.Writer
 	who.Bytes(s.ctx.fingerprint[:])
 	who.Bytes(s.sidCtx.bytes())
+	if s.psks != nil {
+		who.Set(s.psks.records())
+	}
 	sum := sha256.Sum256(who.B)
 	return net.JoinHostPort(host, port) + " " + hex.EncodeToString(sum[:])
 }

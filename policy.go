@@ -33,8 +33,9 @@ type SessionPolicy struct {
 // DeriveSessionIDContext sets the session id context to a hash of the server's policy: p,
 // the names and issuer of each certificate (so that a renewed certificate keeps its
 // sessions), verify mode, flags and depth, every trusted CA and revocation list, the names
-// of CAs that are sent, cipher list and suites, ALPN, the versions, the security level,
-// the [Library], and the commands passed to Conf. Files and folders are represented by what they hold when
+// of CAs that are sent, cipher list and suites, ALPN, the versions, the security level, the
+// [Library], the identities and digests of PSKs, and the commands passed to Conf. Files and
+// folders are represented by what they hold when
 // the setter is called. The context has 32 bytes and is equal on all machines with equal
 // configuration and the same version of OpenSSL. Settings made later are included: the
 // hash is computed again when c freezes. On failure the previous context remains in force.
@@ -234,6 +235,9 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	d.Uint(uint64(int64(facts.MinVersion)))
 	d.Uint(uint64(int64(facts.MaxVersion)))
 	d.Bytes(c.library.digest())
+	if c.psks != nil { // so that others keep their contexts
+		d.Set(c.psks.records())
+	}
 	return &d, nil
 }
 
@@ -290,12 +294,12 @@ func (c *Ctx) freezePolicy(ptr libssl.CTX, facts libssl.Settings) error {
 		}
 		generations.raise(c.base, c.generation)
 	}
-	asks := VerifyMode(facts.Verify)&VerifyPeer != 0
+	authenticates := VerifyMode(facts.Verify)&VerifyPeer != 0 || c.psks != nil
 	maxAge := c.maxAuthAge
-	if asks && !c.maxAuthAgeSet {
+	if authenticates && !c.maxAuthAgeSet {
 		maxAge = defaultMaxAuthAge
 	}
-	ptr.SetChecks(c.checks.or(asks), maxAge)
+	ptr.SetChecks(c.checks.or(authenticates), maxAge)
 	return nil
 }
 
@@ -314,7 +318,7 @@ func (o onOff) or(otherwise bool) bool {
 // SetMaxAuthAge limits the time, in whole seconds, since the full handshake that a resumed
 // session goes back to, through any number of renewed tickets. 0 means no limit. A client
 // with an older session gets a full handshake. The default is 24 hours on a server that
-// requests client certificates, and no limit on others.
+// requests client certificates or has PSKs, and no limit on others.
 //
 // It is SSL_CTX_set_session_ticket_cb and SSL_SESSION_set_timeout.
 func (c *Ctx) SetMaxAuthAge(d time.Duration) error {
@@ -329,10 +333,11 @@ func (c *Ctx) SetMaxAuthAge(d time.Duration) error {
 
 // SetResumptionChecks sets whether resumed sessions are checked for what libssl does not
 // check again: that there is a client certificate where the verify mode requires one, that
-// it has not expired, and that it was verified. A ticket that fails the check leads to a
+// it has not expired, and that it was verified; of a session made with a PSK, that the server
+// still has its identity. A ticket that fails the check leads to a
 // full handshake; what can be seen only after the handshake fails it with
 // [ErrResumptionRefused]. The default is true on a server that requests client
-// certificates.
+// certificates or has PSKs.
 func (c *Ctx) SetResumptionChecks(on bool) error {
 	return c.change(func(libssl.CTX) error {
 		c.checks = onOff{true, on}

@@ -459,6 +459,7 @@ func TestSettersInTheContext(t *testing.T) {
 			return c.UseEncryptedCertificate(cert, rfc1423(t, key, []byte("secret")), []byte("secret"))
 		},
 		"UseCertificateURI":      func(c *openssl.Ctx) error { return c.UseCertificateURI(cert, "file:"+keyFile, nil) },
+		"UsePSK":                 func(c *openssl.Ctx) error { return c.UsePSK("alice", pskKey) },
 		"SetVerify":              func(c *openssl.Ctx) error { return c.SetVerify(openssl.VerifyNone) },
 		"SetVerifyDepth":         func(c *openssl.Ctx) error { return c.SetVerifyDepth(3) },
 		"SetVerifyCAs":           func(c *openssl.Ctx) error { return c.SetVerifyCAs(other.PEM) },

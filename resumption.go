@@ -26,6 +26,7 @@ const (
 	ResumptionExpired         Resumption = libssl.Expired         // it has expired
 	ResumptionUndecryptable   Resumption = libssl.Undecryptable   // no key decrypts the ticket
 	ResumptionOther           Resumption = libssl.Other           // it was declined, and libssl does not tell why
+	ResumptionPSK             Resumption = libssl.PSK             // a PSK was used, see [Ctx.UsePSK]: in TLS 1.3 it is offered as sessions are, and none was resumed
 )
 
 // refusalText is why a resumption was refused.
@@ -33,5 +34,6 @@ var refusalText = map[libssl.Refusal]string{
 	libssl.NoCertificate:      "its session holds no client certificate, and one is required",
 	libssl.CertificateExpired: "the client's certificate has expired since",
 	libssl.NotVerified:        "the client's certificate was not verified when the session was made",
+	libssl.PSKRemoved:         "its session was made with a PSK that this server does not have",
 	libssl.TooOld:             "its first authentication is older than SetMaxAuthAge allows",
 }

@@ -292,13 +292,13 @@ func TestResumptionFailedHandshake(t *testing.T) {
 
 func TestResumptionString(t *testing.T) {
 	seen := make(map[string]bool)
-	for r := openssl.ResumptionNotOffered; r <= openssl.ResumptionOther; r++ {
+	for r := openssl.ResumptionNotOffered; r <= openssl.ResumptionPSK; r++ {
 		seen[r.String()] = true
 	}
-	if len(seen) != int(openssl.ResumptionOther)+1 || seen[""] {
+	if len(seen) != int(openssl.ResumptionPSK)+1 || seen[""] {
 		t.Fatalf("names: %v", seen)
 	}
-	for _, r := range []openssl.Resumption{-1, openssl.ResumptionOther + 1} {
+	for _, r := range []openssl.Resumption{-1, openssl.ResumptionPSK + 1} {
 		if got, want := r.String(), fmt.Sprintf("Resumption(%d)", int(r)); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

@@ -68,6 +68,7 @@ type SSL struct {
 	resumption    Resumption        // of a finished handshake
 	peer          *peerCertificates // of a finished handshake
 	state         *ConnectionState  // of a finished handshake
+	psks          pskTable          // of this connection alone
 }
 
 // Want tells what an [SSL] needs to continue.
@@ -184,7 +185,7 @@ func (s *SSL) SessionIDContext() []byte {
 
 // SetCtx switches the connection to another Ctx of the same role, and freezes that. The
 // certificates, cipher suites, trusted CAs, verify mode and depth, options, versions and
-// ALPN protocols of c are used from then on. A nil c switches back to the Ctx that s was
+// ALPN protocols of c are used from then on, and its PSKs; those set on s are removed. A nil c switches back to the Ctx that s was
 // made from. After the ClientHello was answered SetCtx returns [ErrTooLate].
 //
 // The session id context becomes that of c, unless one was set on s that differs from the
@@ -241,7 +242,7 @@ func (s *SSL) SetCtx(c *Ctx) error {
 			s.fatal, s.readErr = err, err
 			return err
 		}
-		s.ctx, s.sidCtx, s.ownSIDCtx = c, next, kept
+		s.ctx, s.sidCtx, s.ownSIDCtx, s.psks = c, next, kept, nil
 		return nil
 	})
 }

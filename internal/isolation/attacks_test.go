@@ -119,6 +119,7 @@ var attacks = []attack{
 	{id: "A54", name: "hostile_server", run: hostileServer},
 	{id: "A55", name: "sessions_of_failed_handshakes", run: sessionsOfFailedHandshakes},
 	{id: "A56", name: "renegotiation", in: once, run: renegotiation},
+	{id: "A57", name: "PSK_of_another_policy", run: pskOfAnotherPolicy},
 	{id: "A59", name: "context_after_the_handshake", run: contextAfterTheHandshake},
 	{id: "A60", name: "extended_master_secret", run: extendedMasterSecret},
 	{id: "A61", name: "configured_while_in_use", in: once, run: configuredWhileInUse},
@@ -126,11 +127,14 @@ var attacks = []attack{
 	{id: "A63", name: "machine_used_again", in: once, run: machineUsedAgain},
 	{id: "A64", name: "hostile_names_in_the_digest", in: once, run: hostileNamesInTheDigest},
 	{id: "A65", name: "errors_of_another_connection", run: errorsOfAnotherConnection},
+	{id: "A66", name: "PSK_removed", run: pskRemoved},
+	{id: "A67", name: "PSK_and_HelloRetryRequest", in: tls13, run: pskAndHelloRetryRequest},
+	{id: "A68", name: "PSK_identity_as_session_id", in: stateful, run: pskIdentityAsSessionID},
 }
 
 // notOffered is the rows about what this library does not offer; SECURITY.md
 // says so.
-var notOffered = []string{"A42", "A43", "A57", "A58"}
+var notOffered = []string{"A42", "A43", "A58"}
 
 var attackWires = []struct {
 	name string
@@ -222,7 +226,7 @@ func TestAttacksAreAllThere(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	for n := 1; n <= 65; n++ {
+	for n := 1; n <= 68; n++ {
 		id := fmt.Sprintf("A%02d", n)
 		if !seen[id] {
 			t.Errorf("%s is neither implemented nor listed", id)
@@ -231,16 +235,16 @@ func TestAttacksAreAllThere(t *testing.T) {
 			t.Errorf("docs/ATTACKS.md has no row %s", id)
 		}
 	}
-	if len(seen) != 65 {
-		t.Errorf("%d rows, not 65", len(seen))
+	if len(seen) != 68 {
+		t.Errorf("%d rows, not 68", len(seen))
 	}
 }
 
-// TestWhatIsNotOffered: early data, external PSKs, authentication after the
-// handshake, a servername callback, renegotiation, and a machine for a second
+// TestWhatIsNotOffered: early data, sessions that a function gives for an external PSK,
+// authentication after the handshake, a servername callback, renegotiation, and a machine for a second
 // connection have no way in.
 func TestWhatIsNotOffered(t *testing.T) {
-	forbidden := regexp.MustCompile(`(?i)early|psk|posthandshake|servernamefunc|servernamecallback|renegotiate|^clear$|^reset$|newsessionticket`)
+	forbidden := regexp.MustCompile(`(?i)early|pskfunc|psksession|pskcallback|posthandshake|servernamefunc|servernamecallback|renegotiate|^clear$|^reset$|newsessionticket`)
 	for _, v := range []any{&openssl.Ctx{}, &openssl.SSL{}, &openssl.Conn{}, &openssl.Session{}, &openssl.ClientHello{}} {
 		typ := reflect.TypeOf(v)
 		for m := range typ.Methods() {

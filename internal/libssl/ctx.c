@@ -17,6 +17,7 @@ static void osl_ctx_data_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx
 	if (r) {
 		OPENSSL_free(r->alpn);
 		osl_keyring_free(r->keyring);
+		osl_psks_free(&r->psks);
 		OPENSSL_free(r);
 	}
 }
@@ -130,6 +131,7 @@ static int osl_ctx_install(SSL_CTX *c) {
 	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
 	SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
 	SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
+	osl_psk_install(c);
 	return osl_tickets_install(c) &&
 	       SSL_CTX_set_session_ticket_cb(c, osl_ticket_generate_cb, osl_ticket_decrypt_cb, NULL);
 }

@@ -4,6 +4,7 @@
 
 #include "conf.h"
 #include "library.h"
+#include "psk.h"
 #include "tickets.h"
 
 #include <openssl/x509v3.h>
@@ -34,6 +35,8 @@ typedef struct {
 	int accept_any;  /* whether it is verified is for Go to say */
 	int any_name;    /* its chain is verified, its name is not */
 	int64_t max_age; /* seconds since the first authentication, 0 for no bound */
+
+	osl_psks psks;
 } osl_ctx_data;
 
 /* osl_ctx_library is the library that an SSL_CTX was made in. */

@@ -73,7 +73,9 @@ static void osl_hello_offer(osl_ssl *t, SSL *ssl) {
 		k = (size_t)p[0] << 8 | p[1];
 		if (k > n - 6)
 			return;
-		if (k == sizeof o->ids[0])
+		if (osl_psk_find(t, p + 2, k))
+			o->psk_here = 1;
+		else if (k == sizeof o->ids[0])
 			memcpy(o->ids[o->ids_n++], p + 2, k);
 	}
 }
@@ -94,6 +96,10 @@ int osl_hello_cb(SSL *ssl, int *alert, void *arg) {
 		}
 		t->suspended = 1;
 		return SSL_CLIENT_HELLO_RETRY;
+	}
+	if (t->offer.psk_here && !osl_psk_prefer_hash(t)) {
+		*alert = SSL_AD_INTERNAL_ERROR;
+		return SSL_CLIENT_HELLO_ERROR;
 	}
 	t->timeouts = SSL_CTX_sess_timeouts(t->first_ctx);
 	t->resumption = t->offer.psk || t->offer.sid_n ? OSL_OTHER : OSL_NOT_OFFERED; /* until the reason is found */
@@ -140,9 +146,10 @@ size_t osl_offered_ids(osl_ssl *t, const unsigned char **ids, size_t *id_n) {
 /* osl_ssl_offered copies the ids that a store can be asked for. */
 size_t osl_ssl_offered(osl_ssl *t, unsigned char *p, size_t *id_n) {
 	const unsigned char *ids;
-	size_t n = osl_offered_ids(t, &ids, id_n);
+	size_t n = osl_offered_ids(t, &ids, id_n), kept = 0;
 
-	if (n)
-		memcpy(p, ids, n * *id_n);
-	return n;
+	for (; n > 0; n--, ids += *id_n)
+		if (!osl_psk_find(t, ids, *id_n)) /* after a switch it may be a PSK's */
+			memcpy(p + kept++ * *id_n, ids, *id_n);
+	return kept;
 }

@@ -11,7 +11,8 @@ enum { OSL_MAX_IDS = 4 }; /* libssl's clients offer one; others are not looked u
 /* What a ClientHello offers for resumption. */
 typedef struct {
 	int tls13;    /* it speaks TLS 1.3 */
-	int psk;      /* it has a pre-shared key */
+	int psk;      /* it has a pre-shared key, or a ticket of TLS 1.3 */
+	int psk_here; /* one that this server has, too */
 	int tickets;  /* it takes tickets of TLS 1.2 */
 	int ticket;   /* it has one */
 	size_t sid_n; /* the session id of TLS 1.2; a TLS 1.3 client's is random */

@@ -54,6 +54,12 @@ int osl_limits_lifetime(const osl_ctx_data *r) {
 	return r->checks || r->max_age;
 }
 
+/* osl_ends_soon reports whether a session ends within a second: to libssl it may have
+ * ended, by a clock that is ahead of time(2) by a tick. */
+int osl_ends_soon(const SSL_SESSION *s, int64_t now) {
+	return osl_sub(now, osl_session_time(s)) >= osl_sub(SSL_SESSION_get_timeout(s), 1);
+}
+
 /* osl_not_after is when a certificate ends; one whose date cannot be read has ended. */
 static int64_t osl_not_after(X509 *x, int64_t now) {
 	int days, seconds;
@@ -91,6 +97,14 @@ static int64_t osl_decided_at(const osl_ssl *t) {
 	return t->hello_done_at < earliest ? earliest : t->hello_done_at;
 }
 
+/* osl_checks_psk says whether a session must not outlive its PSK. That of a PSK which a
+ * connection has for itself is in no context. */
+static int osl_checks_psk(const osl_ssl *t) {
+	const osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
+
+	return r->checks || t->psks.n;
+}
+
 /* osl_session_check asks of a resumed session what libssl does not. */
 int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	osl_ctx_data *r = SSL_CTX_get_app_data(SSL_get_SSL_CTX(t->ssl));
@@ -98,7 +112,9 @@ int osl_session_check(osl_ssl *t, SSL_SESSION *s) {
 	int64_t now = osl_decided_at(t);
 	int64_t authenticated = osl_session_authenticated(s);
 
-	if (r->checks && !peer && osl_requires_peer(t->ssl))
+	if (osl_checks_psk(t) && osl_psk_of_session(t, s) == OSL_PSK_GONE)
+		return OSL_PSK_REMOVED;
+	if (r->checks && !peer && osl_requires_peer(t->ssl) && osl_psk_of_session(t, s) == OSL_PSK_NONE)
 		return OSL_NO_CERTIFICATE;
 	if (r->checks && peer && osl_not_after(peer, now) <= now)
 		return OSL_CERTIFICATE_EXPIRED;
@@ -176,6 +192,10 @@ void osl_classify_resumption(osl_ssl *t) {
 	size_t id_n, i;
 	unsigned int n;
 
+	if (osl_psk_used(t)) {
+		t->resumption = OSL_PSK;
+		return;
+	}
 	if (SSL_session_reused(t->ssl)) {
 		t->resumption = OSL_RESUMED;
 		if (SSL_is_server(t->ssl))
@@ -224,7 +244,7 @@ int osl_ticket_generate_cb(SSL *ssl, void *arg) {
 	 * and many connections resume it at once. It was capped when it was made. */
 	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_session_reused(ssl) && s != t->decrypted)
 		return 1;
-	if (!SSL_session_reused(ssl)) /* by libssl's clock, which time(2) lags behind by a tick */
+	if (!SSL_session_reused(ssl) || osl_psk_used(t)) /* by libssl's clock, which time(2) lags behind by a tick */
 		m.authenticated = osl_session_time(s);
 	else if (!osl_ticket_data_read(s, &m)) /* in TLS 1.3 libssl has set the clock of this copy to now */
 		m.authenticated = SSL_version(ssl) < TLS1_3_VERSION ? osl_session_time(s)
@@ -249,6 +269,7 @@ SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned
 	int64_t now = (int64_t)time(NULL);
 	const unsigned char *sid;
 	unsigned int n;
+	int why = 0;
 	osl_ticket_data m;
 
 	(void)name, (void)name_n, (void)arg;
@@ -261,9 +282,16 @@ SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned
 	}
 	sid = SSL_SESSION_get0_id_context(s, &n);
 	if (n != t->sidctx_n || memcmp(sid, t->sidctx, n) != 0)
-		t->resumption = OSL_CONTEXT_MISMATCH;
+		why = OSL_CONTEXT_MISMATCH;
 	else if (osl_sub(now, osl_session_time(s)) >= SSL_SESSION_get_timeout(s))
-		t->resumption = OSL_EXPIRED;
+		why = OSL_EXPIRED;
+	if (why)
+		t->resumption = why;
+	/* libssl would look no further, and would decline this ticket and the PSK behind it. */
+	if (t->offer.psk_here && (why || osl_ends_soon(s, now)))
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	if (osl_checks_psk(t) && osl_psk_of_session(t, s) == OSL_PSK_GONE)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
 	if (osl_limits_lifetime(r)) {
 		/* Without ticket data it was made elsewhere, with the same keys. */
 		if (!osl_ticket_data_read(s, &m))
@@ -274,7 +302,8 @@ SSL_TICKET_RETURN osl_ticket_decrypt_cb(SSL *ssl, SSL_SESSION *s, const unsigned
 			t->resumption = OSL_EXPIRED;
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		}
-		if (r->checks && osl_requires_peer(ssl) && !SSL_SESSION_get0_peer(s))
+		if (r->checks && osl_requires_peer(ssl) && !SSL_SESSION_get0_peer(s) &&
+		    osl_psk_of_session(t, s) == OSL_PSK_NONE)
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 	}
 	t->decrypted = s;

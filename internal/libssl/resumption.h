@@ -15,11 +15,21 @@ enum {
 	OSL_CERTIFICATE_EXPIRED,
 	OSL_NOT_VERIFIED,
 	OSL_TOO_OLD,
+	OSL_PSK_REMOVED,
 	OSL_NAME_NOT_VERIFIED /* no resumption: libssl has verified the chain without the name */
 };
 
 /* What a client has offered to resume, and what became of it. */
-enum { OSL_NOT_OFFERED, OSL_RESUMED, OSL_CONTEXT_MISMATCH, OSL_NOT_FOUND, OSL_EXPIRED, OSL_UNDECRYPTABLE, OSL_OTHER };
+enum {
+	OSL_NOT_OFFERED,
+	OSL_RESUMED,
+	OSL_CONTEXT_MISMATCH,
+	OSL_NOT_FOUND,
+	OSL_EXPIRED,
+	OSL_UNDECRYPTABLE,
+	OSL_OTHER,
+	OSL_PSK /* it was an external PSK, which is no session */
+};
 
 /* The application data of a ticket, and of a TLS 1.3 session: a tag, when the
  * peer was first authenticated, and when nothing of that holds any more. */
@@ -33,6 +43,7 @@ int64_t osl_session_authenticated(SSL_SESSION *s);
 int64_t osl_add(int64_t a, int64_t b);
 int64_t osl_sub(int64_t a, int64_t b);
 int osl_from_the_future(int64_t made, int64_t now);
+int osl_ends_soon(const SSL_SESSION *s, int64_t now);
 int osl_limits_lifetime(const osl_ctx_data *r);
 int64_t osl_session_ends(const osl_ctx_data *r, SSL_SESSION *s, int64_t authenticated, int64_t now);
 int osl_session_limit_new(SSL *ssl, SSL_SESSION *s);

@@ -23,6 +23,7 @@ const (
 	Expired         = C.OSL_EXPIRED
 	Undecryptable   = C.OSL_UNDECRYPTABLE
 	Other           = C.OSL_OTHER
+	PSK             = C.OSL_PSK
 )
 
 // Refusal is why a connection that libssl has accepted is refused.
@@ -34,5 +35,6 @@ const (
 	CertificateExpired Refusal = C.OSL_CERTIFICATE_EXPIRED
 	NotVerified        Refusal = C.OSL_NOT_VERIFIED
 	TooOld             Refusal = C.OSL_TOO_OLD
+	PSKRemoved         Refusal = C.OSL_PSK_REMOVED
 	NameNotVerified    Refusal = C.OSL_NAME_NOT_VERIFIED // on a client, and not about a resumption
 )

@@ -293,7 +293,12 @@ int osl_ssl_may_offer(osl_ssl *t, SSL_SESSION *s) {
 	if (!(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) || r->accept_any)
 		return 1;
 	osl_enter();
-	ok = peer && X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
+	if (!peer) {
+		ok = osl_psk_of_session(t, s) == OSL_PSK_KNOWN;
+		osl_sweep();
+		return ok;
+	}
+	ok = X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
 	if (ok && t->ip && !r->any_name)
 		ok = X509_check_ip_asc(peer, t->ip, 0) == 1;
 	else if (ok && name && !r->any_name)

@@ -117,6 +117,7 @@ void osl_ssl_free(osl_ssl *t) {
 	OPENSSL_clear_free(t->new_sessions, t->new_sessions_n);
 	free(t->spill);
 	OPENSSL_clear_free(t->keylog, t->keylog_n);
+	osl_psks_free(&t->psks);
 	OPENSSL_free(t->hello);
 	OPENSSL_free(t);
 	osl_sweep();
@@ -292,6 +293,8 @@ static int osl_name_verified(osl_ssl *t) {
 	if (!t->name_set || r->any_name || SSL_session_reused(t->ssl) || !(SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) ||
 	    SSL_get_verify_result(t->ssl) != X509_V_OK)
 		return 1;
+	if (SSL_get_psk_identity(t->ssl) && !SSL_SESSION_get0_peer(SSL_get_session(t->ssl)))
+		return 1; /* a server that has the PSK needs no certificate */
 	if (!t->ip)
 		return SSL_get0_peername(t->ssl) != NULL;
 	leaf = osl_ssl_leaf(t->ssl);
@@ -467,6 +470,7 @@ osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size
 	options = SSL_CTX_get_options(c);
 	SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
 	SSL_set_options(ssl, options);
+	osl_psk_switch(t);
 	/* A server's ALPN is chosen by the new SSL_CTX; what a client offers is the SSL's own. */
 	r = SSL_CTX_get_app_data(c);
 	if (!SSL_is_server(ssl) && SSL_set_alpn_protos(ssl, r->alpn, (unsigned int)r->alpn_n) != 0)
@@ -502,6 +506,7 @@ void osl_ssl_state(osl_ssl *t, osl_state *s) {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(t->ssl);
 	const SSL_SESSION *session = SSL_get_session(t->ssl);
 	const char *name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+	const char *psk = SSL_get_psk_identity(t->ssl);
 	const unsigned char *alpn, *sid;
 	unsigned int n;
 
@@ -524,6 +529,7 @@ void osl_ssl_state(osl_ssl *t, osl_state *s) {
 		memcpy(s->sidctx, sid, n);
 		s->sidctx_n = n;
 	}
+	snprintf(s->psk_identity, sizeof s->psk_identity, "%s", psk ? psk : "");
 	osl_leave();
 }
 

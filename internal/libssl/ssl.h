@@ -73,6 +73,10 @@ struct osl_ssl {
 	unsigned char *new_sessions; /* new sessions since they were last collected, see osl_new_session_cb */
 	size_t new_sessions_n;
 
+	osl_psks psks;      /* of this connection alone */
+	int psk_found;      /* a server has given libssl a PSK for the last identity that it was asked for */
+	uintptr_t psk_mark; /* of the session that a client has given libssl for its PSK, 0 for none */
+
 	unsigned char *keylog; /* lines since they were last collected */
 	size_t keylog_n;
 };
@@ -123,6 +127,7 @@ typedef struct {
 	size_t server_name_n;
 	unsigned char sidctx[SSL_MAX_SID_CTX_LENGTH];
 	size_t sidctx_n;
+	char psk_identity[PSK_MAX_IDENTITY_LEN + 1];
 } osl_state;
 
 void osl_ssl_free(osl_ssl *t);

@@ -161,6 +161,7 @@ type State struct {
 	ALPN, ServerName string
 	SIDCtx           []byte
 	VerifyResult     int
+	PSKIdentity      string
 }
 
 // State reads it.
@@ -175,6 +176,7 @@ func (s SSL) State() State {
 		ServerName:   C.GoStringN(&st.server_name[0], C.int(st.server_name_n)),
 		SIDCtx:       C.GoBytes(unsafe.Pointer(&st.sidctx[0]), C.int(st.sidctx_n)),
 		VerifyResult: int(st.verify_result),
+		PSKIdentity:  C.GoString(&st.psk_identity[0]),
 	}
 }
 

@@ -93,6 +93,9 @@ SSL_SESSION *osl_get_session_cb(SSL *ssl, const unsigned char *id, int id_n, int
 	if (!s)
 		return NULL;
 	p = SSL_SESSION_get0_id_context(s, &n);
+	/* libssl would look no further, and would decline this session and the PSK behind it. */
+	if (t->offer.psk_here && (n != t->sidctx_n || memcmp(p, t->sidctx, n) != 0 || osl_ends_soon(s, now)))
+		return NULL;
 	if (osl_limits_lifetime(r) && n == t->sidctx_n && memcmp(p, t->sidctx, n) == 0 &&
 	    osl_session_ends(r, s, osl_session_authenticated(s), now) <= now) {
 		t->resumption = OSL_EXPIRED;

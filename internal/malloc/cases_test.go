@@ -30,7 +30,7 @@ import (
 func mallocScenarios() []mallocScenario {
 	all := slices.Concat(ctxScenarios, acceptUnusable(setterScenarios), ticketKeyScenarios, policyScenarios, sslScenarios, namingScenarios())
 	for _, v := range tlstest.Versions {
-		all = slices.Concat(all, handshakeScenarios(v.Name, v.ID), resumptionScenarios(v.Name, v.ID), connectionScenarios(v.Name, v.ID))
+		all = slices.Concat(all, handshakeScenarios(v.Name, v.ID), resumptionScenarios(v.Name, v.ID), connectionScenarios(v.Name, v.ID), pskScenarios(v.Name, v.ID))
 	}
 	return all
 }

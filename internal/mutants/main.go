@@ -86,7 +86,7 @@ var faults = []fault{
 	{
 		name:  "no context set",
 		rows:  "A07",
-		edits: []edit{{"ctx.go", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet && false:"}},
+		edits: []edit{{"ctx.go", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && (mayResume || c.psks != nil) && !c.sidCtxSet:", "case VerifyMode(facts.Verify)&VerifyPeer != 0 && (mayResume || c.psks != nil) && !c.sidCtxSet && false:"}},
 	},
 	{
 		name:  "hosts without a context",
@@ -365,7 +365,7 @@ var faults = []fault{
 	{
 		name:  "trusted certificates left out",
 		tests: "openssl.TestTrustedCertificateBlocks",
-		edits: []edit{{"internal/libssl/pem.c", "(x = PEM_read_bio_X509_AUX(b, NULL,", "(x = PEM_read_bio_X509(b, NULL,"}},
+		edits: []edit{{"internal/libssl/pem.c", "PEM_read_bio_X509_AUX(b, &x,", "PEM_read_bio_X509(b, &x,"}},
 	},
 	{
 		name:  "a Revoke after the decision comes too late",
@@ -449,6 +449,44 @@ var faults = []fault{
 		name:  "a configuration that changes the process",
 		tests: "openssl.TestLibraryErrors",
 		edits: []edit{{"internal/libssl/library.c", "if (osl_library_global(l->conf, section, r.name, sizeof r.name))", "if (0 && osl_library_global(l->conf, section, r.name, sizeof r.name))"}},
+	},
+	{
+		name:  "PSK counted as a resumption",
+		tests: "openssl.TestPSK openssl.TestPSKBesideCertificates spec.TestSpec/73_psk_is_no_resumption",
+		edits: []edit{{"internal/libssl/resumption.c", "\tif (osl_psk_used(t)) {\n\t\tt->resumption = OSL_PSK;\n\t\treturn;\n\t}\n", ""}},
+	},
+	{
+		name:  "identities left out of the context",
+		tests: "openssl.TestPSKInTheContext openssl.TestPSKRemoved",
+		edits: []edit{{"policy.go", "d.Set(c.psks.records())", "d.Set(nil)"}},
+	},
+	{
+		name:  "PSKs left to SSL_set_SSL_CTX",
+		tests: "openssl.TestPSKSwitch",
+		edits: []edit{{"internal/libssl/ssl.c", "\tosl_psk_switch(t);\n", ""}},
+	},
+	{
+		name:  "PSK's session without the client's context",
+		tests: "openssl.TestPSKClientContext",
+		edits: []edit{{"internal/libssl/psk.c", "(unsigned int)t->sidctx_n) != 1 ||", "0) != 1 ||"}},
+	},
+	{
+		name: "PSK's identity taken for a session id",
+		rows: "A68",
+		edits: []edit{
+			{"internal/libssl/hello.c", "\t\t\to->psk_here = 1;\n\t\telse if (k", "\t\t\to->psk_here = 1;\n\t\tif (k"},
+			{"internal/libssl/hello.c", "\t\tif (!osl_psk_find(t, ids, *id_n)) /*", "\t\tif (1) /*"},
+		},
+	},
+	{
+		name:  "session of a removed PSK",
+		rows:  "A66",
+		edits: []edit{{"internal/libssl/resumption.c", "\treturn r->checks || t->psks.n;", "\treturn t->psks.n && 0 * r->checks;"}},
+	},
+	{
+		name:  "suite selected without the PSK's hash",
+		tests: "openssl.TestPSKHash",
+		edits: []edit{{"internal/libssl/hello.c", "if (t->offer.psk_here && !osl_psk_prefer_hash(t))", "if (0 && !osl_psk_prefer_hash(t))"}},
 	},
 }
 

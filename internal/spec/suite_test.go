@@ -76,6 +76,8 @@ var specCases = map[int]func(*testing.T, spec.Case){
 
 	59: specSharedKeys, 63: specClosing, 64: specTickets13, 65: specRenewedTicket, 67: specCapacity,
 	68: specExpiry, 70: specCacheOff, 71: specVersionCrossings, 72: specUndecryptable,
+
+	73: specPSK, 74: specPSKContexts, 75: specPSKVerify, 76: specPSKSessions, 77: specPSKHash, 78: specPSKSwitches,
 }
 
 // TestSpecCount pins what the specification promises.
@@ -100,7 +102,7 @@ func TestSpecCount(t *testing.T) {
 			}
 		}
 	}
-	if len(cases) != 72 || throughGo < 56 {
+	if len(cases) != 78 || throughGo < 62 {
 		t.Fatalf("%d cases, %d of them through the public API and %d in C", len(cases), throughGo, inC)
 	}
 }
