@@ -35,7 +35,8 @@ type Ctx struct {
 	sidCtx           sidContext
 	sidCtxSet        bool     // a context was set, possibly the empty one
 	trustSet         bool     // a setter has chosen which CAs to trust
-	trustExact       bool     // and given them one by one
+	trustExact       bool     // CAs were given one by one
+	addsTrust        bool     // beside the system's roots a client's store has something of its own
 	confTrust        bool     // a command of Conf did: the next one adds to it
 	confStore        bool     // and one of them named a store
 	folders          [][]byte // digests of those of trust, which libssl looks into when it verifies
@@ -60,10 +61,11 @@ type Ctx struct {
 	slots            slots // of handshakes that may use a key in a token; nil without one
 
 	// Settled when c is frozen.
-	frozen      bool
-	policy      []byte            // of a server: what hosts of one context must share
-	base        baseContext       // of a derived context
-	fingerprint [sha256.Size]byte // of a client: what its sessions must not cross
+	frozen       bool
+	policy       []byte            // of a server: what hosts of one context must share
+	base         baseContext       // of a derived context
+	fingerprint  [sha256.Size]byte // of a client: what its sessions must not cross
+	rootsMissing string            // of a client: why the system's roots are not all there
 
 	// Changing after that.
 	closed     bool           // by Close; the SSL_CTX may be freed later
@@ -102,9 +104,16 @@ func NewServerCtx() (*Ctx, error) { return newCtx(true) }
 
 // NewClientCtx returns a new Ctx for clients. It verifies the server's certificate
 // chain and name against the system's roots, unless changed with [Ctx.SetVerifyCAs],
-// [Ctx.SetClientCAs], [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf]. Its
-// minimum version is TLS 1.2, or the minimum set in openssl.cnf if that is higher. The
-// caller must close it.
+// [Ctx.SetClientCAs], [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf]; with
+// [Ctx.AddVerifyCAs] against others beside them. Its minimum version is TLS 1.2, or the
+// minimum set in openssl.cnf if that is higher. The caller must close it.
+//
+// The system's roots are the certificates in the file and the folder that SSL_CERT_FILE and
+// SSL_CERT_DIR name, or in those of OpenSSL. The file is read when the first Ctx that
+// trusts them makes a connection; the Ctxs that follow share what was read, until one of
+// the variables changes. Of a file with damaged certificates the others are trusted, it is
+// read again for each Ctx, and a handshake that fails for an unknown issuer tells of it. If
+// all are damaged no connection is made.
 //
 // It is SSL_CTX_new with TLS_client_method.
 func NewClientCtx() (*Ctx, error) { return newCtx(false) }
@@ -427,7 +436,7 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 		}
 	}
 	if !c.server && VerifyMode(facts.Verify)&VerifyPeer != 0 && !c.trustSet {
-		if err := asError(p.SystemRoots()); err != nil {
+		if err := c.useSystemRoots(p); err != nil {
 			return err
 		}
 	}

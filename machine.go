@@ -64,7 +64,7 @@ func (s *SSL) updateLocked(r libssl.Result) libssl.Result {
 	case libssl.CloseNotify:
 		s.readErr = io.EOF
 	case libssl.Failed:
-		s.fatal = asError(r.Fail)
+		s.fatal = s.ctx.explainRoots(asError(r.Fail))
 		s.readErr = s.fatal
 	}
 	return r
@@ -241,7 +241,11 @@ func recoverToError(what string, f func() error) (err error) {
 // ticketsRemain reports whether what a finished handshake leaves to be sent is
 // tickets alone, which are no part of it.
 func (s *SSL) ticketsRemain() bool {
-	return !s.client && s.ConnectionState().Version >= tls.VersionTLS13
+	if s.client || s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	return s.h.P.Version() >= tls.VersionTLS13
 }
 
 // asksHello reports whether there is a ClientHello function.

@@ -272,20 +272,6 @@ osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *
 	return r;
 }
 
-/* osl_ctx_system_roots trusts what the system trusts: a file and a hashed folder.
- * SSL_CTX_set_default_verify_paths would also look the folder up as a store of
- * OSSL_STORE, for nothing more, and that crashes if memory runs out: OSSL_STORE_open_ex
- * frees its loader twice. SSL_CTX_set_default_verify_file, SSL_CTX_set_default_verify_dir. */
-osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
-	osl_fail *fail = NULL;
-
-	osl_enter();
-	if (SSL_CTX_set_default_verify_file(c) != 1 || SSL_CTX_set_default_verify_dir(c) != 1)
-		fail = osl_take(0);
-	osl_sweep();
-	return fail;
-}
-
 /* osl_ctx_set_verify sets the mode, and whether any certificate is accepted, or any
  * name. SSL_CTX_set_verify. */
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name) {
@@ -323,6 +309,13 @@ void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags) {
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth) {
 	osl_enter();
 	SSL_CTX_set_verify_depth(c, depth);
+	osl_leave();
+}
+
+/* SSL_CTX_set_max_cert_list. */
+void osl_ctx_set_max_cert_list(SSL_CTX *c, long n) {
+	osl_enter();
+	SSL_CTX_set_max_cert_list(c, n);
 	osl_leave();
 }
 

@@ -57,11 +57,11 @@ osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t 
 osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
                                     const unsigned char *crls, size_t crls_n);
 osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir);
-osl_fail *osl_ctx_system_roots(SSL_CTX *c);
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name);
 osl_change_result osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags);
 void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags);
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth);
+void osl_ctx_set_max_cert_list(SSL_CTX *c, long n);
 osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v);
 osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v);
 osl_change_result osl_ctx_set_cipher_list(SSL_CTX *c, const char *list);

@@ -58,10 +58,6 @@ func (c CTX) LoadVerify(file, dir string) Changed {
 	return changed("SSL_CTX_load_verify_locations", C.osl_ctx_load_verify(c.p, cFile, cDir))
 }
 
-func (c CTX) SystemRoots() *Failure {
-	return failure("SSL_CTX_set_default_verify_file", C.osl_ctx_system_roots(c.p))
-}
-
 // MaxCANames is how many bytes of CA names are sent.
 const MaxCANames = C.OSL_MAX_CA_NAMES
 
@@ -80,6 +76,9 @@ func (c CTX) SetVerifyFlags(bits uint32) Changed {
 func (c CTX) SetHostFlags(bits uint32) { C.osl_ctx_set_host_flags(c.p, C.uint(bits)) }
 
 func (c CTX) SetVerifyDepth(depth int) { C.osl_ctx_set_verify_depth(c.p, C.int(depth)) }
+
+// SetMaxCertList limits the bytes of a peer's chain.
+func (c CTX) SetMaxCertList(n int) { C.osl_ctx_set_max_cert_list(c.p, C.long(n)) }
 
 func (c CTX) SetMinVersion(v uint16) *Failure {
 	return failure("SSL_CTX_set_min_proto_version", C.osl_ctx_set_min_version(c.p, C.int(v)))

@@ -467,6 +467,7 @@ osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size
 	options = SSL_CTX_get_options(c);
 	SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
 	SSL_set_options(ssl, options);
+	SSL_set_max_cert_list(ssl, SSL_CTX_get_max_cert_list(c));
 	/* A server's ALPN is chosen by the new SSL_CTX; what a client offers is the SSL's own. */
 	r = SSL_CTX_get_app_data(c);
 	if (!SSL_is_server(ssl) && SSL_set_alpn_protos(ssl, r->alpn, (unsigned int)r->alpn_n) != 0)
