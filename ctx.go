@@ -5,6 +5,7 @@ package openssl
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -286,6 +287,18 @@ func (c *Ctx) SetCipherList(list string) error {
 	return c.setList("SetCipherList", list, libssl.CTX.SetCipherList)
 }
 
+// CipherList returns OpenSSL's names of the cipher suites that c allows, in order of
+// preference, those of TLS 1.3 first, for logs for example. It returns nil if c is closed.
+//
+// It is SSL_CTX_get_ciphers.
+func (c *Ctx) CipherList() (names []string) {
+	c.use(func(p libssl.CTX) error {
+		names = p.CipherNames()
+		return nil
+	})
+	return names
+}
+
 // SetCipherSuites sets the cipher suites of TLS 1.3, as names separated by colons. On
 // failure the previous list remains in force.
 //
@@ -462,14 +475,22 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 		return errors.New("openssl: VerifyDefer leaves the decision to SetVerifyConnection, and no function is set")
 	case !c.server:
 		return nil
-	case !facts.HasCertificate && c.hello == nil:
+	case !facts.HasCertificate && c.hello == nil && !anonymous(facts):
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
-			"nor a ClientHello function (SetClientHelloFunc): call one of them first")
+			"nor a ClientHello function (SetClientHelloFunc): call one of them first, " +
+			"or allow nothing but anonymous suites with SetCipherList and SetMaxVersion(tls.VersionTLS12)")
 	case VerifyMode(facts.Verify)&VerifyPeer != 0 && mayResume && !c.sidCtxSet:
 		return explain("this server Ctx asks for client certificates and may resume sessions: "+
 			"set a context with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil
+}
+
+// anonymous reports whether a server can serve clients without a certificate, and no
+// client with one.
+func anonymous(facts libssl.Settings) bool {
+	before13 := facts.MaxVersion != 0 && facts.MaxVersion <= tls.VersionTLS12 || Options(facts.Options)&OptionNoTLSv13 != 0
+	return facts.Anonymous && before13
 }
 
 // checkRoutable refuses a Ctx with settings that a switch would leave behind. It

@@ -249,6 +249,8 @@ var (
 
 	errNameNotVerified = errors.New("openssl: SSL_get0_peername: libssl has verified the server's chain but not its name: out of memory?")
 
+	errAnonymous = errors.New("openssl: the server has chosen an anonymous suite and presents no certificate: accept that with SetVerify(VerifyNone), or leave such suites out of SetCipherList")
+
 	errAnswerOtherID = errors.New("openssl: the session's id is not the one that was asked for")
 	errAnswerBadTime = errors.New("openssl: a session with a negative time or timeout, or made in the future, is not resumed")
 

@@ -187,7 +187,9 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 		resumption = ResumptionOther
 	}
 	s.endedLocked(resumption)
-	if r.Refusal == libssl.NameNotVerified {
+	if r.Refusal == libssl.NameNotVerified && !r.HasPeer {
+		s.refuseLocked(errAnonymous, alertBadCertificate)
+	} else if r.Refusal == libssl.NameNotVerified {
 		s.refuseLocked(errNameNotVerified, alertBadCertificate)
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)

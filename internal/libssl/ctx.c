@@ -1,4 +1,5 @@
 #include "ctx.h"
+#include "ocsp.h"
 #include "pem.h"
 #include "refusal.h"
 #include "resumption.h"
@@ -17,6 +18,7 @@ static void osl_ctx_data_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx
 	if (r) {
 		OPENSSL_free(r->alpn);
 		osl_keyring_free(r->keyring);
+		osl_staple_free(r->staple);
 		OPENSSL_free(r);
 	}
 }
@@ -130,7 +132,7 @@ static int osl_ctx_install(SSL_CTX *c) {
 	SSL_CTX_sess_set_new_cb(c, osl_new_session_cb);
 	SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
 	SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
-	return osl_tickets_install(c) &&
+	return osl_tickets_install(c) && osl_staple_install(c) &&
 	       SSL_CTX_set_session_ticket_cb(c, osl_ticket_generate_cb, osl_ticket_decrypt_cb, NULL);
 }
 
@@ -493,6 +495,44 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	return b;
 }
 
+/* osl_ctx_cipher_names is a name and a NUL for each cipher, in order. SSL_CTX_get_ciphers. */
+osl_bytes osl_ctx_cipher_names(SSL_CTX *c) {
+	const STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(c);
+	osl_bytes b = {NULL, 0, NULL};
+	unsigned char *p = NULL;
+	const char *name;
+	int i;
+
+	osl_enter();
+	for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
+		b.n += strlen(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i))) + 1;
+	if (b.n && !(b.p = p = OPENSSL_malloc(b.n)))
+		return (osl_bytes){NULL, 0, osl_take(0)};
+	for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+		name = SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i));
+		memcpy(p, name, strlen(name) + 1);
+		p += strlen(name) + 1;
+	}
+	osl_leave();
+	return b;
+}
+
+/* osl_ciphers_anonymous reports whether there are suites before TLS 1.3, and none of them needs a
+ * certificate. SSL_CIPHER_get_auth_nid. */
+static int osl_ciphers_anonymous(const STACK_OF(SSL_CIPHER) *ciphers) {
+	int i, nid, some = 0;
+
+	for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+		nid = SSL_CIPHER_get_auth_nid(sk_SSL_CIPHER_value(ciphers, i));
+		if (nid == NID_auth_any) /* of TLS 1.3 */
+			continue;
+		if (nid != NID_auth_null)
+			return 0;
+		some = 1;
+	}
+	return some;
+}
+
 osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c) {
 	osl_ctx_settings f;
 
@@ -504,6 +544,7 @@ osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c) {
 	f.security_level = SSL_CTX_get_security_level(c);
 	f.verify_flags = X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(c));
 	f.host_flags = X509_VERIFY_PARAM_get_hostflags(SSL_CTX_get0_param(c));
+	f.anonymous = osl_ciphers_anonymous(SSL_CTX_get_ciphers(c));
 	f.has_certificate = SSL_CTX_get0_certificate(c) != NULL;
 	f.cache_mode = SSL_CTX_get_session_cache_mode(c);
 	f.options = SSL_CTX_get_options(c);

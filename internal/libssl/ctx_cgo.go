@@ -10,6 +10,7 @@ package libssl
 import "C"
 
 import (
+	"strings"
 	"unsafe"
 
 	"github.com/sidctx/openssl/internal/wire"
@@ -132,6 +133,7 @@ type Settings struct {
 	MaxVersion     int
 	SecurityLevel  int // which keys and digests are good enough, in certificates too
 	HasCertificate bool
+	Anonymous      bool // of the suites before TLS 1.3 none needs a certificate
 	ServerCache    bool
 	Options        uint64
 }
@@ -148,6 +150,7 @@ func (c CTX) Settings() Settings {
 		MaxVersion:     int(f.max_version),
 		SecurityLevel:  int(f.security_level),
 		HasCertificate: f.has_certificate != 0,
+		Anonymous:      f.anonymous != 0,
 		ServerCache:    f.cache_mode&C.SSL_SESS_CACHE_SERVER != 0,
 		Options:        uint64(f.options),
 	}
@@ -178,6 +181,12 @@ func (c CTX) Identity() (id Identity, fail *Failure) {
 		}
 	}
 	return id, fail
+}
+
+// CipherNames is OpenSSL's name of each cipher, in order.
+func (c CTX) CipherNames() []string {
+	b, _ := takeBytes("SSL_CTX_get_ciphers", C.osl_ctx_cipher_names(c.p))
+	return strings.FieldsFunc(string(b), func(r rune) bool { return r == 0 })
 }
 
 // OpenSSL's bits, by OpenSSL's names. One that the linked version does not know is 0.

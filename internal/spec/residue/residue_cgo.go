@@ -1,10 +1,12 @@
 // Package residue leaves entries in OpenSSL's error queue, as other C code in a
-// process does. Tests use it to show that no call mistakes such entries for its own.
+// process does. Tests use it to show that no call mistakes such entries for its own, and
+// pass its functions to Raw.
 package residue
 
 /*
-#cgo pkg-config: libcrypto
+#cgo pkg-config: libssl libcrypto
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 
 static void leave(void) {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
@@ -17,8 +19,35 @@ static void leave(void) {
 static int left(void) {
 	return ERR_peek_error() != 0;
 }
+
+// What Raw calls; arg is the answer, if it is not NULL.
+static int answer(const void *arg, int clean) {
+	if (ERR_peek_error() != 0)
+		return 17; // what others left is still there
+	leave();
+	if (clean)
+		ERR_clear_error();
+	return arg ? *(const int *)arg : 1;
+}
+
+static int ctx_raw(SSL_CTX *c, void *arg) { return SSL_CTX_get_timeout(c) > 0 ? answer(arg, 0) : 18; }
+static int ssl_raw(SSL *ssl, void *arg) { return SSL_get_SSL_CTX(ssl) ? answer(arg, 0) : 18; }
+static int ctx_raw_silent(SSL_CTX *c, void *arg) { return c ? answer(arg, 1) : 18; }
 */
 import "C"
+
+import "unsafe"
+
+// Functions for Raw. They want an empty error queue and leave an entry in it, CtxSilent
+// none; arg points to the C int that they return, 1 for nil.
+var (
+	CtxRaw    = unsafe.Pointer(C.ctx_raw)
+	CtxSilent = unsafe.Pointer(C.ctx_raw_silent)
+	SSLRaw    = unsafe.Pointer(C.ssl_raw)
+)
+
+// Answer is an arg for such a function.
+func Answer(n int32) unsafe.Pointer { return unsafe.Pointer(&n) }
 
 // Leave puts an entry into the queue of the thread that the goroutine is on.
 func Leave() { C.leave() }
