@@ -51,6 +51,7 @@ type Ctx struct {
 	verifyFlags      VerifyFlags
 	verifyFlagsSet   bool
 	opaque           bool // certificates that crypto/x509 cannot read are accepted
+	ocspRequest      bool // a client asks for an OCSP response
 	verifyConnection func(ConnectionState) error
 	checks           onOff
 	maxAuthAge       time.Duration

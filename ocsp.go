@@ -45,6 +45,10 @@ func (c *Ctx) SetOCSPRequest(on bool) error {
 		if c.server {
 			return errors.New("openssl: SSL_CTX_set_tlsext_status_type: a response is requested by clients: this Ctx was made by NewServerCtx")
 		}
-		return asError(p.SetOCSPRequest(on))
+		if err := asError(p.SetOCSPRequest(on)); err != nil {
+			return err
+		}
+		c.ocspRequest = on
+		return nil
 	})
 }
