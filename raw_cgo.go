@@ -31,8 +31,9 @@ import (
 )
 
 // Raw calls a C function of the caller's with the SSL_CTX of c, for what has no method
-// here. f is an int (*)(SSL_CTX *, void *) that returns 1 for success, and is given arg,
-// which may point to Go memory for the length of the call. Before the call the error queue
+// here. f is an int (*)(SSL_CTX *, void *) that returns 1 for success and is not static, so
+// that cgo finds its address. It is given arg, which may point to Go memory for the length of
+// the call. Before the call the error queue
 // is emptied; after another result than 1 it becomes the Stack of an [*Error] whose Op is op,
 // the libssl function that f is about. What f has changed by then stays.
 //
