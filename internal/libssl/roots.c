@@ -2,6 +2,7 @@
 #include "pem.h"
 
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 
 /* osl_roots_env is the value of a variable, as libcrypto takes it: a program that
  * runs with more rights than its caller ignores it. */
@@ -43,6 +44,13 @@ static const char *osl_roots_find(const char *p, const char *end) {
 	return end;
 }
 
+/* osl_roots_usable reports whether libcrypto has understood a certificate. It keeps what it
+ * makes of the key and the extensions, also that there was no memory for them: as the
+ * certificate is shared, that is found out here. X509_get0_pubkey, X509_check_purpose. */
+static int osl_roots_usable(X509 *x) {
+	return X509_get0_pubkey(x) != NULL && X509_check_purpose(x, -1, 0) == 1;
+}
+
 /* osl_roots_block adds what one block holds. PEM_X509_INFO_read_bio, as libcrypto reads
  * such a file: at the first damaged block it stops. */
 static int osl_roots_block(osl_roots *roots, const char *p, size_t n) {
@@ -55,7 +63,8 @@ static int osl_roots_block(osl_roots *roots, const char *p, size_t n) {
 		X509_INFO *info = sk_X509_INFO_value(all, i);
 
 		if (info->x509) {
-			ok = X509_STORE_add_cert(roots->store, info->x509) && sk_X509_push(roots->certs, info->x509);
+			ok = osl_roots_usable(info->x509) && X509_STORE_add_cert(roots->store, info->x509) &&
+			     sk_X509_push(roots->certs, info->x509);
 			if (ok)
 				info->x509 = NULL;
 		}
