@@ -476,7 +476,7 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 		return errors.New("openssl: VerifyDefer leaves the decision to SetVerifyConnection, and no function is set")
 	case !c.server:
 		return nil
-	case !facts.HasCertificate && c.hello == nil && !anonymous(facts):
+	case c.lacksCertificate(facts) && c.hello == nil:
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate) " +
 			"nor a ClientHello function (SetClientHelloFunc): call one of them first, " +
 			"or allow nothing but anonymous suites with SetCipherList and SetMaxVersion(tls.VersionTLS12)")
@@ -487,11 +487,11 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 	return nil
 }
 
-// anonymous reports whether a server can serve clients without a certificate, and no
-// client with one.
-func anonymous(facts libssl.Settings) bool {
+// lacksCertificate reports whether a server has no certificate and may choose a suite that
+// needs one: other than the anonymous ones, which TLS 1.3 has not.
+func (c *Ctx) lacksCertificate(facts libssl.Settings) bool {
 	before13 := facts.MaxVersion != 0 && facts.MaxVersion <= tls.VersionTLS12 || Options(facts.Options)&OptionNoTLSv13 != 0
-	return facts.Anonymous && before13
+	return !facts.HasCertificate && !(facts.Anonymous && before13)
 }
 
 // checkRoutable refuses a Ctx with settings that a switch would leave behind. It

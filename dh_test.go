@@ -10,17 +10,6 @@ import (
 	"github.com/sidctx/openssl/internal/tlstest"
 )
 
-// ffdhe2048 is the group of RFC 7919, as "openssl genpkey -genparam" writes it.
-const ffdhe2048 = `-----BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
-+8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
-87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
-YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
-7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
-ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
------END DH PARAMETERS-----
-`
-
 const dheSuite = "DHE-RSA-AES128-GCM-SHA256"
 
 // dhServer is a server of one DHE suite, with an RSA key.
@@ -34,7 +23,7 @@ func dhServer(t testing.TB) *openssl.Ctx {
 
 // DHE needs parameters, of the Ctx in force.
 func TestDHParameters(t *testing.T) {
-	params := func(c *openssl.Ctx) error { return c.SetDHParameters([]byte(ffdhe2048)) }
+	params := func(c *openssl.Ctx) error { return c.SetDHParameters([]byte(tlstest.FFDHE2048)) }
 	auto := func(c *openssl.Ctx) error { return c.SetDHAuto(true) }
 	for _, x := range []struct {
 		name string
@@ -49,7 +38,7 @@ func TestDHParameters(t *testing.T) {
 			must(t, c.SetDHAuto(false))
 		}, false},
 		{"SetDHParameters, failing", func(t *testing.T, c *openssl.Ctx) {
-			for _, bad := range []string{"", "garbage", ffdhe2048[:200], string(tlstest.Fixtures.ServerCert), string(tlstest.Fixtures.ServerKey)} {
+			for _, bad := range []string{"", "garbage", tlstest.FFDHE2048[:200], string(tlstest.Fixtures.ServerCert), string(tlstest.Fixtures.ServerKey)} {
 				tlstest.Sentence(t, c.SetDHParameters([]byte(bad)), "DH parameters")
 			}
 		}, false},

@@ -101,7 +101,7 @@ func (e *Error) advice() string {
 	switch {
 	case v == nil:
 	case libssl.UnknownIssuer(v.Code):
-		return "trust its CA with SetVerifyCAs or LoadVerifyLocations (a server also with SetClientCAs)"
+		return "trust its CA with AddVerifyCAs, SetVerifyCAs or LoadVerifyLocations (a server also with SetClientCAs)"
 	case libssl.OtherName(v.Code):
 		return "give the name in the certificate to SetServerName or Dialer.ServerName"
 	}

@@ -372,7 +372,7 @@ var setterScenarios = []mallocScenario{
 			openVersion(tls.VersionTLS12)(x)
 			must(x, x.server.UseCertificate(x.identity.cert, x.identity.key))
 		},
-		act: func(x *attempt) error { return x.server.SetDHParameters([]byte(ffdhe2048)) },
+		act: func(x *attempt) error { return x.server.SetDHParameters([]byte(tlstest.FFDHE2048)) },
 		check: func(x *attempt, err error) {
 			if err != nil {
 				x.refuses(x.server, x.after)
@@ -580,17 +580,6 @@ func (x *attempt) revokesUnless(err error) {
 
 // OCSP responses that are a status alone.
 var oldStaple, newStaple = []byte{0x30, 3, 0x0a, 1, 1}, []byte{0x30, 3, 0x0a, 1, 3}
-
-// ffdhe2048 is the group of RFC 7919, as "openssl genpkey -genparam" writes it.
-const ffdhe2048 = `-----BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
-+8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
-87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
-YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
-7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
-ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
------END DH PARAMETERS-----
-`
 
 const (
 	oldCipher = "ECDHE-ECDSA-AES128-GCM-SHA256"
