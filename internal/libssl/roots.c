@@ -26,8 +26,6 @@ const char *osl_roots_dir(void) {
 static int osl_no_memory(const osl_fail *f) {
 	int i;
 
-	if (f->n == 0) /* there was none for the failure either */
-		return 1;
 	for (i = 0; i < f->n; i++)
 		if (osl_code_reason((unsigned long)f->codes[i]) == ERR_R_MALLOC_FAILURE)
 			return 1;
