@@ -143,6 +143,17 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, length int) ([
 	return c.ssl.ExportKeyingMaterial(label, context, length)
 }
 
+// Finished returns the Finished messages that this end and the peer have sent. See
+// [SSL.Finished].
+//
+// It is SSL_get_finished and SSL_get_peer_finished.
+func (c *Conn) Finished() (local, peer []byte, err error) {
+	if c.missing() {
+		return nil, nil, errNilConn
+	}
+	return c.ssl.Finished()
+}
+
 // NetConn returns the underlying connection. Reading from it or writing to it breaks the
 // TLS connection.
 func (c *Conn) NetConn() net.Conn {

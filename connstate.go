@@ -3,9 +3,12 @@
 package openssl
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sidctx/openssl/internal/libssl"
 )
@@ -19,6 +22,15 @@ type ConnectionState struct {
 	CipherSuite        uint16
 	CipherName         string // OpenSSL's name of it
 	NegotiatedProtocol string // the protocol chosen with ALPN
+
+	// Group is the group of the key exchange, 4588 for X25519MLKEM768 for instance, and
+	// GroupName OpenSSL's name of it. After a resumption in TLS 1.2 they are those of the
+	// first handshake. Group is 0 and GroupName empty without such a key exchange, Group
+	// alone for a group that OpenSSL's own numbers do not tell. OpenSSL 1.1.1 knows neither
+	// of finite fields nor on a TLS 1.2 server. They are SSL_get_negotiated_group and
+	// SSL_get0_group_name.
+	Group     tls.CurveID
+	GroupName string
 
 	// ServerName is the name that the client requested. After a resumption in TLS 1.2
 	// it is the name from the first handshake, as in OpenSSL: use
@@ -35,6 +47,17 @@ type ConnectionState struct {
 	// PeerCertificatesDER holds all certificates that the peer has presented, in the
 	// same order, as libssl has read them.
 	PeerCertificatesDER [][]byte
+
+	// VerifiedChains holds the chain that libssl has verified, from the leaf to the
+	// trusted CA: one chain, as libssl looks for no other. There is none if the peer has
+	// presented no certificate or one that does not verify, if crypto/x509 cannot read
+	// the whole chain, and on connections that resume a session. With VerifyAnyName the
+	// name was not verified. It is SSL_get0_verified_chain.
+	VerifiedChains [][]*x509.Certificate
+
+	// OCSPResponse is the response that a server has sent to a client that asked with
+	// SetOCSPRequest, in DER. It was not verified. It is SSL_get_tlsext_status_ocsp_resp.
+	OCSPResponse []byte
 
 	// VerifyError is libssl's verdict on the peer's certificate, a [*VerifyError], if
 	// the verify mode accepts certificates that do not verify. It is one of several
@@ -57,8 +80,9 @@ type ConnectionState struct {
 }
 
 // TLS returns the state as a [crypto/tls.ConnectionState], for code that needs one, for
-// example http.Request.TLS. VerifiedChains and the fields that libssl does not report are
-// empty.
+// example http.Request.TLS. The fields that libssl does not report are empty. The method
+// ExportKeyingMaterial of that value panics, since it has no connection: call
+// [Conn.ExportKeyingMaterial] instead. TLSUnique is empty, too: see [Conn.Finished].
 func (cs ConnectionState) TLS() tls.ConnectionState {
 	return tls.ConnectionState{
 		Version:            cs.Version,
@@ -70,6 +94,9 @@ func (cs ConnectionState) TLS() tls.ConnectionState {
 		NegotiatedProtocolIsMutual: true,
 		ServerName:                 cs.ServerName,
 		PeerCertificates:           cs.PeerCertificates,
+		VerifiedChains:             cs.VerifiedChains,
+		OCSPResponse:               cs.OCSPResponse,
+		CurveID:                    cs.Group,
 	}
 }
 
@@ -86,6 +113,8 @@ func (s *SSL) readStateLocked() ConnectionState {
 		DidResume:           s.phase >= phaseDone && st.Reused && s.resumption != ResumptionPSK,
 		CipherSuite:         st.Cipher,
 		CipherName:          st.CipherName,
+		Group:               tls.CurveID(st.Group),
+		GroupName:           st.GroupName,
 		NegotiatedProtocol:  st.ALPN,
 		ServerName:          st.ServerName,
 		PeerCertificates:    peer.parsed,
@@ -99,7 +128,57 @@ func (s *SSL) readStateLocked() ConnectionState {
 	if st.VerifyResult != 0 {
 		cs.VerifyError = newVerifyError(st.VerifyResult)
 	}
+	if len(peer.der) > 0 && !st.Reused && st.VerifyResult == 0 {
+		cs.VerifiedChains = s.verifiedChainsLocked(peer)
+	}
+	if s.client && !st.Reused {
+		cs.OCSPResponse, _ = s.h.P.OCSPResponse() // without memory there is none
+	}
 	return cs
+}
+
+// verifiedChainsLocked is the chain that libssl has verified, if crypto/x509 can read it.
+func (s *SSL) verifiedChainsLocked(peer *peerCertificates) [][]*x509.Certificate {
+	ders, _ := s.h.P.VerifiedChain() // without memory there is none
+	chain := make([]*x509.Certificate, len(ders))
+	for i, der := range ders {
+		if k := slices.IndexFunc(peer.parsed, func(c *x509.Certificate) bool { return bytes.Equal(c.Raw, der) }); k >= 0 {
+			chain[i] = peer.parsed[k]
+		} else if cert, err := x509.ParseCertificate(der); err == nil {
+			chain[i] = cert
+		} else {
+			return nil
+		}
+	}
+	if len(chain) == 0 {
+		return nil
+	}
+	return [][]*x509.Certificate{chain}
+}
+
+// Finished returns the Finished messages that this end and the peer have sent. In TLS 1.2
+// the first of the handshake is the channel binding tls-unique of RFC 5929: the client's,
+// or the server's if a session was resumed. Without the extended master secret a peer in
+// the middle can make two connections with equal messages, and Finished returns an error.
+// TLS 1.3 has no tls-unique: the channel binding of RFC 9266, tls-exporter, is
+// ExportKeyingMaterial("EXPORTER-Channel-Binding", []byte{}, 32), in both versions. The
+// handshake must be complete.
+//
+// It is SSL_get_finished and SSL_get_peer_finished.
+func (s *SSL) Finished() (local, peer []byte, err error) {
+	if err := s.lock(); err != nil {
+		return nil, nil, err
+	}
+	defer s.unlock()
+	if s.phase < phaseDone {
+		return nil, nil, errors.New("openssl: SSL_get_finished: the handshake is not done")
+	}
+	local, peer, unique := s.h.P.Finished()
+	if !unique {
+		return nil, nil, errors.New("openssl: SSL_get_finished: without extended master secret another connection can have the same Finished messages: " +
+			"the peer must support RFC 7627, or TLS 1.3")
+	}
+	return local, peer, nil
 }
 
 // peerCertificates are the certificates that a peer has presented.

@@ -5,6 +5,7 @@ package openssl
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,8 @@ type Ctx struct {
 	sidCtx           sidContext
 	sidCtxSet        bool     // a context was set, possibly the empty one
 	trustSet         bool     // a setter has chosen which CAs to trust
-	trustExact       bool     // and given them one by one
+	trustExact       bool     // CAs were given one by one
+	addsTrust        bool     // beside the system's roots a client's store has something of its own
 	confTrust        bool     // a command of Conf did: the next one adds to it
 	confStore        bool     // and one of them named a store
 	folders          [][]byte // digests of those of trust, which libssl looks into when it verifies
@@ -51,6 +53,7 @@ type Ctx struct {
 	verifyFlagsSet   bool
 	psks             pskTable
 	opaque           bool // certificates that crypto/x509 cannot read are accepted
+	ocspRequest      bool // a client asks for an OCSP response
 	verifyConnection func(ConnectionState) error
 	checks           onOff
 	maxAuthAge       time.Duration
@@ -62,10 +65,11 @@ type Ctx struct {
 	slots            slots // of handshakes that may use a key in a token; nil without one
 
 	// Settled when c is frozen.
-	frozen      bool
-	policy      []byte            // of a server: what hosts of one context must share
-	base        baseContext       // of a derived context
-	fingerprint [sha256.Size]byte // of a client: what its sessions must not cross
+	frozen       bool
+	policy       []byte            // of a server: what hosts of one context must share
+	base         baseContext       // of a derived context
+	fingerprint  [sha256.Size]byte // of a client: what its sessions must not cross
+	rootsMissing string            // of a client: why the system's roots are not all there
 
 	// Changing after that.
 	closed     bool           // by Close; the SSL_CTX may be freed later
@@ -104,9 +108,16 @@ func NewServerCtx() (*Ctx, error) { return newCtx(nil, true) }
 
 // NewClientCtx returns a new Ctx for clients. It verifies the server's certificate
 // chain and name against the system's roots, unless changed with [Ctx.SetVerifyCAs],
-// [Ctx.SetClientCAs], [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf]. Its
-// minimum version is TLS 1.2, or the minimum set in openssl.cnf if that is higher. The
-// caller must close it.
+// [Ctx.SetClientCAs], [Ctx.LoadVerifyLocations], [Ctx.SetVerify] or [Ctx.Conf]; with
+// [Ctx.AddVerifyCAs] against others beside them. Its minimum version is TLS 1.2, or the
+// minimum set in openssl.cnf if that is higher. The caller must close it.
+//
+// The system's roots are the certificates in the file and the folder that SSL_CERT_FILE and
+// SSL_CERT_DIR name, or in those of OpenSSL. The file is read when the first Ctx that
+// trusts them makes a connection; the Ctxs that follow share what was read, until one of
+// the variables changes. Of a file with damaged certificates the others are trusted, it is
+// read again for each Ctx, and a handshake that fails for an unknown issuer tells of it. If
+// all are damaged no connection is made.
 //
 // It is SSL_CTX_new with TLS_client_method.
 func NewClientCtx() (*Ctx, error) { return newCtx(nil, false) }
@@ -279,6 +290,18 @@ func (c *Ctx) SetCipherList(list string) error {
 	return c.setList("SetCipherList", list, libssl.CTX.SetCipherList)
 }
 
+// CipherList returns OpenSSL's names of the cipher suites that c allows, in order of
+// preference, those of TLS 1.3 first, for logs for example. It returns nil if c is closed.
+//
+// It is SSL_CTX_get_ciphers.
+func (c *Ctx) CipherList() (names []string) {
+	c.use(func(p libssl.CTX) error {
+		names = p.CipherNames()
+		return nil
+	})
+	return names
+}
+
 // SetCipherSuites sets the cipher suites of TLS 1.3, as names separated by colons. On
 // failure the previous list remains in force.
 //
@@ -429,7 +452,7 @@ func (c *Ctx) freeze(p libssl.CTX) error {
 		}
 	}
 	if !c.server && VerifyMode(facts.Verify)&VerifyPeer != 0 && !c.trustSet {
-		if err := asError(p.SystemRoots()); err != nil {
+		if err := c.useSystemRoots(p); err != nil {
 			return err
 		}
 	}
@@ -455,14 +478,22 @@ func (c *Ctx) ready(facts libssl.Settings) error {
 		return errors.New("openssl: VerifyDefer leaves the decision to SetVerifyConnection, and no function is set")
 	case !c.server:
 		return nil
-	case !facts.HasCertificate && c.hello == nil && c.psks == nil:
+	case c.lacksCertificate(facts) && c.hello == nil && c.psks == nil:
 		return errors.New("openssl: this server Ctx has neither a certificate (UseCertificate), a PSK (UsePSK) " +
-			"nor a ClientHello function (SetClientHelloFunc): call one of them first")
+			"nor a ClientHello function (SetClientHelloFunc): call one of them first, " +
+			"or allow nothing but anonymous suites with SetCipherList and SetMaxVersion(tls.VersionTLS12)")
 	case VerifyMode(facts.Verify)&VerifyPeer != 0 && (mayResume || c.psks != nil) && !c.sidCtxSet:
 		return explain("this server Ctx asks for client certificates and may resume sessions, or has PSKs: "+
 			"set a context with DeriveSessionIDContext or SetSessionIDContext", ErrSessionIDContextUninitialized)
 	}
 	return nil
+}
+
+// lacksCertificate reports whether a server has no certificate and may choose a suite that
+// needs one: other than the anonymous ones, which TLS 1.3 has not.
+func (c *Ctx) lacksCertificate(facts libssl.Settings) bool {
+	before13 := facts.MaxVersion != 0 && facts.MaxVersion <= tls.VersionTLS12 || Options(facts.Options)&OptionNoTLSv13 != 0
+	return !facts.HasCertificate && !(facts.Anonymous && before13)
 }
 
 // checkRoutable refuses a Ctx with settings that a switch would leave behind. It

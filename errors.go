@@ -101,7 +101,7 @@ func (e *Error) advice() string {
 	switch {
 	case v == nil:
 	case libssl.UnknownIssuer(v.Code):
-		return "trust its CA with SetVerifyCAs or LoadVerifyLocations (a server also with SetClientCAs)"
+		return "trust its CA with AddVerifyCAs, SetVerifyCAs or LoadVerifyLocations (a server also with SetClientCAs)"
 	case libssl.OtherName(v.Code):
 		return "give the name in the certificate to SetServerName or Dialer.ServerName"
 	}
@@ -248,6 +248,8 @@ var (
 	errNilWire    = errors.New("openssl: the net.Conn is nil: a Conn needs one to send and receive")
 
 	errNameNotVerified = errors.New("openssl: SSL_get0_peername: libssl has verified the server's chain but not its name: out of memory?")
+
+	errAnonymous = errors.New("openssl: the server has chosen an anonymous suite and presents no certificate: accept that with SetVerify(VerifyNone), or leave such suites out of SetCipherList")
 
 	errAnswerOtherID = errors.New("openssl: the session's id is not the one that was asked for")
 	errAnswerBadTime = errors.New("openssl: a session with a negative time or timeout, or made in the future, is not resumed")

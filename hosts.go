@@ -134,7 +134,7 @@ func (h *Hosts) admit(c *Ctx) error {
 		return err
 	}
 	err := c.use(func(p libssl.CTX) error {
-		if !p.Settings().HasCertificate {
+		if c.lacksCertificate(p.Settings()) {
 			return errors.New("openssl: a host needs a certificate: UseCertificate")
 		}
 		if err := c.freeze(p); err != nil {

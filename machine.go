@@ -64,7 +64,7 @@ func (s *SSL) updateLocked(r libssl.Result) libssl.Result {
 	case libssl.CloseNotify:
 		s.readErr = io.EOF
 	case libssl.Failed:
-		s.fatal = asError(r.Fail)
+		s.fatal = s.ctx.explainRoots(asError(r.Fail))
 		s.readErr = s.fatal
 	}
 	return r
@@ -187,7 +187,9 @@ func (s *SSL) finishHandshakeLocked(r libssl.Result) error {
 		resumption = ResumptionOther
 	}
 	s.endedLocked(resumption)
-	if r.Refusal == libssl.NameNotVerified {
+	if r.Refusal == libssl.NameNotVerified && !r.HasPeer {
+		s.refuseLocked(errAnonymous, alertBadCertificate)
+	} else if r.Refusal == libssl.NameNotVerified {
 		s.refuseLocked(errNameNotVerified, alertBadCertificate)
 	} else if why := refusalText[r.Refusal]; why != "" {
 		s.first.refused.Add(1)
@@ -241,7 +243,11 @@ func recoverToError(what string, f func() error) (err error) {
 // ticketsRemain reports whether what a finished handshake leaves to be sent is
 // tickets alone, which are no part of it.
 func (s *SSL) ticketsRemain() bool {
-	return !s.client && s.ConnectionState().Version >= tls.VersionTLS13
+	if s.client || s.lock() != nil {
+		return false
+	}
+	defer s.unlock()
+	return s.h.P.Version() >= tls.VersionTLS13
 }
 
 // asksHello reports whether there is a ClientHello function.

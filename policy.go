@@ -276,7 +276,7 @@ func (c *Ctx) freezeFingerprint(ptr libssl.CTX, facts libssl.Settings) error {
 	if err != nil {
 		return err
 	}
-	parts.Bytes([]byte(fmt.Sprint("trust ", c.trustSet))) // else it is the system's roots
+	parts.Bytes([]byte(fmt.Sprint("trust ", c.trustSet, c.ocspRequest))) // else it is the system's roots
 	c.fingerprint = sha256.Sum256(parts.B)
 	return nil
 }

@@ -463,6 +463,7 @@ func TestSettersInTheContext(t *testing.T) {
 		"SetVerify":              func(c *openssl.Ctx) error { return c.SetVerify(openssl.VerifyNone) },
 		"SetVerifyDepth":         func(c *openssl.Ctx) error { return c.SetVerifyDepth(3) },
 		"SetVerifyCAs":           func(c *openssl.Ctx) error { return c.SetVerifyCAs(other.PEM) },
+		"AddVerifyCAs":           func(c *openssl.Ctx) error { return c.AddVerifyCAs(other.PEM) },
 		"SetClientCAs":           func(c *openssl.Ctx) error { return c.SetClientCAs(other.PEM) },
 		"SetVerifyFlags":         func(c *openssl.Ctx) error { return c.SetVerifyFlags(openssl.VerifyX509Strict) },
 		"SetHostFlags":           func(c *openssl.Ctx) error { return c.SetHostFlags(0) },
@@ -477,11 +478,14 @@ func TestSettersInTheContext(t *testing.T) {
 		"Conf":                   func(c *openssl.Ctx) error { return c.Conf("SignatureAlgorithms", "ECDSA+SHA256") },
 		"SetSessionIDContext":    func(c *openssl.Ctx) error { return c.SetSessionIDContext([]byte("by hand")) },
 		"DeriveSessionIDContext": nil, // of servers alone: TestDerivedContext
+		"SetOCSPRequest":         nil, // of clients alone: TestOCSPRequestInTheCacheKey
 	}
 	const connection, listener = "it decides nothing about a peer", "it is the listener's, for all hosts"
 	const function = "a function cannot be compared: SessionPolicy.Extra is for its version"
 	out := map[string]string{
 		"SetGroups": connection, "SetOptions": connection, "ClearOptions": connection, "SetKeyLogWriter": connection,
+		"SetMaxCertList": connection, "SetDHParameters": connection, "SetDHAuto": connection,
+		"SetOCSPResponse": "it is about the server's certificate", "Raw": "what it does is not known: SessionPolicy.Extra is for it",
 		"SetNumTickets": listener, "SetTicketKeys": listener, "SetFleetTicketKeys": listener,
 		"SetSessionCacheMode": listener, "SetSessionCacheSize": listener, "SetSessionTimeout": listener,
 		"SetSessionStore": listener, "SetSessionStoreTimeout": listener, "FlushSessions": listener,

@@ -67,7 +67,7 @@ func (c *Ctx) verifyFault(mode VerifyMode) string {
 
 // SetVerifyFlags sets how chains are verified, in place of the flags in force before, and
 // of what other setters turn on, whether they are called before it or after: without it
-// [Ctx.SetVerifyCAs] and [Ctx.SetClientCAs] turn on VerifyPartialChain, until a command of
+// [Ctx.SetVerifyCAs], [Ctx.AddVerifyCAs] and [Ctx.SetClientCAs] turn on VerifyPartialChain, until a command of
 // [Ctx.Conf] replaces the trusted CAs. One thing is added: once [Ctx.SetCRLs] was called,
 // lists are looked at for the whole chain, or for the leaf alone if f has VerifyCRLCheck
 // without VerifyCRLCheckAll. VerifyCRLCheck without any list refuses every peer. On failure
@@ -180,6 +180,44 @@ func (c *Ctx) setTrust(setter string, pem []byte, names bool) error {
 	})
 }
 
+// AddVerifyCAs trusts the certificates in pem beside those that are trusted: of a client the
+// system's roots, unless another setter or a command of [Ctx.Conf] has replaced them. It
+// reads pem as SetVerifyCAs does, and like that trusts each certificate for itself, see
+// [Ctx.SetVerifyFlags]. A call of SetVerifyCAs or SetClientCAs after it replaces them. On
+// failure nothing has changed, unless memory ran out; then the Ctx makes no connections any
+// more.
+//
+// It is X509_STORE_add_cert.
+func (c *Ctx) AddVerifyCAs(pem []byte) error {
+	return c.change(func(p libssl.CTX) error {
+		r := p.AddTrust(pem)
+		switch err := c.took("AddVerifyCAs", r); {
+		case r.Encrypted:
+			return explain("a CA certificate is encrypted, give it decrypted", err)
+		case err != nil:
+			return explain("CA certificates", err)
+		}
+		c.trustExact, c.addsTrust = true, true
+		return c.applyVerifyFlags("AddVerifyCAs", p)
+	})
+}
+
+// SetMaxCertList limits the size in bytes of the certificate chain that a peer may send:
+// a larger one fails the handshake before it is parsed. n is from 1 to 16777215. OpenSSL's
+// default is 102400. On failure the previous limit remains in force.
+//
+// It is SSL_CTX_set_max_cert_list.
+func (c *Ctx) SetMaxCertList(n int) error {
+	const most = 1<<24 - 1 // a handshake message has no more
+	if n < 1 || n > most {
+		return fmt.Errorf("openssl: SSL_CTX_set_max_cert_list: %d bytes are not between 1 and %d", n, most)
+	}
+	return c.change(func(p libssl.CTX) error {
+		p.SetMaxCertList(n)
+		return nil
+	})
+}
+
 // tooManyNames tells the way out of more names of CAs than can be sent.
 func tooManyNames(size int) string {
 	return fmt.Sprintf("the names of the CAs take %d bytes, and a CertificateRequest has room for %d: "+
@@ -212,7 +250,7 @@ func (c *Ctx) SetCRLs(pem []byte) error {
 // LoadVerifyLocations adds trusted CAs: the certificates of a PEM file, of a folder with
 // names made by c_rehash, or of both. Either name may be empty. A client Ctx no longer
 // trusts the system's roots after that. A CA needs the root above it, see
-// [Ctx.SetVerifyFlags], unless SetVerifyCAs or SetClientCAs was called before. A file with encrypted blocks is refused, and so is
+// [Ctx.SetVerifyFlags], unless SetVerifyCAs, AddVerifyCAs or SetClientCAs was called before. A file with encrypted blocks is refused, and so is
 // a folder that holds such a file now. On failure nothing has changed, unless memory ran
 // out; then the Ctx makes no connections any more.
 //

@@ -481,3 +481,101 @@ func TestTrustedCertificateBlocks(t *testing.T) {
 		}
 	})
 }
+
+// AddVerifyCAs adds to what is trusted, whatever that is, and each CA for itself.
+func TestAddVerifyCAs(t *testing.T) {
+	root, own, other := tlstest.NewAuthority(t, "root", nil), tlstest.NewAuthority(t, "own", nil), tlstest.NewAuthority(t, "other", nil)
+	below := tlstest.NewAuthority(t, "below a root that is not given", tlstest.NewAuthority(t, "absent", nil))
+	systemRootsOf(t, root.PEM)
+	for _, x := range []struct {
+		name    string
+		trust   func(t *testing.T, c *openssl.Ctx)
+		trusts  []*tlstest.Authority
+		refuses []*tlstest.Authority
+	}{
+		{"beside the system's roots", func(t *testing.T, c *openssl.Ctx) { must(t, c.AddVerifyCAs(own.PEM)) },
+			[]*tlstest.Authority{root, own}, []*tlstest.Authority{other, below}},
+		{"twice", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.AddVerifyCAs(own.PEM))
+			must(t, c.AddVerifyCAs(slices.Concat(other.PEM, own.PEM)))
+		}, []*tlstest.Authority{root, own, other}, nil},
+		{"one below a root", func(t *testing.T, c *openssl.Ctx) { must(t, c.AddVerifyCAs(below.PEM)) },
+			[]*tlstest.Authority{root, below}, []*tlstest.Authority{own}},
+		{"after SetVerifyCAs", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.SetVerifyCAs(other.PEM))
+			must(t, c.AddVerifyCAs(own.PEM))
+		}, []*tlstest.Authority{own, other}, []*tlstest.Authority{root}},
+		{"before SetVerifyCAs", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.AddVerifyCAs(own.PEM))
+			must(t, c.SetVerifyCAs(other.PEM))
+		}, []*tlstest.Authority{other}, []*tlstest.Authority{root, own}},
+		{"after a command", func(t *testing.T, c *openssl.Ctx) {
+			confCA(t, c, "VerifyCAFile", other)
+			must(t, c.AddVerifyCAs(own.PEM))
+		}, []*tlstest.Authority{own, other}, []*tlstest.Authority{root}},
+		{"failing", func(t *testing.T, c *openssl.Ctx) {
+			must(t, c.AddVerifyCAs(own.PEM))
+			for _, bad := range [][]byte{nil, []byte("garbage"), slices.Concat(other.PEM, other.PEM[:99])} {
+				tlstest.Sentence(t, c.AddVerifyCAs(bad), "CA certificates")
+			}
+		}, []*tlstest.Authority{root, own}, []*tlstest.Authority{other}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			client := tlstest.BareClient(t)
+			x.trust(t, client)
+			for _, ca := range x.trusts {
+				wantTrusted(t, x.name, client, ca, true)
+			}
+			for _, ca := range x.refuses {
+				wantTrusted(t, x.name, client, ca, false)
+			}
+		})
+	}
+	t.Run("a server has no system's roots", func(t *testing.T) {
+		for ca, want := range map[*tlstest.Authority]bool{own: true, other: true, root: false} {
+			server := tlstest.NewMutualServer(t, "tenant")
+			must(t, server.SetVerifyCAs(other.PEM))
+			must(t, server.AddVerifyCAs(own.PEM))
+			client := tlstest.NewClient(t)
+			must(t, client.UseCertificate(ca.Leaf(t, "client.test", tlstest.ECKey(t), nil)))
+			if e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server}); (e.ServerErr == nil) != want {
+				t.Errorf("a client of %s: %v, want it accepted: %v", ca.Cert.Subject.CommonName, e.ServerErr, want)
+			}
+		}
+	})
+}
+
+// A chain that is larger than the limit of the Ctx in force is refused, in both roles, and
+// the same chain is accepted below it.
+func TestSetMaxCertList(t *testing.T) {
+	const small, enough = 200, 10000
+	eachRole(t, func(t *testing.T, role string, version uint16) {
+		connect := func(limit, ofListener int) error {
+			client, server := tlstest.NewClient(t), tlstest.NewMutualServer(t, "tenant")
+			tlstest.SetVersion(t, client, version)
+			must(t, client.UseCertificate(tlstest.Fixtures.ClientCert, tlstest.Fixtures.ClientKey))
+			x := tlstest.Pair{Client: client, Server: server}
+			if role == "client" {
+				must(t, client.SetMaxCertList(limit))
+				return tlstest.ConnectMachines(t, x).ClientErr
+			}
+			must(t, server.SetMaxCertList(limit))
+			if ofListener != 0 {
+				x.Server = tlstest.BareServer(t)
+				must(t, x.Server.SetMaxCertList(ofListener))
+				must(t, x.Server.SetClientHelloFunc(tlstest.Stay))
+				x.Answer = func(t testing.TB, s *openssl.SSL) { must(t, s.SetCtx(server)) }
+			}
+			return tlstest.ConnectMachines(t, x).ServerErr
+		}
+		must(t, connect(enough, 0))
+		tlstest.Sentence(t, connect(small, 0), "excessive message size")
+		if role == "server" {
+			must(t, connect(enough, small))
+			tlstest.Sentence(t, connect(small, enough), "excessive message size")
+		}
+	})
+	for _, bad := range []int{-1, 0, 1 << 24} {
+		tlstest.Sentence(t, tlstest.NewServer(t).SetMaxCertList(bad), "SSL_CTX_set_max_cert_list", "between 1 and")
+	}
+}

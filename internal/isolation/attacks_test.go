@@ -1522,13 +1522,14 @@ func setters(t testing.TB, c *openssl.Ctx) map[string]func() error {
 		"SetGroups":              func() error { return c.SetGroups("P-256") },
 		"SetALPN":                func() error { return c.SetALPN("h2") },
 		"Conf":                   func() error { return c.Conf("SignatureAlgorithms", "ECDSA+SHA256") },
+		"SetMaxCertList":         func() error { return c.SetMaxCertList(100000) },
 		"SetSessionTimeout":      func() error { return c.SetSessionTimeout(time.Minute) },
 		"SetMaxAuthAge":          func() error { return c.SetMaxAuthAge(time.Minute) },
 		"SetSessionStoreTimeout": nil, // of a store that is not there
 	}
 	v := reflect.ValueOf(c)
 	for m := range reflect.TypeOf(c).Methods() {
-		if !regexp.MustCompile(`^(Set|Use|Load|Clear|Conf|Derive)`).MatchString(m.Name) {
+		if !regexp.MustCompile(`^(Set|Use|Load|Clear|Conf|Derive|Add|Raw)`).MatchString(m.Name) {
 			continue
 		}
 		if call, ok := special[m.Name]; ok {
@@ -1563,7 +1564,7 @@ func configuredWhileInUse(a *env) {
 	if len(calls) < 25 {
 		a.Fatalf("only %d setters", len(calls))
 	}
-	rotation := regexp.MustCompile(`TicketKeys$`) // the one that is meant for a Ctx in use
+	rotation := regexp.MustCompile(`TicketKeys$|OCSPResponse$`) // those that are meant for a Ctx in use
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, openssl.ErrCtxInUse) && !rotation.MatchString(name) {
 			a.Errorf("%s on a Ctx in use: %v", name, err)

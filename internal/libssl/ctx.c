@@ -1,4 +1,5 @@
 #include "ctx.h"
+#include "ocsp.h"
 #include "pem.h"
 #include "refusal.h"
 #include "resumption.h"
@@ -18,6 +19,7 @@ static void osl_ctx_data_free(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx
 		OPENSSL_free(r->alpn);
 		osl_keyring_free(r->keyring);
 		osl_psks_free(&r->psks);
+		osl_staple_free(r->staple);
 		OPENSSL_free(r);
 	}
 }
@@ -132,7 +134,7 @@ static int osl_ctx_install(SSL_CTX *c) {
 	SSL_CTX_set_client_hello_cb(c, osl_hello_cb, NULL);
 	SSL_CTX_set_tlsext_servername_callback(c, osl_servername_cb);
 	osl_psk_install(c);
-	return osl_tickets_install(c) &&
+	return osl_tickets_install(c) && osl_staple_install(c) &&
 	       SSL_CTX_set_session_ticket_cb(c, osl_ticket_generate_cb, osl_ticket_decrypt_cb, NULL);
 }
 
@@ -277,20 +279,6 @@ osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *
 	return r;
 }
 
-/* osl_ctx_system_roots trusts what the system trusts: a file and a hashed folder.
- * SSL_CTX_set_default_verify_paths would also look the folder up as a store of
- * OSSL_STORE, for nothing more, and that crashes if memory runs out: OSSL_STORE_open_ex
- * frees its loader twice. SSL_CTX_set_default_verify_file, SSL_CTX_set_default_verify_dir. */
-osl_fail *osl_ctx_system_roots(SSL_CTX *c) {
-	osl_fail *fail = NULL;
-
-	osl_enter();
-	if (SSL_CTX_set_default_verify_file(c) != 1 || SSL_CTX_set_default_verify_dir(c) != 1)
-		fail = osl_take(0);
-	osl_sweep();
-	return fail;
-}
-
 /* osl_ctx_set_verify sets the mode, and whether any certificate is accepted, or any
  * name. SSL_CTX_set_verify. */
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name) {
@@ -328,6 +316,13 @@ void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags) {
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth) {
 	osl_enter();
 	SSL_CTX_set_verify_depth(c, depth);
+	osl_leave();
+}
+
+/* SSL_CTX_set_max_cert_list. */
+void osl_ctx_set_max_cert_list(SSL_CTX *c, long n) {
+	osl_enter();
+	SSL_CTX_set_max_cert_list(c, n);
 	osl_leave();
 }
 
@@ -505,6 +500,44 @@ osl_bytes osl_ctx_identity(SSL_CTX *c) {
 	return b;
 }
 
+/* osl_ctx_cipher_names is a name and a NUL for each cipher, in order. SSL_CTX_get_ciphers. */
+osl_bytes osl_ctx_cipher_names(SSL_CTX *c) {
+	const STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(c);
+	osl_bytes b = {NULL, 0, NULL};
+	unsigned char *p = NULL;
+	const char *name;
+	int i;
+
+	osl_enter();
+	for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++)
+		b.n += strlen(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i))) + 1;
+	if (b.n && !(b.p = p = OPENSSL_malloc(b.n)))
+		return (osl_bytes){NULL, 0, osl_take(0)};
+	for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+		name = SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i));
+		memcpy(p, name, strlen(name) + 1);
+		p += strlen(name) + 1;
+	}
+	osl_leave();
+	return b;
+}
+
+/* osl_ciphers_anonymous reports whether there are suites before TLS 1.3, and none of them needs a
+ * certificate. SSL_CIPHER_get_auth_nid. */
+static int osl_ciphers_anonymous(const STACK_OF(SSL_CIPHER) *ciphers) {
+	int i, nid, some = 0;
+
+	for (i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+		nid = SSL_CIPHER_get_auth_nid(sk_SSL_CIPHER_value(ciphers, i));
+		if (nid == NID_auth_any) /* of TLS 1.3 */
+			continue;
+		if (nid != NID_auth_null)
+			return 0;
+		some = 1;
+	}
+	return some;
+}
+
 osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c) {
 	osl_ctx_settings f;
 
@@ -516,6 +549,7 @@ osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c) {
 	f.security_level = SSL_CTX_get_security_level(c);
 	f.verify_flags = X509_VERIFY_PARAM_get_flags(SSL_CTX_get0_param(c));
 	f.host_flags = X509_VERIFY_PARAM_get_hostflags(SSL_CTX_get0_param(c));
+	f.anonymous = osl_ciphers_anonymous(SSL_CTX_get_ciphers(c));
 	f.has_certificate = SSL_CTX_get0_certificate(c) != NULL;
 	f.cache_mode = SSL_CTX_get_session_cache_mode(c);
 	f.options = SSL_CTX_get_options(c);

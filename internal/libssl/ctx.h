@@ -18,6 +18,8 @@
 #define SSL_OP_IGNORE_UNEXPECTED_EOF 0
 #endif
 
+typedef struct osl_staple osl_staple;
+
 /* What callbacks need to know of an SSL_CTX. */
 typedef struct {
 	unsigned char *alpn;
@@ -25,6 +27,7 @@ typedef struct {
 	int asked; /* libssl wanted a password */
 	osl_keyring *keyring;
 	const osl_library *library;
+	osl_staple *staple;
 
 	/* What the program asked for; a server's sessions are published by osl_new_session_cb alone. */
 	long cache_mode;
@@ -54,7 +57,7 @@ enum { OSL_DER_LEAF, OSL_DER_CA, OSL_DER_CRL, OSL_DER_CA_NAME, OSL_CIPHERS };
 /* What decides whether an SSL_CTX may be used, read from itself:
  * openssl.cnf and SSL_CONF_cmd may have set it too. */
 typedef struct {
-	int verify_mode, verify_depth, has_certificate, min_version, max_version, security_level;
+	int verify_mode, verify_depth, has_certificate, anonymous, min_version, max_version, security_level;
 	unsigned long verify_flags;
 	unsigned int host_flags;
 	long cache_mode;
@@ -67,11 +70,11 @@ osl_change_result osl_ctx_set_crls(SSL_CTX *c, const unsigned char *pem, size_t 
 osl_change_result osl_ctx_set_trust(SSL_CTX *c, const unsigned char *pem, size_t n, int names,
                                     const unsigned char *crls, size_t crls_n);
 osl_change_result osl_ctx_load_verify(SSL_CTX *c, const char *file, const char *dir);
-osl_fail *osl_ctx_system_roots(SSL_CTX *c);
 void osl_ctx_set_verify(SSL_CTX *c, int mode, int accept_any, int any_name);
 osl_change_result osl_ctx_set_verify_flags(SSL_CTX *c, unsigned long flags);
 void osl_ctx_set_host_flags(SSL_CTX *c, unsigned int flags);
 void osl_ctx_set_verify_depth(SSL_CTX *c, int depth);
+void osl_ctx_set_max_cert_list(SSL_CTX *c, long n);
 osl_fail *osl_ctx_set_min_version(SSL_CTX *c, int v);
 osl_fail *osl_ctx_set_max_version(SSL_CTX *c, int v);
 osl_change_result osl_ctx_set_cipher_list(SSL_CTX *c, const char *list);
@@ -80,6 +83,7 @@ osl_change_result osl_ctx_set_groups(SSL_CTX *c, const char *list);
 osl_fail *osl_ctx_set_alpn(SSL_CTX *c, int server, const unsigned char *p, size_t n);
 uint64_t osl_ctx_set_options(SSL_CTX *c, uint64_t set, uint64_t clear);
 osl_bytes osl_ctx_identity(SSL_CTX *c);
+osl_bytes osl_ctx_cipher_names(SSL_CTX *c);
 osl_ctx_settings osl_ctx_get_settings(SSL_CTX *c);
 void osl_ctx_set_keylog(SSL_CTX *c, int on);
 

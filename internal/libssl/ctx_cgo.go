@@ -10,6 +10,7 @@ package libssl
 import "C"
 
 import (
+	"strings"
 	"unsafe"
 
 	"github.com/sidctx/openssl/internal/wire"
@@ -58,10 +59,6 @@ func (c CTX) LoadVerify(file, dir string) Changed {
 	return changed("SSL_CTX_load_verify_locations", C.osl_ctx_load_verify(c.p, cFile, cDir))
 }
 
-func (c CTX) SystemRoots() *Failure {
-	return failure("SSL_CTX_set_default_verify_file", C.osl_ctx_system_roots(c.p))
-}
-
 // MaxCANames is how many bytes of CA names are sent.
 const MaxCANames = C.OSL_MAX_CA_NAMES
 
@@ -80,6 +77,9 @@ func (c CTX) SetVerifyFlags(bits uint32) Changed {
 func (c CTX) SetHostFlags(bits uint32) { C.osl_ctx_set_host_flags(c.p, C.uint(bits)) }
 
 func (c CTX) SetVerifyDepth(depth int) { C.osl_ctx_set_verify_depth(c.p, C.int(depth)) }
+
+// SetMaxCertList limits the bytes of a peer's chain.
+func (c CTX) SetMaxCertList(n int) { C.osl_ctx_set_max_cert_list(c.p, C.long(n)) }
 
 func (c CTX) SetMinVersion(v uint16) *Failure {
 	return failure("SSL_CTX_set_min_proto_version", C.osl_ctx_set_min_version(c.p, C.int(v)))
@@ -133,6 +133,7 @@ type Settings struct {
 	MaxVersion     int
 	SecurityLevel  int // which keys and digests are good enough, in certificates too
 	HasCertificate bool
+	Anonymous      bool // of the suites before TLS 1.3 none needs a certificate
 	ServerCache    bool
 	Options        uint64
 }
@@ -149,6 +150,7 @@ func (c CTX) Settings() Settings {
 		MaxVersion:     int(f.max_version),
 		SecurityLevel:  int(f.security_level),
 		HasCertificate: f.has_certificate != 0,
+		Anonymous:      f.anonymous != 0,
 		ServerCache:    f.cache_mode&C.SSL_SESS_CACHE_SERVER != 0,
 		Options:        uint64(f.options),
 	}
@@ -179,6 +181,12 @@ func (c CTX) Identity() (id Identity, fail *Failure) {
 		}
 	}
 	return id, fail
+}
+
+// CipherNames is OpenSSL's name of each cipher, in order.
+func (c CTX) CipherNames() []string {
+	b, _ := takeBytes("SSL_CTX_get_ciphers", C.osl_ctx_cipher_names(c.p))
+	return strings.FieldsFunc(string(b), func(r rune) bool { return r == 0 })
 }
 
 // OpenSSL's bits, by OpenSSL's names. One that the linked version does not know is 0.

@@ -242,6 +242,11 @@ EVP_PKEY *osl_library_key(const osl_library *l, BIO *b, pem_password_cb *ask, vo
 	return PEM_read_bio_PrivateKey_ex(b, NULL, ask, arg, OSL_IN(l));
 }
 
+/* osl_library_infos reads all that is in PEM. PEM_X509_INFO_read_bio_ex. */
+STACK_OF(X509_INFO) *osl_library_infos(const osl_library *l, BIO *b, pem_password_cb *ask, void *arg) {
+	return PEM_X509_INFO_read_bio_ex(b, NULL, ask, arg, OSL_IN(l));
+}
+
 /* osl_library_serves reports whether a provider serves the scheme of a URI. OSSL_STORE_LOADER_fetch. */
 int osl_library_serves(const osl_library *l, const char *scheme) {
 	OSSL_STORE_LOADER *loader = OSSL_STORE_LOADER_fetch(l ? l->libctx : NULL, scheme, l ? l->properties : NULL);
@@ -327,6 +332,11 @@ X509_CRL *osl_library_crl(const osl_library *l) {
 EVP_PKEY *osl_library_key(const osl_library *l, BIO *b, pem_password_cb *ask, void *arg) {
 	(void)l;
 	return PEM_read_bio_PrivateKey(b, NULL, ask, arg);
+}
+
+STACK_OF(X509_INFO) *osl_library_infos(const osl_library *l, BIO *b, pem_password_cb *ask, void *arg) {
+	(void)l;
+	return PEM_X509_INFO_read_bio(b, NULL, ask, arg);
 }
 
 int osl_library_serves(const osl_library *l, const char *scheme) {

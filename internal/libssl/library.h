@@ -53,6 +53,7 @@ SSL_CTX *osl_library_ctx(const osl_library *l, const SSL_METHOD *method);
 X509 *osl_library_cert(const osl_library *l);
 X509_CRL *osl_library_crl(const osl_library *l);
 EVP_PKEY *osl_library_key(const osl_library *l, BIO *b, pem_password_cb *ask, void *arg);
+STACK_OF(X509_INFO) *osl_library_infos(const osl_library *l, BIO *b, pem_password_cb *ask, void *arg);
 int osl_library_serves(const osl_library *l, const char *scheme);
 OSSL_STORE_CTX *osl_library_open(const osl_library *l, const char *uri, const UI_METHOD *ui, void *arg);
 SSL_SESSION *osl_library_session(const osl_library *l, const unsigned char **der, long n);

@@ -2,6 +2,7 @@
 #include "refusal.h"
 #include "resumption.h"
 #include "session.h"
+#include "state.h"
 
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -471,9 +472,11 @@ osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size
 	SSL_clear_options(ssl, SSL_get_options(ssl) & ~options);
 	SSL_set_options(ssl, options);
 	osl_psk_switch(t);
-	/* A server's ALPN is chosen by the new SSL_CTX; what a client offers is the SSL's own. */
+	SSL_set_max_cert_list(ssl, SSL_CTX_get_max_cert_list(c));
+	/* A server's ALPN is chosen by the new SSL_CTX; what a client offers and asks for is the SSL's own. */
 	r = SSL_CTX_get_app_data(c);
-	if (!SSL_is_server(ssl) && SSL_set_alpn_protos(ssl, r->alpn, (unsigned int)r->alpn_n) != 0)
+	if (!SSL_is_server(ssl) && (SSL_set_alpn_protos(ssl, r->alpn, (unsigned int)r->alpn_n) != 0 ||
+	                            SSL_set_tlsext_status_type(ssl, SSL_CTX_get_tlsext_status_type(c)) != 1))
 		return osl_take(0);
 	return osl_result(SSL_set_min_proto_version(ssl, SSL_CTX_get_min_proto_version(c)) == 1 &&
 	                  SSL_set_max_proto_version(ssl, SSL_CTX_get_max_proto_version(c)) == 1 &&
@@ -517,6 +520,7 @@ void osl_ssl_state(osl_ssl *t, osl_state *s) {
 	s->verify_result = (int)SSL_get_verify_result(t->ssl);
 	s->cipher = cipher ? SSL_CIPHER_get_protocol_id(cipher) : 0;
 	snprintf(s->cipher_name, sizeof s->cipher_name, "%s", cipher ? SSL_CIPHER_get_name(cipher) : "");
+	osl_ssl_group(t->ssl, s);
 	SSL_get0_alpn_selected(t->ssl, &alpn, &n);
 	s->alpn_n = n;
 	memcpy(s->alpn, n ? alpn : (const unsigned char *)"", n);
@@ -551,34 +555,44 @@ static size_t osl_put_cert(X509 *x, unsigned char **p) {
 	return 4 + (size_t)n;
 }
 
-/* osl_ssl_peer_certs is the peer's leaf and then its chain, DER behind 32-bit
- * lengths. SSL_get1_peer_certificate, SSL_get_peer_cert_chain. */
-osl_bytes osl_ssl_peer_certs(osl_ssl *t) {
-	STACK_OF(X509) *chain;
+/* osl_put_certs is a leaf, unless it is NULL, and the chain from one on, DER behind 32-bit lengths. */
+osl_bytes osl_put_certs(X509 *leaf, STACK_OF(X509) *chain, int from) {
 	osl_bytes r = {NULL, 0, NULL};
 	unsigned char *p = NULL;
 	int i, pass, ok = 1;
-	X509 *leaf;
 	size_t n;
+
+	for (pass = 0; ok && pass < 2; pass++) {
+		if (pass == 1 && !(r.p = p = OPENSSL_malloc(r.n)))
+			break;
+		r.n = 0;
+		if (leaf)
+			ok = (r.n = osl_put_cert(leaf, &p)) != 0;
+		for (i = from; ok && i < sk_X509_num(chain); i++) {
+			r.n += n = osl_put_cert(sk_X509_value(chain, i), &p);
+			ok = n != 0;
+		}
+	}
+	if (!ok || !r.p) {
+		OPENSSL_free(r.p);
+		r = (osl_bytes){NULL, 0, osl_take(0)};
+	}
+	return r;
+}
+
+/* osl_ssl_peer_certs is the peer's leaf and then its chain.
+ * SSL_get1_peer_certificate, SSL_get_peer_cert_chain. */
+osl_bytes osl_ssl_peer_certs(osl_ssl *t) {
+	osl_bytes r = {NULL, 0, NULL};
+	X509 *leaf;
 
 	osl_enter();
 	if (!(leaf = osl_ssl_leaf(t->ssl))) {
 		osl_leave();
 		return r;
 	}
-	chain = SSL_get_peer_cert_chain(t->ssl); /* with the leaf on a client, without on a server */
-	for (pass = 0; ok && pass < 2; pass++) {
-		if (pass == 1 && !(r.p = p = OPENSSL_malloc(r.n)))
-			break;
-		r.n = n = osl_put_cert(leaf, &p);
-		for (i = SSL_is_server(t->ssl) ? 0 : 1; n && i < sk_X509_num(chain); i++)
-			r.n += n = osl_put_cert(sk_X509_value(chain, i), &p);
-		ok = n != 0;
-	}
-	if (!ok || !r.p) {
-		OPENSSL_free(r.p);
-		r = (osl_bytes){NULL, 0, osl_take(0)};
-	}
+	/* The chain is with the leaf on a client, without on a server. */
+	r = osl_put_certs(leaf, SSL_get_peer_cert_chain(t->ssl), SSL_is_server(t->ssl) ? 0 : 1);
 	X509_free(leaf);
 	osl_sweep();
 	return r;

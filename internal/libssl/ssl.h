@@ -120,7 +120,9 @@ typedef struct {
 
 typedef struct {
 	int version, reused, done, verify_result, cipher;
+	int group; /* the protocol's number of it, 0 for none and for an unknown one */
 	char cipher_name[64];
+	char group_name[64];
 	unsigned char alpn[256];
 	size_t alpn_n;
 	char server_name[256];
@@ -148,6 +150,7 @@ size_t osl_drain(osl_ssl *t, unsigned char *p, size_t n);
 osl_fail *osl_ssl_set_ctx(osl_ssl *t, SSL_CTX *c, const unsigned char *sid, size_t sid_n);
 osl_fail *osl_ssl_set_name(osl_ssl *t, const char *name, int is_ip);
 void osl_ssl_state(osl_ssl *t, osl_state *s);
+osl_bytes osl_put_certs(X509 *leaf, STACK_OF(X509) *chain, int from);
 osl_bytes osl_ssl_peer_certs(osl_ssl *t);
 osl_bytes osl_ssl_keylog(osl_ssl *t);
 osl_fail *osl_ssl_export(osl_ssl *t, unsigned char *p, size_t n, const char *label, size_t label_n,

@@ -156,7 +156,9 @@ func (s SSL) KeyLog() ([]byte, *Failure) {
 // State is what can be read of a connection.
 type State struct {
 	Version, Cipher  uint16
+	Group            uint16 // 0 for none
 	CipherName       string
+	GroupName        string
 	Reused           bool
 	ALPN, ServerName string
 	SIDCtx           []byte
@@ -170,7 +172,9 @@ func (s SSL) State() State {
 	C.osl_ssl_state(s.p, &st)
 	return State{
 		Version: uint16(st.version), Cipher: uint16(st.cipher),
+		Group:        uint16(st.group),
 		CipherName:   C.GoString(&st.cipher_name[0]),
+		GroupName:    C.GoString(&st.group_name[0]),
 		Reused:       st.reused != 0,
 		ALPN:         string(unsafe.Slice((*byte)(unsafe.Pointer(&st.alpn[0])), int(st.alpn_n))),
 		ServerName:   C.GoStringN(&st.server_name[0], C.int(st.server_name_n)),
@@ -182,13 +186,16 @@ func (s SSL) State() State {
 
 // PeerCertificates is each certificate's DER, the leaf first.
 func (s SSL) PeerCertificates() ([][]byte, *Failure) {
-	b, err := takeBytes("SSL_get_peer_cert_chain", C.osl_ssl_peer_certs(s.p))
-	var ders [][]byte
+	b, fail := takeBytes("SSL_get_peer_cert_chain", C.osl_ssl_peer_certs(s.p))
+	return splitCertificates(b), fail
+}
+
+func splitCertificates(b []byte) (ders [][]byte) {
 	for len(b) > 0 {
 		n := 4 + binary.BigEndian.Uint32(b)
 		ders, b = append(ders, b[4:n:n]), b[n:]
 	}
-	return ders, err
+	return ders
 }
 
 // ExportKeyingMaterial tells a nil context from an empty one, as TLS 1.2 does.

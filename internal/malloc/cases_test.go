@@ -182,6 +182,7 @@ func (x *attempt) negotiates(err error, value func(tlstest.Result) string, befor
 }
 
 func cipherOf(e tlstest.Result) string { return e.Client.CipherName }
+func stapleOf(e tlstest.Result) string { return string(e.Client.OCSPResponse) }
 func alpnOf(e tlstest.Result) string   { return e.Client.NegotiatedProtocol }
 
 // withGroups is a client that is capable of these groups only.
@@ -381,6 +382,53 @@ var setterScenarios = []mallocScenario{
 		check:       func(x *attempt, err error) { x.replaces(x.server, err, x.honest, x.stranger) },
 	},
 	{
+		name:        "Ctx.AddVerifyCAs",
+		failsClosed: true,
+		prepare:     (*attempt).open,
+		act:         func(x *attempt) error { return x.server.AddVerifyCAs(x.caA.PEM) },
+		check: func(x *attempt, err error) {
+			x.admits(x.server, x.honest)
+			if err != nil {
+				x.refuses(x.server, x.stranger)
+			} else {
+				x.admits(x.server, x.stranger)
+			}
+		},
+	},
+	{
+		name: "Ctx.SetDHParameters",
+		setup: func(x *attempt) {
+			cert, key := tlstest.Certs(x).Leaf(x, "server.test", tlstest.RSAKey(), nil)
+			x.identity = &identity{cert, key}
+			x.after = caller{"a client of DHE", x.clientOf(&identity{cert: tlstest.Fixtures.ClientCert, key: tlstest.Fixtures.ClientKey})}
+			must(x, x.after.SetCipherList("DHE-RSA-AES128-GCM-SHA256"))
+		},
+		prepare: func(x *attempt) {
+			openVersion(tls.VersionTLS12)(x)
+			must(x, x.server.UseCertificate(x.identity.cert, x.identity.key))
+		},
+		act: func(x *attempt) error { return x.server.SetDHParameters([]byte(tlstest.FFDHE2048)) },
+		check: func(x *attempt, err error) {
+			if err != nil {
+				x.refuses(x.server, x.after)
+			} else {
+				x.admits(x.server, x.after)
+			}
+		},
+	},
+	{
+		name: "Ctx.SetOCSPResponse",
+		setup: func(x *attempt) {
+			must(x, x.honest.SetOCSPRequest(true))
+		},
+		prepare: func(x *attempt) {
+			x.open()
+			must(x, x.server.SetOCSPResponse(oldStaple))
+		},
+		act:   func(x *attempt) error { return x.server.SetOCSPResponse(newStaple) },
+		check: func(x *attempt, err error) { x.negotiates(err, stapleOf, string(oldStaple), string(newStaple)) },
+	},
+	{
 		name:        "Ctx.LoadVerifyLocations",
 		failsClosed: true,
 		prepare:     (*attempt).open,
@@ -565,6 +613,9 @@ func (x *attempt) revokesUnless(err error) {
 	}
 }
 
+// OCSP responses that are a status alone.
+var oldStaple, newStaple = []byte{0x30, 3, 0x0a, 1, 1}, []byte{0x30, 3, 0x0a, 1, 3}
+
 const (
 	oldCipher = "ECDHE-ECDSA-AES128-GCM-SHA256"
 	newCipher = "ECDHE-ECDSA-AES256-GCM-SHA384"
@@ -597,6 +648,9 @@ var settersWithoutMalloc = []struct {
 	{"SetHostFlags", func(x *attempt, c *openssl.Ctx) error { return x.client.SetHostFlags(openssl.HostNoWildcards) }},
 	{"SetOpaqueCertificates", func(x *attempt, c *openssl.Ctx) error { return c.SetOpaqueCertificates(true) }},
 	{"SetVerifyDepth", func(x *attempt, c *openssl.Ctx) error { return c.SetVerifyDepth(3) }},
+	{"SetMaxCertList", func(x *attempt, c *openssl.Ctx) error { return c.SetMaxCertList(100000) }},
+	{"SetDHAuto", func(x *attempt, c *openssl.Ctx) error { return c.SetDHAuto(true) }},
+	{"SetOCSPRequest", func(x *attempt, c *openssl.Ctx) error { return x.client.SetOCSPRequest(true) }},
 	{"SetMinVersion", func(x *attempt, c *openssl.Ctx) error { return c.SetMinVersion(tls.VersionTLS12) }},
 	{"SetMaxVersion", func(x *attempt, c *openssl.Ctx) error { return c.SetMaxVersion(tls.VersionTLS13) }},
 	{"SetOptions", func(x *attempt, c *openssl.Ctx) error { return c.SetOptions(openssl.OptionNoTicket) }},
@@ -810,19 +864,30 @@ var sslScenarios = []mallocScenario{
 	{
 		name:        "NewSSL/client with the system's roots",
 		failsClosed: true,
-		setup: func(x *attempt) {
-			file := filepath.Join(x.TempDir(), "roots.pem")
-			must(x, os.WriteFile(file, tlstest.Certs(x).PEM, 0o600))
-			x.Setenv("SSL_CERT_FILE", file)
-			x.Setenv("SSL_CERT_DIR", x.TempDir())
-			x.server = tlstest.NewServer(x)
+		setup:       (*attempt).setSystemRoots,
+		times:       3,
+		prepare: func(x *attempt) {
+			forgetSystemRoots(x)
+			x.client = tlstest.BareClient(x)
 		},
-		times:   3,
-		prepare: func(x *attempt) { x.client = tlstest.BareClient(x) },
-		act:     (*attempt).newClientSSL,
+		act: (*attempt).newClientSSL,
 		check: func(x *attempt, err error) {
 			// If err, the roots are read again.
 			x.admits(x.server, caller{"a client that trusts the system's roots", x.client})
+		},
+	},
+	{
+		name:        "NewSSL/client that trusts others beside the system's roots",
+		failsClosed: true,
+		setup:       (*attempt).setSystemRoots,
+		times:       3,
+		prepare: func(x *attempt) {
+			x.client = tlstest.BareClient(x)
+			must(x, x.client.AddVerifyCAs(x.caA.PEM))
+		},
+		act: (*attempt).newClientSSL,
+		check: func(x *attempt, err error) {
+			x.admits(x.server, caller{"a client that trusts another CA beside the system's roots", x.client})
 		},
 	},
 	{
@@ -890,6 +955,22 @@ var sslScenarios = []mallocScenario{
 func (x *attempt) connect() {
 	x.c, x.s = tlstest.Machines(x, x.honest.Ctx, x.server)
 	tlstest.MustShake(x, x.c, x.s)
+}
+
+// setSystemRoots has the system's roots be the test CA, of a server.
+func (x *attempt) setSystemRoots() {
+	file := filepath.Join(x.TempDir(), "roots.pem")
+	must(x, os.WriteFile(file, tlstest.Certs(x).PEM, 0o600))
+	x.Setenv("SSL_CERT_FILE", file)
+	x.Setenv("SSL_CERT_DIR", filepath.Join(x.TempDir(), "0"))
+	x.server = tlstest.NewServer(x)
+}
+
+// forgetSystemRoots has them read again: it names another folder, which does not exist either.
+func forgetSystemRoots(x *attempt) {
+	parent, last := filepath.Split(os.Getenv("SSL_CERT_DIR"))
+	next := map[string]string{"0": "1", "1": "0"}[last]
+	must(x, os.Setenv("SSL_CERT_DIR", filepath.Join(parent, next)))
 }
 
 // serveWithCAA makes a server.test that honest clients do not trust.

@@ -302,6 +302,94 @@ var faults = []fault{
 		edits: []edit{{"ctx.go", "case c.verifyFault(VerifyMode(facts.Verify)) != \"\":", "case false:"}},
 	},
 	{
+		name:  "roots behind a damaged one lost",
+		tests: "openssl.TestSystemRootsDamaged",
+		edits: []edit{{"internal/libssl/roots.c", "\t\tnext = osl_roots_find(p + 1, end);\n", "\t\tnext = end;\n"}},
+	},
+	{
+		name:  "damaged roots in silence",
+		tests: "openssl.TestSystemRootsDamaged",
+		edits: []edit{{"machine.go", "s.fatal = s.ctx.explainRoots(asError(r.Fail))", "s.fatal = asError(r.Fail)"}},
+	},
+	{
+		name:  "roots read for each client",
+		tests: "openssl.TestSystemRootsReadOnce",
+		edits: []edit{{"roots.go", "&& systemRoots.file == file", "&& false && systemRoots.file == file"}},
+	},
+	{
+		name:  "roots of the first file for ever",
+		tests: "openssl.TestSystemRootsReadOnce",
+		edits: []edit{{"roots.go", "&& systemRoots.file == file && systemRoots.dir == dir", ""}},
+	},
+	{
+		name:  "one client's CAs and lists in the store of all",
+		tests: "openssl.TestSystemRootsAreShared",
+		edits: []edit{{"internal/libssl/roots.c", "\tSSL_CTX_set1_cert_store(c, roots->store);\n",
+			"\tSTACK_OF(X509_OBJECT) *own = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c));\n" +
+				"\tfor (int i = 0; i < sk_X509_OBJECT_num(own); i++) {\n" +
+				"\t\tX509_OBJECT *o = sk_X509_OBJECT_value(own, i);\n" +
+				"\t\tif (X509_OBJECT_get0_X509(o))\n\t\t\tX509_STORE_add_cert(roots->store, X509_OBJECT_get0_X509(o));\n" +
+				"\t\tif (X509_OBJECT_get0_X509_CRL(o))\n\t\t\tX509_STORE_add_crl(roots->store, X509_OBJECT_get0_X509_CRL(o));\n\t}\n" +
+				"\tSSL_CTX_set1_cert_store(c, roots->store);\n"},
+			{"roots.go", "if c.addsTrust || c.crls != nil {", "if false {"}},
+	},
+	{
+		name:  "what Raw has added to a store lost",
+		tests: "openssl.TestRawKeepsTheStore",
+		edits: []edit{{"raw_cgo.go", "\t\tc.addsTrust = true // it may have\n", ""}},
+	},
+	{
+		name:  "Raw on a Ctx in use",
+		tests: "openssl.TestRawOfFrozenCtx",
+		edits: []edit{{"raw_cgo.go", "return c.change(func", "return c.use(func"}},
+	},
+	{
+		name:  "residue taken for an error of Raw",
+		tests: "openssl.TestRaw",
+		edits: []edit{{"raw_cgo.go", "\tosl_enter();\n\tif (((int (*)(SSL *, void *))f)", "\tif (((int (*)(SSL *, void *))f)"}},
+	},
+	{
+		name:  "size of chains left to the listener",
+		tests: "openssl.TestSetMaxCertList",
+		edits: []edit{{"internal/libssl/ssl.c", "\tSSL_set_max_cert_list(ssl, SSL_CTX_get_max_cert_list(c));\n", ""}},
+	},
+	{
+		name:  "the listener's OCSP response",
+		tests: "openssl.TestOCSPResponseAfterSwitch",
+		edits: []edit{
+			{"internal/libssl/ocsp.c", "#include \"ocsp.h\"\n", "#include \"ssl.h\"\n#include \"ocsp.h\"\n"},
+			{"internal/libssl/ocsp.c", "SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl))", "SSL_CTX_get_app_data(((osl_ssl *)SSL_get_app_data(ssl))->first_ctx)"},
+		},
+	},
+	{
+		name:  "sessions made without an OCSP response for clients that ask",
+		tests: "openssl.TestOCSPRequestInTheCacheKey",
+		edits: []edit{{"policy.go", "c.trustSet, c.ocspRequest", "c.trustSet"}},
+	},
+	{
+		name:  "a server without a certificate whatever its suites",
+		tests: "openssl.TestAnonymousServer openssl.TestServerNotReady",
+		edits: []edit{{"ctx.go", "return !facts.HasCertificate && !(facts.Anonymous && before13)", "return !facts.HasCertificate && !facts.Anonymous && !before13 && false"}},
+	},
+	{
+		name:  "anonymous suites beside TLS 1.3",
+		tests: "openssl.TestAnonymousServer",
+		edits: []edit{{"ctx.go", "!(facts.Anonymous && before13)", "!(facts.Anonymous || before13)"}},
+	},
+	{
+		name:  "Finished without extended master secret",
+		tests: "openssl.TestFinished",
+		edits: []edit{{"connstate.go", "\tif !unique {\n", "\tif !unique && false {\n"}},
+	},
+	{
+		name:  "a chain that does not verify",
+		tests: "openssl.TestVerifiedChains",
+		edits: []edit{
+			{"connstate.go", "!st.Reused && st.VerifyResult == 0 {", "!st.Reused {"},
+			{"internal/libssl/state.c", "if (!chain || SSL_get_verify_result(t->ssl) != X509_V_OK)", "if (!chain)"},
+		},
+	},
+	{
 		name:  "no partial chain",
 		tests: "openssl.TestVerifyTrustsExactlyWhatIsGiven",
 		edits: []edit{{"verify.go", "\t\tf = VerifyPartialChain\n", "\t\tf = 0\n"}},

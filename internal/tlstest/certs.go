@@ -59,6 +59,17 @@ var RSAKey = sync.OnceValue(func() crypto.Signer {
 	return key
 })
 
+// FFDHE2048 is the Diffie-Hellman group of RFC 7919, as "openssl genpkey -genparam" writes it.
+const FFDHE2048 = `-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+`
+
 // KeyPEM is a private key as PKCS #8 in PEM.
 func KeyPEM(t testing.TB, key crypto.Signer) []byte {
 	t.Helper()
