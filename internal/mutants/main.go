@@ -314,12 +314,12 @@ var faults = []fault{
 	{
 		name:  "roots read for each client",
 		tests: "openssl.TestSystemRootsReadOnce",
-		edits: []edit{{"roots.go", "&& systemRoots.file == file", "&& false && systemRoots.file == file"}},
+		edits: []edit{{"roots.go", "|| systemRoots.file != file", "|| true || systemRoots.file != file"}},
 	},
 	{
 		name:  "roots of the first file for ever",
 		tests: "openssl.TestSystemRootsReadOnce",
-		edits: []edit{{"roots.go", "&& systemRoots.file == file && systemRoots.dir == dir", ""}},
+		edits: []edit{{"roots.go", " || systemRoots.file != file || systemRoots.dir != dir", ""}},
 	},
 	{
 		name:  "one client's CAs and lists in the store of all",
