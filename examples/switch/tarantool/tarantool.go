@@ -1,9 +1,9 @@
-// Package tarantool is the TLS backend of github.com/tarantool/go-tlsdialer, whose own one
-// is written with tarantool/go-openssl. Opts and Backend are declared here as that module
-// declares them (its v2, which is on no module proxy): an adapter is one line,
+// Package tarantool is the TLS backend of tarantool/go-tlsdialer, whose own one is written
+// with tarantool/go-openssl. Opts and Backend are declared here with the names, fields and
+// method that v2 of that module has for them, so that its users need one line:
 //
-//	func (b adapter) DialTLS(ctx context.Context, network, address string, o tlsdialer.Opts) (net.Conn, error) {
-//		return b.Backend.DialTLS(ctx, network, address, tarantool.Opts(o))
+//	func (a adapter) DialTLS(ctx context.Context, network, address string, o tlsdialer.Opts) (net.Conn, error) {
+//		return a.Backend.DialTLS(ctx, network, address, tarantool.Opts(o))
 //	}
 //
 // It replaces NewCtxWithVersion(TLSv1_2), SplitPEM, LoadCertificateFromPEM, UseCertificate,
@@ -27,7 +27,9 @@ import (
 // Opts are the settings of a dialer: paths, and a cipher list in OpenSSL's syntax. The
 // passwords are Password, then the lines of PasswordFile.
 type Opts struct {
-	KeyFile, CertFile, CaFile, Ciphers, Password, PasswordFile string
+	KeyFile, CertFile, CaFile string
+	Ciphers                   string
+	Password, PasswordFile    string
 }
 
 // Backend makes the connections of a dialer.

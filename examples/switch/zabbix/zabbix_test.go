@@ -203,7 +203,8 @@ func TestAgentClient(t *testing.T) {
 
 // TestAgents has two agents meet: the name is sent and the context is Zabbix's.
 func TestAgents(t *testing.T) {
-	agent := newAgent(t, newSite(t).config)
+	config := newSite(t).config
+	agent := newAgent(t, config)
 	address, seen := serve(t, agent)
 	for what, connect := range map[string]func(net.Conn, string) (*openssl.Conn, error){"PSK": agent.ConnectPSK, "certificates": agent.ConnectCert} {
 		for _, name := range []string{"proxy.example", ""} {
@@ -225,6 +226,9 @@ func TestAgents(t *testing.T) {
 				t.Errorf("%s: the name %q in the context %q, want %q in Zbx", what, got.state.ServerName, got.state.SessionIDContext, name)
 			}
 		}
+	}
+	if said, _ := peer.Client(t, address, "-CAfile", config.CAFile); (<-seen).err == nil {
+		t.Errorf("a client without a PSK and without a certificate is let in:\n%s", said)
 	}
 	for _, suite := range []string{"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-PSK-AES128-CBC-SHA256", "TLS_AES_128_GCM_SHA256"} {
 		if !slices.Contains(agent.Suites(), suite) {
