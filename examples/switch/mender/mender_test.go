@@ -122,9 +122,9 @@ var ways = []struct{ name, debian, option, conf string }{
 [init]
 providers = providers
 [providers]
-default = default
+default = base
 pkcs11 = pkcs11
-[default]
+[base]
 activate = 1
 [pkcs11]
 module = LIBRARY
