@@ -31,7 +31,7 @@ func TestGOST(t *testing.T) {
 	_, folder, _ := strings.Cut(strings.TrimSpace(string(peer.OpenSSL(t, "", "version", "-e"))), ": ")
 	library := filepath.Join(strings.Trim(folder, `"`), "gost.so")
 	if _, err := os.Stat(library); err != nil {
-		t.Skipf("OpenSSL has no engine for GOST: %v (Debian 12: apt-get install libengine-gost-openssl; others have none)", err)
+		t.Skipf("OpenSSL has no engine for GOST: %v (Debian 12: apt-get install libengine-gost-openssl)", err)
 	}
 	conf := tlstest.File(t, "openssl.cnf", []byte(strings.Replace(gostConf, "LIBRARY", library, 1)))
 	if !tlstest.Again(t, "OPENSSL_CONF="+conf) {
