@@ -39,7 +39,8 @@ const (
 	pskSuites  = "kECDHEPSK+AES128:kPSK+AES128"
 )
 
-// New makes an agent. Settings that are empty leave a kind of connection out.
+// New makes an agent. Without a CAFile it takes no certificates, without a PSKIdentity no
+// pre-shared key.
 func New(config Config) (*Agent, error) {
 	server, err1 := openssl.NewServerCtx()
 	withCert, err2 := openssl.NewClientCtx()

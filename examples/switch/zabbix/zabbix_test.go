@@ -236,3 +236,25 @@ func TestAgents(t *testing.T) {
 		}
 	}
 }
+
+// TestOneKind has agents with a PSK alone, and with a certificate alone.
+func TestOneKind(t *testing.T) {
+	s := newSite(t)
+	withPSK := []string{"-psk_identity", identity, "-psk", key}
+	withCert := []string{"-cert", s.good[0], "-key", s.good[1]}
+	for what, x := range map[string]struct {
+		config      Config
+		takes, none []string
+	}{
+		"PSK":         {Config{PSKIdentity: identity, PSK: s.config.PSK}, withPSK, withCert},
+		"certificate": {Config{CAFile: s.config.CAFile, CertFile: s.config.CertFile, KeyFile: s.config.KeyFile}, withCert, withPSK},
+	} {
+		address, seen := serve(t, newAgent(t, x.config))
+		for _, args := range [][]string{x.takes, x.none} {
+			said, _ := peer.Client(t, address, append([]string{"-CAfile", s.config.CAFile}, args...)...)
+			if got, want := <-seen, args[0] == x.takes[0]; (got.err == nil) != want {
+				t.Errorf("%s alone: with %s the agent says %v, want it let in %v\n%s", what, args[0], got.err, want, said)
+			}
+		}
+	}
+}
