@@ -255,6 +255,9 @@ func (s *SSL) SetCtx(c *Ctx) error {
 // more, because a connection that used it has failed, is not offered; that is no error.
 // A nil sess withdraws the offer.
 //
+// A server that resumes sess shows no certificate: neither its chain nor its name is
+// verified again. Offer a session to no other server than its own.
+//
 // The connection uses a copy: sess may be closed afterwards, and many connections may
 // offer one Session at the same time.
 //

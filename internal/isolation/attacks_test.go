@@ -130,6 +130,7 @@ var attacks = []attack{
 	{id: "A66", name: "PSK_removed", run: pskRemoved},
 	{id: "A67", name: "PSK_and_HelloRetryRequest", in: tls13, run: pskAndHelloRetryRequest},
 	{id: "A68", name: "PSK_identity_as_session_id", in: stateful, run: pskIdentityAsSessionID},
+	{id: "A69", name: "session_of_any_name", run: sessionOfAnyName},
 }
 
 // notOffered is the rows about what this library does not offer; SECURITY.md
@@ -226,7 +227,7 @@ func TestAttacksAreAllThere(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	for n := 1; n <= 68; n++ {
+	for n := 1; n <= 69; n++ {
 		id := fmt.Sprintf("A%02d", n)
 		if !seen[id] {
 			t.Errorf("%s is neither implemented nor listed", id)
@@ -235,8 +236,8 @@ func TestAttacksAreAllThere(t *testing.T) {
 			t.Errorf("docs/ATTACKS.md has no row %s", id)
 		}
 	}
-	if len(seen) != 68 {
-		t.Errorf("%d rows, not 68", len(seen))
+	if len(seen) != 69 {
+		t.Errorf("%d rows, not 69", len(seen))
 	}
 }
 
@@ -1337,6 +1338,24 @@ func clientOfAnotherPolicy(a *env) {
 	// Another port of the same host.
 	other := func(w net.Conn) net.Conn { return endpointWire{w, "192.0.2.1:444"} }
 	a.notOffered(a.connect(host, client{name: "a.test", client: plain, wrap: other}))
+}
+
+// sessionOfAnyName has a client that verifies no name meet a server under a name that is not
+// its own: a client that verifies names must not be offered that session.
+func sessionOfAnyName(a *env) {
+	host := a.host("a.test")
+	cache := a.sessionCache()
+	anyName := a.caching(cache, func(t testing.TB, c *openssl.Ctx) { must(t, c.SetVerify(openssl.VerifyPeer|openssl.VerifyAnyName)) })
+	a.full(a.connect(host, client{name: "other.test", client: anyName, wrap: sameEndpoint}))
+	a.resumed(a.connect(host, client{name: "other.test", client: anyName, wrap: sameEndpoint}))
+	var verify *openssl.VerifyError
+	for range 2 {
+		o := a.connect(host, client{name: "other.test", client: a.caching(cache), wrap: sameEndpoint})
+		if o.server.DidResume || !errors.As(o.clientErr, &verify) {
+			a.Errorf("resumed %v, want a certificate for another name: client %v", o.server.DidResume, o.clientErr)
+		}
+	}
+	a.full(a.connect(host, client{name: "a.test", client: a.caching(cache), wrap: sameEndpoint}))
 }
 
 func clientContext(a *env) {
