@@ -1,5 +1,5 @@
 // Package xrpl is internal/peermanagement/peertls of LeJamon/go-xrpl, which has a shim of
-// its own in C. Two nodes of the XRP Ledger present certificates that nobody has issued,
+// its own in C. Two nodes of the XRP Ledger present certificates that no CA has issued,
 // and then prove who they are: each signs a value made of both Finished messages, so that
 // a node in the middle has nothing to pass on.
 //
