@@ -13,7 +13,8 @@ import (
 // [Ctx.SetDHAuto] a server has no such suites: a client of no others fails with "no shared
 // cipher". Parameters that are too small for the security level are refused, and so are
 // encrypted ones. After a switch to another Ctx the parameters of that one are used. On
-// failure the previous parameters remain in force.
+// failure the previous parameters remain in force. From OpenSSL 4.0 on a client that offers
+// groups of RFC 7919, as OpenSSL's does, is served with one of those before all else.
 //
 // It is SSL_CTX_set0_tmp_dh_pkey, in OpenSSL 1.1.1 SSL_CTX_set_tmp_dh.
 func (c *Ctx) SetDHParameters(pem []byte) error {
