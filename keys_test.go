@@ -486,6 +486,10 @@ func TestUseCertificateURI(t *testing.T) {
 
 // A PIN in a URI is in no error, neither in its text nor in what libcrypto quotes.
 func TestPINInNoError(t *testing.T) {
+	// libp11's engine leaks 16 bytes, which AddressSanitizer would report of all tests.
+	if !tlstest.Again(t, "ASAN_OPTIONS=detect_leaks=0") {
+		return
+	}
 	for _, uri := range []string{
 		"file:/nowhere?pin-value=73517351",
 		"/nowhere;pin-value=73517351;x",
