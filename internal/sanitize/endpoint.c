@@ -1,5 +1,6 @@
 #include "endpoint.h"
 
+#include "keys.h"
 #include "refusal.h"
 #include "resumption.h"
 #include "sidctx_cgo.h"
@@ -38,8 +39,9 @@ static SSL_CTX *new_ctx(int server, const identity *ca, const identity *id) {
 	must_succeed("osl_ctx_new", made.fail);
 	must_succeed("osl_ctx_set_trust", osl_ctx_set_trust(made.ctx, ca->cert, ca->cert_n, server, NULL, 0).fail);
 	if (id)
-		must_succeed("osl_ctx_use_certificate",
-		             osl_ctx_use_certificate(made.ctx, id->cert, id->cert_n, id->key, id->key_n).fail);
+		must_succeed(
+			"osl_ctx_use_certificate",
+			osl_ctx_use_certificate(made.ctx, id->cert, id->cert_n, OSL_KEY_PLAIN, id->key, id->key_n, NULL, 0).fail);
 	return made.ctx;
 }
 
