@@ -60,7 +60,7 @@ static size_t stacks_n, stacks_cap;
 static struct {
 	const char *file;
 	uintptr_t start, end;
-} exempt[8];
+} exempt[16];
 static int exempt_n;
 
 static int64_t live; /* blocks of libcrypto and libssl, of all threads */
