@@ -41,7 +41,7 @@ compile() {
 # What the driver has no use for, where a version has a switch for it: the build
 # is shorter by half. What is left out is not part of TLS as the package does it.
 trim='aria async bf blake2 camellia cast cmp cms comp ct des dgram dsa dso dtls ec2m engine gost idea legacy
-	md4 mdc2 ml-dsa module multiblock nextprotoneg ocb ocsp quic rc2 rc4 rfc3779 rmd160 scrypt seed siphash siv
+	md4 mdc2 ml-dsa module multiblock nextprotoneg ocb quic rc2 rc4 rfc3779 rmd160 scrypt seed siphash siv
 	slh-dsa sm2 sm3 sm4 srp srtp ssl-trace ts ui-console whirlpool
 	apps docs tests shared'
 
