@@ -29,7 +29,7 @@ demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fa
 	@.ci/deps demo
 	@go run ./cmd/sidctx demo $(if $(filter-out 0,$(BREAK)),-break)
 
-test: ## run every test of every module: 4 to 10 minutes on two processors
+test: ## run every test of every module: 3 to 10 minutes on two processors
 	@.ci/deps peers
 	@echo "make test: the first line takes a minute or more"
 	$(call each,go test $(flags) ./...)

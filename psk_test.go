@@ -171,7 +171,7 @@ func TestPSKLimits(t *testing.T) {
 
 // TestPSKSuites has every kind of PSK suite of TLS 1.2.
 func TestPSKSuites(t *testing.T) {
-	dh := tlstest.File(t, "dh.pem", []byte(ffdhe2048))
+	dh := tlstest.File(t, "dh.pem", []byte(tlstest.FFDHE2048))
 	for _, suite := range []string{"PSK-AES128-GCM-SHA256", "PSK-AES256-CBC-SHA384", "ECDHE-PSK-CHACHA20-POLY1305", "ECDHE-PSK-AES128-CBC-SHA256",
 		"DHE-PSK-AES128-GCM-SHA256", "RSA-PSK-AES128-GCM-SHA256"} {
 		t.Run(suite, func(t *testing.T) {
@@ -794,14 +794,3 @@ func TestPSKManyIdentities(t *testing.T) {
 		}
 	})
 }
-
-// ffdhe2048 is the group of RFC 7919 in PEM.
-const ffdhe2048 = `-----BEGIN DH PARAMETERS-----
-MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
-+8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
-87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
-YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
-7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
-ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
------END DH PARAMETERS-----
-`
