@@ -212,6 +212,8 @@ report() {
 		rm -f "$log"
 	else
 		line="$line|see $log"
+		# What failed, and what it said: the log may be on a machine that is gone.
+		grep -nE -A 12 '^ *--- FAIL: |^panic: |^FAIL[[:space:]]' "$log" | head -n 200 >&2 || true
 	fi
 	echo "$line" | awk -F'|' '{ printf "%-6s %-10s %-28s", $1, $2, $3; for (i = 4; i <= NF; i++) printf "  %s", $i; print "" }'
 	return $status
