@@ -57,6 +57,7 @@ activate = 1
 [pkcs11_sect]
 module = LIBRARY
 pkcs11-module-path = MODULE
+pkcs11-module-cache-keys = never
 activate = 1
 `},
 	{"engine", "libengine-pkcs11-openssl", "-e", `openssl_conf = init

@@ -129,6 +129,7 @@ activate = 1
 [pkcs11]
 module = LIBRARY
 pkcs11-module-path = MODULE
+pkcs11-module-cache-keys = never
 activate = 1
 `},
 	{"engine", "libengine-pkcs11-openssl", "-e", `openssl_conf = init
