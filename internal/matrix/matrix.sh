@@ -35,12 +35,12 @@ have() {
 suite_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $2 }'; }
 version_of() { echo "$lines" | awk -v n="$1" '$1 == n { print $3 }'; }
 
-# extras_of is the packages of a suite that some of its tests need: a PKCS #11 token and
-# what OpenSSL gets at it with, and the FIPS provider.
+# extras_of is the packages of a suite that some of its tests need: a PKCS #11 token, a
+# TPM, what OpenSSL gets at them with, and the FIPS provider.
 extras_of() {
 	case $1 in
 	bullseye | bookworm) echo softhsm2 libengine-pkcs11-openssl ;;
-	trixie) echo softhsm2 pkcs11-provider openssl-provider-fips ;;
+	trixie) echo softhsm2 pkcs11-provider openssl-provider-fips swtpm tpm2-openssl tpm2-tools libtss2-tcti-swtpm0t64 ;;
 	esac
 }
 

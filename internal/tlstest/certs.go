@@ -113,6 +113,12 @@ func NewAuthority(t testing.TB, name string, under *Authority) *Authority {
 // change, if not nil, edits the template first.
 func (a *Authority) Leaf(t testing.TB, name string, key crypto.Signer, change func(*x509.Certificate)) (certificate, private []byte) {
 	t.Helper()
+	return a.Certify(t, name, key.Public(), change), KeyPEM(t, key)
+}
+
+// Certify is Leaf for a key whose private half is elsewhere.
+func (a *Authority) Certify(t testing.TB, name string, key crypto.PublicKey, change func(*x509.Certificate)) (certificate []byte) {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: NextSerial(),
 		Subject:      pkix.Name{CommonName: name},
@@ -125,9 +131,9 @@ func (a *Authority) Leaf(t testing.TB, name string, key crypto.Signer, change fu
 	if change != nil {
 		change(template)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.Cert, key.Public(), a.Key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.Cert, key, a.Key)
 	must(t, err)
-	return CertPEM(der), KeyPEM(t, key)
+	return CertPEM(der)
 }
 
 // Fixtures are what most tests use, once Certs has made them: a CA, and server.test
