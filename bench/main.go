@@ -43,6 +43,8 @@ func main() {
 	tableFile := flag.String("table", "", "write the tables to this file, too")
 	only := flag.String("run", "", "only the cases whose id matches this expression")
 	profile := flag.String("profile", "", "leave CPU profiles of the Go peers in this folder; the figures suffer")
+	accountFile := flag.String("account", "", "write what an operation of each peer is made of to this file, and nothing else")
+	ops := flag.Int("ops", 2000, "connections of each account")
 	list := flag.Bool("list", false, "list the cases")
 	flag.Parse()
 	if *list {
@@ -60,6 +62,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *accountFile != "" {
+		if err := accountTo(ctx, *accountFile, *ops); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := bench(ctx, sc, *only, *profile, *jsonFile, *plotFile, *tableFile); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -124,6 +133,19 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 		return err
 	}
 	return toFile(plotFile, func(w io.Writer) error { r.plot(w); return nil })
+}
+
+func accountTo(ctx context.Context, name string, ops int) error {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l, err := newLab(dir)
+	if err != nil {
+		return err
+	}
+	return toFile(name, func(w io.Writer) error { return l.account(ctx, w, ops) })
 }
 
 func toFile(name string, write func(io.Writer) error) error {

@@ -106,7 +106,7 @@ func (l *lab) buildC() error {
 	if err := os.WriteFile(l.file("cbench.c"), cSource, 0o600); err != nil {
 		return err
 	}
-	args := append([]string{"-O2", "-o", l.file("cbench"), l.file("cbench.c")}, strings.Fields(string(flags))...)
+	args := append([]string{"-O2", "-pthread", "-o", l.file("cbench"), l.file("cbench.c")}, strings.Fields(string(flags))...)
 	return output(exec.Command("cc", args...), "the C peer")
 }
 
@@ -132,19 +132,22 @@ type process struct {
 	port  string
 }
 
-// start runs a program of the lab and waits until it is ready. cpu is where to
-// pin it, negative for anywhere.
-func (l *lab) start(ctx context.Context, cpu int, profile, program string, args ...string) (*process, error) {
-	argv := append([]string{l.file(program)}, args...)
-	if l.pin && cpu >= 0 {
-		argv = append([]string{"taskset", "-c", fmt.Sprint(cpu)}, argv...)
+// launch is how a program is started.
+type launch struct {
+	cpu  int      // where it is pinned, negative for anywhere
+	env  []string // more of the environment
+	wrap []string // what is started in its place, with it as the argument
+}
+
+// start runs a program of the lab and waits until it is ready.
+func (l *lab) start(ctx context.Context, how launch, program string, args ...string) (*process, error) {
+	argv := slices.Concat(how.wrap, []string{l.file(program)}, args)
+	if l.pin && how.cpu >= 0 {
+		argv = append([]string{"taskset", "-c", fmt.Sprint(how.cpu)}, argv...)
 	}
 	p := &process{name: strings.Join(append([]string{program}, args[:min(len(args), 4)]...), " "), lines: make(chan string)}
 	p.cmd = exec.CommandContext(ctx, argv[0], argv[1:]...)
-	p.cmd.Env = append(os.Environ(), "GOMAXPROCS=2", "OPENSSL_CONF="+l.file("openssl.cnf"))
-	if profile != "" {
-		p.cmd.Env = append(p.cmd.Env, "BENCH_CPUPROFILE="+profile)
-	}
+	p.cmd.Env = append(append(os.Environ(), "GOMAXPROCS=2", "OPENSSL_CONF="+l.file("openssl.cnf")), how.env...)
 	p.cmd.Stderr = os.Stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -234,20 +237,25 @@ type stand struct {
 	n       map[string]int // operations per round
 }
 
-func (l *lab) startPeer(ctx context.Context, c *benchCase, peer string) (*process, error) {
-	cpu, profile := -1, ""
+// startPeer starts the worker of a peer; how has no processor yet.
+func (l *lab) startPeer(ctx context.Context, c *benchCase, peer string, how launch) (*process, error) {
+	how.cpu = -1
 	if c.verb() != "" {
-		cpu = 0
+		how.cpu = 0
+	}
+	args := c.args(l.dir)
+	switch peer {
+	case idleC:
+		how.env = append(how.env, "BENCH_IDLE_THREAD=1")
+		fallthrough
+	case plainC:
+		return l.start(ctx, how, "cbench", append([]string{"worker"}, args...)...)
 	}
 	program := map[string]string{ours: "sidctx", goTLS: "cryptotls", libp2p: "libp2p"}[peer]
-	args := c.args(l.dir)
-	if peer == plainC {
-		return l.start(ctx, cpu, "", "cbench", append([]string{"worker"}, args...)...)
-	}
 	if l.profile != "" {
-		profile = filepath.Join(l.profile, c.id+"."+program+".pprof")
+		how.env = append(how.env, "BENCH_CPUPROFILE="+filepath.Join(l.profile, c.id+"."+program+".pprof"))
 	}
-	return l.start(ctx, cpu, profile, program, args...)
+	return l.start(ctx, how, program, args...)
 }
 
 // run has one peer do n operations.
@@ -298,7 +306,7 @@ func (l *lab) measure(ctx context.Context, c *benchCase, sc scale, progress func
 	defer cancel() // kills what a failure has left
 	s := &stand{lab: l, c: c, workers: map[string]*process{}, n: map[string]int{}}
 	if c.verb() != "" {
-		if s.client, err = l.start(ctx, 1, "", "cbench", "client"); err != nil {
+		if s.client, err = l.start(ctx, launch{cpu: 1}, "cbench", "client"); err != nil {
 			return nil, err
 		}
 		defer s.client.stop()
@@ -340,7 +348,7 @@ func (l *lab) measure(ctx context.Context, c *benchCase, sc scale, progress func
 
 // warm starts a peer and finds out how many operations fill a round.
 func (s *stand) warm(ctx context.Context, peer string, want time.Duration) (err error) {
-	if s.workers[peer], err = s.lab.startPeer(ctx, s.c, peer); err != nil {
+	if s.workers[peer], err = s.lab.startPeer(ctx, s.c, peer, launch{}); err != nil {
 		return fmt.Errorf("%s, %s: %w", s.c.id, peer, err)
 	}
 	for n := 8; ; {
@@ -359,7 +367,7 @@ func (s *stand) warm(ctx context.Context, peer string, want time.Duration) (err 
 
 // fresh measures memory in a process that has done nothing but a warm-up.
 func (s *stand) fresh(ctx context.Context, peer string, n int) (got sample, err error) {
-	w, err := s.lab.startPeer(ctx, s.c, peer)
+	w, err := s.lab.startPeer(ctx, s.c, peer, launch{})
 	if err != nil {
 		return got, err
 	}

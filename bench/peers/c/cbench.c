@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -388,6 +389,12 @@ static void run_idle(SSL_CTX *sc, int l, long n) {
 
 /* ---- who we are ---- */
 
+static void *rest(void *unused) {
+	for (;;)
+		pause();
+	return unused;
+}
+
 static int worker(char **argv) {
 	const char *kind = argv[0], *version = argv[1], *mode = argv[2], *cert = argv[4];
 	int size = atoi(argv[3]), l = -1, port = 0;
@@ -405,6 +412,10 @@ static int worker(char **argv) {
 	}
 	if (strcmp(kind, "tcp") == 0 || strcmp(kind, "accept") == 0 || strcmp(kind, "idle") == 0)
 		l = listen_any(&port);
+	if (getenv("BENCH_IDLE_THREAD")) {
+		pthread_t t;
+		CHECK(pthread_create(&t, NULL, rest, NULL) == 0);
+	}
 	printf("ready %d\n", port);
 	fflush(stdout);
 	while (fgets(line, sizeof line, stdin)) {
