@@ -5,8 +5,10 @@ package openssl
 import (
 	"crypto/tls"
 	"io"
+	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -62,6 +64,9 @@ func (c *Conn) Close() error {
 	shaken := c.handshakeDone.Load()
 	last, linger := c.ssl.endForConn(shaken)
 	if !cut && (shaken || linger) && c.sendLast(&last) == nil && linger {
+		if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
+			half.CloseWrite()
+		}
 		if lingering.Add(1) <= maxLingering {
 			go c.linger()
 			return nil
@@ -84,7 +89,7 @@ func (c *Conn) linger() {
 	}
 }
 
-// sendLast sends what was encrypted before, then last, and closes the wire's writing side.
+// sendLast sends what was encrypted before, then last.
 func (c *Conn) sendLast(last *buffer) (err error) {
 	for range closeAttempts {
 		if err = c.trySendLast(last, time.Now().Add(closeGrace)); !isTimeout(err) {
@@ -99,6 +104,9 @@ func (c *Conn) trySendLast(last *buffer, until time.Time) error {
 		return os.ErrDeadlineExceeded
 	}
 	defer c.writing.unlock()
+	if c.sendAtOnce(last) {
+		return nil
+	}
 	if err := c.wire.SetWriteDeadline(until); err != nil {
 		return err
 	}
@@ -106,13 +114,25 @@ func (c *Conn) trySendLast(last *buffer, until time.Time) error {
 		return err
 	}
 	c.unsent, *last = *last, buffer{}
-	if err := c.flush(); err != nil {
-		return err
+	return c.flush()
+}
+
+// sendAtOnce sends last if nothing comes before it and a socket takes it without a wait: no
+// deadline has to be set then, for which the runtime would wake a thread.
+func (c *Conn) sendAtOnce(last *buffer) bool {
+	if _, tcp := c.wire.(*net.TCPConn); !tcp || !c.unsent.empty() || c.writeErr != nil || c.ssl.hasOutput.Load() {
+		return false
 	}
-	if half, ok := c.wire.(interface{ CloseWrite() error }); ok {
-		half.CloseWrite()
+	raw, err := c.wire.(syscall.Conn).SyscallConn()
+	if err != nil || c.wire.SetWriteDeadline(time.Time{}) != nil {
+		return false
 	}
-	return nil
+	raw.Write(func(fd uintptr) bool {
+		n, _ := syscall.Write(int(fd), last.bytes())
+		last.take(max(n, 0))
+		return true
+	})
+	return last.empty()
 }
 
 // endForConn frees s. It returns what is still to be sent, which is nothing if there

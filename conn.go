@@ -309,6 +309,9 @@ func (c *Conn) runHandshake(ctx context.Context, by side) error {
 		w, err := c.ssl.handshake(slot)
 		if w == WantNothing && err == nil {
 			c.storeNewSessions() // before the client receives them and offers one
+			if by == writes && c.ssl.ticketsRemain() {
+				return nil // they go out with what is to be written
+			}
 		}
 		sent := c.lockAndFlush()
 		switch {

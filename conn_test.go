@@ -2863,6 +2863,55 @@ func TestCountsBusyRead(t *testing.T) {
 	})
 }
 
+// What a server's Write brings to the end of the handshake goes out with the data: tickets
+// and data are one Write of the wire.
+func TestCountsFirstWrite(t *testing.T) {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		want := map[uint16]int64{tls.VersionTLS13: 2, tls.VersionTLS12: 3}[v.ID] // ServerHello, (Finished,) data
+		c, s, _, far := tlstest.WireConns(t, client, server, 1<<20)
+		clientErr, serverErr := tlstest.Both(func() error {
+			_, err := io.ReadFull(c, make([]byte, 4))
+			return err
+		}, func() error {
+			_, err := s.Write([]byte("ping"))
+			return err
+		})
+		if clientErr != nil || serverErr != nil {
+			t.Fatalf("client %v, server %v", clientErr, serverErr)
+		}
+		if got := far.Writes.Load(); got != want {
+			t.Errorf("%d Writes of the wire up to the data, want %d", got, want)
+		}
+		sess, err := c.Session()
+		if err != nil {
+			t.Errorf("the ticket has not come with the data: %v", err)
+		}
+		sess.Close()
+	})
+}
+
+// Handshakes are bounded by the GOMAXPROCS of their moment.
+func TestHandshakeSlotsFollowGOMAXPROCS(t *testing.T) {
+	if _, here := alone(t, nil); !here {
+		return
+	}
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, procs := range []int{8, 1, 3} {
+		runtime.GOMAXPROCS(procs)
+		want := max(4, 2*procs)
+		for range 20 { // each gives one up where there are too many
+			c, s := tlstest.Machines(t, client, server)
+			tlstest.MustShake(t, c, s)
+		}
+		if got := openssl.HandshakeSlots(); got != want {
+			t.Errorf("GOMAXPROCS %d: %d handshakes may run at once, want %d", procs, got, want)
+		}
+	}
+}
+
 // A server accepts and shakes hands with few allocations and few calls into C.
 // The client is another process; the server's counts are this one's.
 func TestCountsHandshake(t *testing.T) {

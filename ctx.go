@@ -62,7 +62,7 @@ type Ctx struct {
 	store            *storeClient
 	modeBeforeStore  SessionCacheMode
 	sessions         ClientSessionCache
-	slots            slots // of handshakes that may use a key in a token; nil without one
+	slots            *slots // of handshakes that may use a key in a token; nil without one
 
 	// Settled when c is frozen.
 	frozen       bool

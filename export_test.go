@@ -22,6 +22,9 @@ const (
 	LargeBuffer = largeBuffer
 )
 
+// HandshakeSlots is how many handshakes libssl may work on at the same moment.
+func HandshakeSlots() int { return int(inHandshake.made.Load()) }
+
 // CloseBound is what a peer that has stalled can cost Close.
 const CloseBound = closeAttempts * closeGrace
 

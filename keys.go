@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"github.com/sidctx/openssl/internal/libssl"
 )
@@ -193,21 +194,41 @@ func (e wrongSecret) Is(target error) bool { return target == x509.IncorrectPass
 // ---- who may use a key at the same moment ----
 
 // slots bounds the handshakes that libssl works on at the same moment: each takes one
-// out, and puts it back.
-type slots chan struct{}
-
-func newSlots() slots {
-	s := make(slots, max(4, 2*runtime.GOMAXPROCS(0)))
-	for range cap(s) {
-		s <- struct{}{}
-	}
-	return s
+// out, and puts it back. There are max(4, 2*GOMAXPROCS) of them, also after that has changed.
+type slots struct {
+	free chan struct{}
+	made atomic.Int64
 }
 
-func (s slots) putBack() {
-	if s != nil {
-		s <- struct{}{}
+func newSlots() *slots { return &slots{free: make(chan struct{}, 1<<20)} } // of no size: it takes no memory
+
+func slotsWanted() int64 { return int64(max(4, 2*runtime.GOMAXPROCS(0))) }
+
+// grow makes those that are missing; it comes before each wait for one.
+func (s *slots) grow() {
+	for n, want := s.made.Load(), slotsWanted(); n < want; n = s.made.Load() {
+		if s.made.CompareAndSwap(n, n+1) {
+			s.free <- struct{}{}
+		}
 	}
+}
+
+func (s *slots) take() {
+	s.grow()
+	<-s.free
+}
+
+// putBack gives a slot back, or up, where there are too many now.
+func (s *slots) putBack() {
+	if s == nil {
+		return
+	}
+	for n, want := s.made.Load(), slotsWanted(); n > want; n = s.made.Load() {
+		if s.made.CompareAndSwap(n, n-1) {
+			return
+		}
+	}
+	s.free <- struct{}{}
 }
 
 // inHandshake is for all handshakes but those that may use a key of UseCertificateURI:
@@ -218,7 +239,7 @@ var inHandshake = newSlots()
 
 // slotsLocked is where the next step of the handshake takes its slot. What comes before a
 // client has a ClientHello to answer with, or a server the answer to one, signs nothing.
-func (s *SSL) slotsLocked() slots {
+func (s *SSL) slotsLocked() *slots {
 	suspends := s.first.hello != nil || s.first.store != nil
 	if s.ctx.slots == nil || s.phase == phaseNew && (s.client || suspends) {
 		return inHandshake
@@ -227,7 +248,7 @@ func (s *SSL) slotsLocked() slots {
 }
 
 // tokenSlots is slotsLocked if the next step must wait for a token's, else nil.
-func (s *SSL) tokenSlots() slots {
+func (s *SSL) tokenSlots() *slots {
 	if s.lock() != nil {
 		return nil
 	}
@@ -240,7 +261,7 @@ func (s *SSL) tokenSlots() slots {
 
 // takeSlot waits for a token, without the lock of the SSL, and within the bounds of the
 // call that does the handshake. The step gives the slot back.
-func (c *Conn) takeSlot(ctx context.Context, by side) (slots, error) {
+func (c *Conn) takeSlot(ctx context.Context, by side) (*slots, error) {
 	own := c.ssl.tokenSlots()
 	if own == nil {
 		return nil, nil
@@ -248,5 +269,6 @@ func (c *Conn) takeSlot(ctx context.Context, by side) (slots, error) {
 	if by == neither {
 		by = reads
 	}
-	return own, c.wait(ctx, own, by)
+	own.grow()
+	return own, c.wait(ctx, own.free, by)
 }

@@ -137,11 +137,11 @@ func (s *SSL) handshakeLocked(hasSlot bool) (Want, error) {
 	}
 	room := s.out.room(largeBuffer)
 	if !hasSlot {
-		<-own
+		own.take()
 	}
 	r := s.h.P.Handshake(s.in.bytes(), s.eof, s.verifyConnectionLocked() != nil, room)
 	if !hasSlot {
-		own <- struct{}{}
+		own.putBack()
 	}
 	s.updateLocked(r)
 	switch r.Want {

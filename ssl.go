@@ -357,7 +357,7 @@ func (s *SSL) Handshake() (Want, error) { return s.handshake(nil) }
 
 // handshake is Handshake with a slot that the caller has taken from held, unless that is
 // nil. It is put back before a function of the caller's runs.
-func (s *SSL) handshake(held slots) (Want, error) {
+func (s *SSL) handshake(held *slots) (Want, error) {
 	if err := s.lock(); err != nil {
 		held.putBack()
 		return WantNothing, err

@@ -327,6 +327,9 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1) {
 		osl_classify_resumption(t);
+		/* Before, it would take and give back 16 KiB for each record of the handshake. */
+		SSL_set_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
+		SSL_free_buffers(t->ssl);
 		SSL_set_msg_callback(t->ssl, osl_message_cb);
 		SSL_set_msg_callback_arg(t->ssl, t);
 	}

@@ -185,7 +185,17 @@ var faults = []fault{
 	{
 		name:  "nothing ends the wait for a token",
 		tests: "openssl.TestSlowToken",
-		edits: []edit{{"keys.go", "\treturn own, c.wait(ctx, own, by)", "\t<-own\n\treturn own, nil"}},
+		edits: []edit{{"keys.go", "\treturn own, c.wait(ctx, own.free, by)", "\t<-own.free\n\treturn own, nil"}},
+	},
+	{
+		name:  "as many handshakes at once as there were processors at the start",
+		tests: "openssl.TestHandshakeSlotsFollowGOMAXPROCS",
+		edits: []edit{{"keys.go", "return int64(max(4, 2*runtime.GOMAXPROCS(0)))", "return 4"}},
+	},
+	{
+		name:  "tickets in a packet of their own before the first data",
+		tests: "openssl.TestCountsFirstWrite",
+		edits: []edit{{"conn.go", "if by == writes && c.ssl.ticketsRemain() {", "if false {"}},
 	},
 	{
 		name:  "a wrong passphrase is a broken key",
