@@ -56,7 +56,8 @@ func (l *lab) account(ctx context.Context, w io.Writer, ops int) error {
 		fmt.Fprintf(w, "\n## %s (%s)\n\n", c.name, c.id)
 		writeBooks(w, books)
 	}
-	return nil
+	return errors.Join(l.writeGrowth(ctx, w, ops), l.writeContention(ctx, w, ops),
+		l.writeScale(ctx, w, []int{max(ops/20, 1), max(ops/2, 1), 5 * ops}, ops))
 }
 
 func caseByID(id string) *benchCase {
@@ -109,33 +110,22 @@ func (l *lab) book(ctx context.Context, c *benchCase, peer string, ops int) (led
 
 // between runs a peer, looks, runs n operations and looks again: what look adds is what
 // they have cost.
-func (l *lab) between(ctx context.Context, c *benchCase, peer string, n int, how launch, look func(p *process, sign float64) error) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s := &stand{lab: l, c: c, workers: map[string]*process{}}
+func (l *lab) between(ctx context.Context, c *benchCase, peer string, n int, how launch, look func(p *process, sign float64) error) error {
 	if c.kind == mem {
 		n *= 100
 	}
-	if c.verb() != "" {
-		if s.client, err = l.start(ctx, launch{cpu: 1}, "cbench", "client"); err != nil {
+	return l.with(ctx, c, peer, how, func(s *stand) error {
+		if _, err := s.run(peer, n/4+1); err != nil { // caches are warm then
 			return err
 		}
-		defer s.client.stop()
-	}
-	if s.workers[peer], err = l.startPeer(ctx, c, peer, how); err != nil {
-		return err
-	}
-	p := s.workers[peer]
-	if _, err := s.run(peer, n/4+1); err != nil { // caches are warm then
-		return err
-	}
-	if err := look(p, -1/float64(n)); err != nil {
-		return err
-	}
-	if _, err := s.run(peer, n); err != nil {
-		return err
-	}
-	return errors.Join(look(p, 1/float64(n)), p.stop())
+		if err := look(s.workers[peer], -1/float64(n)); err != nil {
+			return err
+		}
+		if _, err := s.run(peer, n); err != nil {
+			return err
+		}
+		return look(s.workers[peer], 1/float64(n))
+	})
 }
 
 // kernelBook is what /proc has of the process and its threads.

@@ -104,13 +104,17 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 		GOMAXPROCS: 2,
 		Pinned:     l.pin,
 	}
+	progress := func(string) {}
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		progress = func(s string) { fmt.Fprintf(os.Stderr, "\r\x1b[K%s", s) }
+	}
 	before, start := load(), time.Now()
 	for i := range cases {
 		c := &cases[i]
 		if !wanted.MatchString(c.id) {
 			continue
 		}
-		rounds, err := l.measure(ctx, c, sc, func(s string) { fmt.Fprintf(os.Stderr, "\r\x1b[K%s", s) })
+		rounds, err := l.measure(ctx, c, sc, progress)
 		if err != nil {
 			return err
 		}
@@ -124,7 +128,8 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 		return fmt.Errorf("no case matches %q", only)
 	}
 	r.Load, r.Seconds = before+" before, "+load()+" after", time.Since(start).Seconds()
-	fmt.Fprintf(os.Stderr, "\r\x1b[K%d cases in %.0f s\n", len(r.Cases), r.Seconds)
+	progress("")
+	fmt.Fprintf(os.Stderr, "%d cases in %.0f s\n", len(r.Cases), r.Seconds)
 	r.tables(os.Stdout)
 	if err := toFile(tableFile, func(w io.Writer) error { r.tables(w); return nil }); err != nil {
 		return err

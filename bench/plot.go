@@ -8,7 +8,7 @@ import (
 )
 
 // plot draws every ratio that has a target, as a bar on a logarithmic scale
-// that begins at 1: to the right this library is ahead. For memory the ratio
+// that begins at 1: to the right this library is ahead. For memory and latency the ratio
 // is turned over, so that right is better there, too.
 func (r *report) plot(w io.Writer) {
 	const (
@@ -33,7 +33,7 @@ func (r *report) plot(w io.Writer) {
 				continue
 			}
 			one := row{c.Name, q.Against, q.Median, q.Low, q.High, q.Target, fmt.Sprintf("%.2f", q.Median)}
-			if c.memory {
+			if c.lower {
 				one.value, one.low, one.high, one.goal = 1/q.Median, 1/q.High, 1/q.Low, 1/q.Target
 				one.text = fmt.Sprintf("%.2f", one.value)
 			}

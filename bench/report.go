@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 )
@@ -31,7 +32,7 @@ type caseReport struct {
 	Without map[string]string  `json:"without,omitempty"`
 	Rounds  series             `json:"rounds"`
 
-	memory bool
+	lower bool // is better
 }
 
 // ratio compares ours with a peer, round by round. Above 1 ours is cheaper,
@@ -43,7 +44,9 @@ type ratio struct {
 	High    float64   `json:"high"`
 	Target  float64   `json:"target,omitempty"`
 	Stretch float64   `json:"stretch,omitempty"`
-	Met     string    `json:"met,omitempty"` // stretch, target or missed
+	Met     string    `json:"met,omitempty"` // stretch, target, missed or noisy
+	First   float64   `json:"first"`         // medians of the two halves of the rounds
+	Second  float64   `json:"second"`
 	Values  []float64 `json:"values"`
 }
 
@@ -59,12 +62,12 @@ func quantile(values []float64, q float64) float64 {
 }
 
 func newCaseReport(c *benchCase, rounds series) (caseReport, error) {
-	r := caseReport{ID: c.id, Row: c.row, Name: c.name, Unit: c.unit, Without: c.without, Rounds: rounds, memory: c.memory,
+	r := caseReport{ID: c.id, Row: c.row, Name: c.name, Unit: c.unit, Without: c.without, Rounds: rounds, lower: c.memory || c.latency,
 		Median: map[string]float64{}}
 	costs := map[string][]float64{}
 	for _, p := range c.peers() {
 		for _, s := range rounds[p] {
-			costs[p] = append(costs[p], s.perOp(c.memory))
+			costs[p] = append(costs[p], s.perOp(c))
 		}
 		if len(costs[p]) == 0 || len(costs[p]) != len(costs[ours]) {
 			return r, fmt.Errorf("%s: the column of %s is missing or short", c.id, p)
@@ -78,16 +81,21 @@ func newCaseReport(c *benchCase, rounds series) (caseReport, error) {
 		q := ratio{Against: p}
 		for i, mine := range costs[ours] {
 			v := costs[p][i] / mine
-			if c.memory {
+			if r.lower {
 				v = 1 / v
 			}
 			q.Values = append(q.Values, v)
 		}
 		q.Median, q.Low, q.High = quantile(q.Values, 0.5), quantile(q.Values, 0.25), quantile(q.Values, 0.75)
+		half := len(q.Values) / 2
+		q.First, q.Second = quantile(q.Values[:max(half, 1)], 0.5), quantile(q.Values[half:], 0.5)
 		for _, t := range c.targets {
 			if t.against == p {
-				q.Target, q.Stretch, q.Met = t.target, t.stretch, met(q.Median, t, c.memory)
+				q.Target, q.Stretch, q.Met = t.target, t.stretch, met(q.Median, t, r.lower)
 			}
+		}
+		if q.noisy() && q.Met != "" {
+			q.Met = "noisy"
 		}
 		r.Ratios = append(r.Ratios, q)
 	}
@@ -114,13 +122,13 @@ func met(v float64, t target, lower bool) string {
 func (r *report) tables(w io.Writer) {
 	fmt.Fprintf(w, "%s, %s, %s, Linux %s, GOMAXPROCS=%d, %s, load %s.\n", r.OpenSSL, r.Go, r.CPU, r.Kernel, r.GOMAXPROCS,
 		map[bool]string{true: "TCP cases pinned (server CPU 0, client CPU 1)", false: "nothing pinned"}[r.Pinned], r.Load)
-	fmt.Fprintf(w, "\nRatios are medians over paired rounds of the CPU time of the whole process (quartiles in brackets): above 1 this library is cheaper.\nMemory (≤): how many times as much it needs.\n\n")
+	fmt.Fprintf(w, "\nRatios are medians over paired rounds of the CPU time of the whole process (quartiles in brackets): above 1 this library is cheaper.\nMemory and latency (≤): how many times as much it needs.\n\n")
 	table := [][]string{{"#", "case", "against", "measured", "target", "stretch", "met"}}
 	for _, c := range r.Cases {
 		for _, q := range c.Ratios {
 			if q.Target != 0 {
 				sign := "≥"
-				if c.memory {
+				if c.lower {
 					sign = "≤"
 				}
 				table = append(table, []string{fmt.Sprint(c.Row), c.Name, q.Against, q.String(),
@@ -131,12 +139,15 @@ func (r *report) tables(w io.Writer) {
 	markdown(w, table)
 	fmt.Fprintf(w, "\nCost of one operation or connection (median), and how this library compares with that peer.\n\n")
 	table = [][]string{append([]string{"case", "unit"}, peers...)}
+	unquiet := 0
 	for _, c := range r.Cases {
 		line := []string{c.Name, c.Unit, figure(c.Median[ours])}
 		for _, p := range peers[1:] {
 			cell := "– (" + c.Without[p] + ")"
 			for _, q := range c.Ratios {
-				if q.Against == p {
+				if q.Against == p && q.noisy() {
+					cell, unquiet = figure(c.Median[p])+" [noisy]", unquiet+1
+				} else if q.Against == p {
 					cell = fmt.Sprintf("%s [%s]", figure(c.Median[p]), figure(q.Median))
 				}
 			}
@@ -145,9 +156,23 @@ func (r *report) tables(w io.Writer) {
 		table = append(table, line)
 	}
 	markdown(w, table)
+	if unquiet > 0 {
+		fmt.Fprintf(w, "\n%d comparisons are noisy: the two halves of their rounds are more than %.0f %% apart. Run it again on a quiet machine.\n", unquiet, 100*noise)
+	}
 }
 
-func (q ratio) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", q.Median, q.Low, q.High) }
+// noise is how far the two halves of the rounds may be apart.
+const noise = 0.15
+
+// noisy reports whether the machine was too busy with something else to compare anything.
+func (q ratio) noisy() bool { return math.Abs(q.First-q.Second) > noise*q.Median }
+
+func (q ratio) String() string {
+	if q.noisy() {
+		return fmt.Sprintf("%.2f, then %.2f", q.First, q.Second)
+	}
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", q.Median, q.Low, q.High)
+}
 
 func figure(v float64) string {
 	if v >= 100 {

@@ -203,9 +203,12 @@ type sample struct {
 	Bytes int64 `json:"bytes,omitempty"`
 }
 
-func (s sample) perOp(memory bool) float64 {
-	if memory {
+func (s sample) perOp(c *benchCase) float64 {
+	switch {
+	case c.memory:
 		return float64(s.Bytes) / float64(s.Ops) / 1024
+	case c.latency:
+		return float64(s.Wall) / 1000
 	}
 	return float64(s.CPU) / float64(s.Ops) / 1000
 }
@@ -312,9 +315,20 @@ func (l *lab) measure(ctx context.Context, c *benchCase, sc scale, progress func
 		defer s.client.stop()
 	}
 	order, rounds := c.peers(), sc.rounds
-	if c.memory {
+	switch {
+	case c.memory:
 		rounds = sc.memoryRounds
-	} else {
+	case c.latency:
+		rounds = sc.memoryRounds
+		for _, p := range order {
+			if s.workers[p], err = l.startPeer(ctx, c, p, launch{}); err != nil {
+				return nil, err
+			}
+			if _, err := s.run(p, 1); err != nil {
+				return nil, err
+			}
+		}
+	default:
 		for _, p := range order {
 			if err := s.warm(ctx, p, sc.sample); err != nil {
 				return nil, err
@@ -328,6 +342,8 @@ func (l *lab) measure(ctx context.Context, c *benchCase, sc scale, progress func
 			var one sample
 			if c.memory {
 				one, err = s.fresh(ctx, p, sc.connections)
+			} else if c.latency {
+				one, err = underLoad(ctx, s.workers[p].port, c.mode, min(sc.connections, 100), sc.mixed)
 			} else {
 				one, err = s.run(p, s.n[p])
 			}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -106,6 +107,20 @@ func serve(p Peer) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	for name, begin := range map[string]func(){
+		"mutex": func() { runtime.SetMutexProfileFraction(1) },
+		"block": func() { runtime.SetBlockProfileRate(1) },
+	} {
+		if path := os.Getenv("BENCH_" + strings.ToUpper(name) + "PROFILE"); path != "" {
+			f, err := os.Create(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			begin()
+			defer pprof.Lookup(name).WriteTo(f, 0)
+		}
+	}
 	fmt.Println("ready", port)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		var n int
@@ -144,8 +159,10 @@ func newJob(p Peer, a args) (job, int, error) {
 	case "hs":
 		run, err = handshakes(p, cfg, server, a.mode)
 	case "ends":
-		run, err = bothEnds(p, cfg, server)
-	case "tcp", "accept", "idle":
+		run, err = bothEnds(p, cfg, server, 1)
+	case "split":
+		run, err = bothEnds(p, cfg, server, a.size)
+	case "tcp", "accept", "storm", "idle", "mixed":
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, 0, err
@@ -153,8 +170,10 @@ func newJob(p Peer, a args) (job, int, error) {
 		switch a.kind {
 		case "tcp":
 			run = stream(p, server, l, a)
-		case "accept":
+		case "accept", "storm":
 			run = accept(server, l)
+		case "mixed":
+			run = mixed(server, l)
 		default:
 			run = idle(server, l, a.mode == "blocked")
 		}
@@ -299,8 +318,8 @@ func newClientCtx(version uint16) (*openssl.Ctx, error) {
 }
 
 // bothEnds makes connections with the peer at both ends, and has the client
-// read one byte, and the tickets before it.
-func bothEnds(p Peer, cfg Config, server Maker) (job, error) {
+// read one byte, and the tickets before it. Several goroutines share the contexts.
+func bothEnds(p Peer, cfg Config, server Maker, goroutines int) (job, error) {
 	client, err := p.Client(cfg)
 	if err != nil {
 		return nil, err
@@ -336,12 +355,21 @@ func bothEnds(p Peer, cfg Config, server Maker) (job, error) {
 	}
 	return func(n int) (cost, error) {
 		return measured(func() error {
-			for range n {
-				if err := connect(); err != nil {
-					return err
-				}
+			var all sync.WaitGroup
+			failed := make(chan error, goroutines)
+			for range goroutines {
+				all.Go(func() {
+					for range (n + goroutines - 1) / goroutines {
+						if err := connect(); err != nil {
+							failed <- err
+							return
+						}
+					}
+				})
 			}
-			return nil
+			all.Wait()
+			close(failed)
+			return <-failed
 		})
 	}, nil
 }
@@ -507,5 +535,42 @@ func idle(server Maker, l net.Listener, blocked bool) job {
 		}
 		readers.Wait()
 		return c, err
+	}
+}
+
+// mixed serves what comes: a connection whose first byte is b is sent data without end,
+// others get back what they send. A run only starts it.
+func mixed(server Maker, l net.Listener) job {
+	var once sync.Once
+	serve := func(wire net.Conn) {
+		s, err := server(wire)
+		if err != nil {
+			wire.Close()
+			return
+		}
+		defer s.Close()
+		buf := make([]byte, 16<<10)
+		n, err := s.Read(buf)
+		for bulk := n > 0 && buf[0] == 'b'; err == nil; {
+			if bulk {
+				_, err = s.Write(buf)
+			} else if _, err = s.Write(buf[:n]); err == nil {
+				n, err = s.Read(buf)
+			}
+		}
+	}
+	return func(int) (cost, error) {
+		once.Do(func() {
+			go func() {
+				for {
+					wire, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go serve(wire)
+				}
+			}()
+		})
+		return cost{cpu: 1, wall: 1}, nil
 	}
 }

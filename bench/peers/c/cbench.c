@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -266,6 +267,32 @@ static void set_sid(SSL_CTX *c, unsigned int len, long n) {
 	}
 }
 
+/* split is both_ends in several threads, which share the contexts. */
+typedef struct {
+	SSL_CTX *cc, *sc;
+	long n;
+} share;
+
+static void *one_share(void *arg) {
+	share *s = arg;
+
+	both_ends(s->cc, s->sc, s->n);
+	return NULL;
+}
+
+static void split(SSL_CTX *cc, SSL_CTX *sc, int threads, long n) {
+	share s = {cc, sc, (n + threads - 1) / threads};
+	pthread_t *all = calloc((size_t)threads, sizeof *all);
+	int i;
+
+	CHECK(all);
+	for (i = 0; i < threads; i++)
+		CHECK(pthread_create(&all[i], NULL, one_share, &s) == 0);
+	for (i = 0; i < threads; i++)
+		pthread_join(all[i], NULL);
+	free(all);
+}
+
 /* ---- over TCP ---- */
 
 static int listen_any(int *port) {
@@ -410,7 +437,7 @@ static int worker(char **argv) {
 		shake(c, s);
 		check_cipher(c);
 	}
-	if (strcmp(kind, "tcp") == 0 || strcmp(kind, "accept") == 0 || strcmp(kind, "idle") == 0)
+	if (strcmp(kind, "tcp") == 0 || strcmp(kind, "accept") == 0 || strcmp(kind, "storm") == 0 || strcmp(kind, "idle") == 0)
 		l = listen_any(&port);
 	if (getenv("BENCH_IDLE_THREAD")) {
 		pthread_t t;
@@ -425,7 +452,7 @@ static int worker(char **argv) {
 			die("cbench: not a command: %s", line);
 		if (strcmp(kind, "tcp") == 0)
 			run_tcp(sc, l, mode, p, size, n);
-		else if (strcmp(kind, "accept") == 0)
+		else if (strcmp(kind, "accept") == 0 || strcmp(kind, "storm") == 0)
 			run_accept(sc, l, n);
 		else if (strcmp(kind, "idle") == 0)
 			run_idle(sc, l, n);
@@ -438,6 +465,8 @@ static int worker(char **argv) {
 				both_ends(cc, sc, n);
 			else if (strcmp(kind, "setsid") == 0)
 				set_sid(sc, (unsigned int)size, n);
+			else if (strcmp(kind, "split") == 0)
+				split(cc, sc, size, n);
 			else
 				die("cbench: no case %s", kind);
 			report(from, now(), n, 0);
@@ -452,6 +481,39 @@ static void until_end(SSL *s) {
 	while (SSL_read(s, b, sizeof b) > 0)
 		;
 	hang_up(s);
+}
+
+/* storm makes n connections at once: all have asked before one is answered. */
+static void storm(SSL_CTX *cc, int port, long n) {
+	SSL **all = calloc((size_t)n, sizeof *all);
+	long i, left = n;
+	char b;
+
+	CHECK(all);
+	for (i = 0; i < n; i++) {
+		int fd = call(port);
+
+		CHECK(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0);
+		CHECK((all[i] = SSL_new(cc)) && SSL_set_fd(all[i], fd) == 1);
+		SSL_set_connect_state(all[i]);
+	}
+	while (left > 0)
+		for (i = 0; i < n; i++) {
+			int r, e;
+
+			if (!all[i])
+				continue;
+			if ((r = SSL_read(all[i], &b, 1)) <= 0) {
+				e = SSL_get_error(all[i], r);
+				if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
+					die("cbench: in a storm: SSL error %d", e);
+				continue;
+			}
+			hang_up(all[i]);
+			all[i] = NULL;
+			left--;
+		}
+	free(all);
 }
 
 static int client(void) {
@@ -496,6 +558,8 @@ static int client(void) {
 				read_full(s, p, 1);
 				until_end(s);
 			}
+		} else if (strcmp(verb, "storm") == 0) {
+			storm(cc, port, n);
 		} else if (strcmp(verb, "hold") == 0) {
 			CHECK((held = calloc((size_t)n, sizeof *held)) != NULL);
 			for (n_held = 0; n_held < n; n_held++) {
