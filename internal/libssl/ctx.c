@@ -170,7 +170,7 @@ osl_ctx_result osl_ctx_new(const osl_library *l, int server) {
 	if (SSL_CTX_get_min_proto_version(c) < TLS1_2_VERSION && SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION) != 1)
 		goto failed;
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION);
-	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	if (!server)
 		SSL_CTX_set_verify(c, SSL_VERIFY_PEER, NULL);
 	osl_sweep();

@@ -150,6 +150,8 @@ osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned 
 	BIO_set_data(b, t);
 	BIO_set_init(b, 1);
 	SSL_set_bio(t->ssl, b, b);
+	/* Not before the handshake's end: it would take and give back 16 KiB for each of its records. */
+	SSL_clear_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
 	if (server)
 		SSL_set_accept_state(t->ssl);
 	else
@@ -327,9 +329,10 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1) {
 		osl_classify_resumption(t);
-		/* Before, it would take and give back 16 KiB for each record of the handshake. */
-		SSL_set_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
-		SSL_free_buffers(t->ssl);
+		if (SSL_CTX_get_mode(SSL_get_SSL_CTX(t->ssl)) & SSL_MODE_RELEASE_BUFFERS) {
+			SSL_set_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
+			SSL_free_buffers(t->ssl);
+		}
 		SSL_set_msg_callback(t->ssl, osl_message_cb);
 		SSL_set_msg_callback_arg(t->ssl, t);
 	}
