@@ -5,10 +5,8 @@ package openssl
 import (
 	"crypto/tls"
 	"io"
-	"net"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -120,18 +118,10 @@ func (c *Conn) trySendLast(last *buffer, until time.Time) error {
 // sendAtOnce sends last if nothing comes before it and a socket takes it without a wait: no
 // deadline has to be set then, for which the runtime would wake a thread.
 func (c *Conn) sendAtOnce(last *buffer) bool {
-	if _, tcp := c.wire.(*net.TCPConn); !tcp || !c.unsent.empty() || c.writeErr != nil || c.ssl.hasOutput.Load() {
+	if c.socket.raw == nil || !c.unsent.empty() || c.writeErr != nil || c.ssl.hasOutput.Load() || c.wire.SetWriteDeadline(time.Time{}) != nil {
 		return false
 	}
-	raw, err := c.wire.(syscall.Conn).SyscallConn()
-	if err != nil || c.wire.SetWriteDeadline(time.Time{}) != nil {
-		return false
-	}
-	raw.Write(func(fd uintptr) bool {
-		n, _ := syscall.Write(int(fd), last.bytes())
-		last.take(max(n, 0))
-		return true
-	})
+	c.socket.tryWrite(last)
 	return last.empty()
 }
 

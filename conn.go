@@ -18,8 +18,9 @@ import (
 // from any goroutine; Read and Write may run at the same time. A Conn starts no goroutine
 // of its own before Close. The caller must close it.
 type Conn struct {
-	wire net.Conn
-	ssl  *SSL // its lock is held for the length of an act, never across a wait
+	wire   net.Conn
+	socket socket // of wire
+	ssl    *SSL   // its lock is held for the length of an act, never across a wait
 
 	// These may be held across a wait, and are taken in this order. Functions of
 	// the caller run with handshaking alone, which neither Close nor a finished
@@ -69,11 +70,13 @@ func newConn(wire net.Conn, c *Ctx) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{
+	conn := &Conn{
 		wire: wire,
 		ssl:  s,
 		room: make(chan struct{}, 1),
-	}, nil
+	}
+	conn.socket.init(wire)
+	return conn, nil
 }
 
 // missing reports whether c is nil or was not made by a constructor.
@@ -344,15 +347,14 @@ func (c *Conn) lockAndFlush() error {
 
 // receive waits for ciphertext, with reading held, or for the end of the wire.
 func (c *Conn) receive() (got buffer, eof bool, err error) {
-	got = newBuffer(c.bulk)
 	n := 0
 	for range maxEmptyReads {
-		if n, err = c.wire.Read(got.b); n != 0 || err != nil {
+		if n, err = c.readWire(&got); n != 0 || err != nil {
 			break
 		}
 		err = io.ErrNoProgress
 	}
-	c.bulk = n == len(got.b) // else nothing is left, and the next Read may wait for long
+	c.bulk = n > 0 && n == len(got.b) // else nothing is left, and the next Read may wait for long
 	if got.w = n; n > 0 {
 		return got, false, nil // an error comes again
 	}
