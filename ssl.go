@@ -55,7 +55,7 @@ type SSL struct {
 	sidCtx    sidContext
 	ownSIDCtx bool        // it was set on this connection
 	decidedIn sidContext  // sidCtx when libssl decided about resumption
-	hellos    int         // ClientHellos that libssl has let through
+	hellos    int32       // ClientHellos that libssl has let through
 	offered   *sidContext // of the session that a client offers
 	name      string      // that a client expects, or ""
 	nameErr   error       // what the last SetServerName failed with: no name is in force

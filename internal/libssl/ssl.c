@@ -264,11 +264,11 @@ osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 	r.pending = SSL_pending(t->ssl) > 0;
 	r.hellos = t->hellos;
 	r.got_ticket = t->got_ticket;
-	r.resumption = t->resumption;
+	r.resumption = (unsigned char)t->resumption;
 	r.keylog = t->keylog_n != 0;
 	r.has_new_sessions = t->new_sessions_n != 0;
 	r.offer_invalid = osl_ssl_offer_invalid(t);
-	r.refused = t->refused;
+	r.refused = (unsigned char)t->refused;
 	r.tickets_held = t->held_tickets != 0;
 	t->in = NULL;
 	t->out = NULL;
@@ -350,7 +350,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	if (resuming && r.want == OSL_INPUT && SSL_version(t->ssl) < TLS1_3_VERSION) {
 		r.resuming = 1;
 		r.resumption = OSL_RESUMED;
-		r.refused = osl_session_check(t, SSL_get_session(t->ssl));
+		r.refused = (unsigned char)osl_session_check(t, SSL_get_session(t->ssl));
 	}
 	osl_sweep();
 	return r;

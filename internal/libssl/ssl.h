@@ -9,6 +9,7 @@
 #include "ctx.h"
 #include "hello.h"
 
+#include <stdbool.h>
 #include <openssl/bio.h>
 
 struct osl_ssl {
@@ -102,20 +103,20 @@ typedef struct {
 	size_t used;    /* ciphertext taken from in */
 	size_t out;     /* ciphertext left in out */
 	size_t spilled; /* more of it waits for osl_drain */
-	int want;
-	int pending;          /* plaintext waits in libssl */
-	int hellos;           /* ClientHellos that have gone through: contexts are too late */
-	int got_ticket;       /* a session has arrived after the handshake */
-	int new_session;      /* a client's connection has another session than before */
-	int keylog;           /* lines wait for osl_ssl_keylog */
-	int refused;          /* why the connection is refused, or OSL_ACCEPTED */
-	int resuming;         /* a server that resumes a TLS 1.2 session has sent nothing of its side yet */
-	int tickets_held;     /* osl_issue_tickets is to be called */
-	int has_new_sessions; /* sessions wait for osl_ssl_sessions_made */
-	int offer_invalid;    /* the session that a client offers cannot be resumed any more */
-	int has_peer;         /* at a handshake's end: the peer has presented a certificate */
-	int resumption;
 	osl_fail *fail;
+	int hellos; /* ClientHellos that have gone through: contexts are too late */
+	unsigned char want;
+	bool pending;          /* plaintext waits in libssl */
+	bool got_ticket;       /* a session has arrived after the handshake */
+	bool new_session;      /* a client's connection has another session than before */
+	bool keylog;           /* lines wait for osl_ssl_keylog */
+	unsigned char refused; /* why the connection is refused, or OSL_ACCEPTED */
+	bool resuming;         /* a server that resumes a TLS 1.2 session has sent nothing of its side yet */
+	bool tickets_held;     /* osl_issue_tickets is to be called */
+	bool has_new_sessions; /* sessions wait for osl_ssl_sessions_made */
+	bool offer_invalid;    /* the session that a client offers cannot be resumed any more */
+	bool has_peer;         /* at a handshake's end: the peer has presented a certificate */
+	unsigned char resumption;
 } osl_call_result;
 
 typedef struct {

@@ -5,8 +5,6 @@ package libssl
 #cgo nocallback osl_drain
 #cgo noescape osl_handshake
 #cgo nocallback osl_handshake
-#cgo noescape osl_read
-#cgo nocallback osl_read
 #cgo noescape osl_shutdown
 #cgo nocallback osl_shutdown
 #cgo noescape osl_ssl_export
@@ -17,9 +15,22 @@ package libssl
 #cgo nocallback osl_ssl_set_ctx
 #cgo noescape osl_ssl_state
 #cgo nocallback osl_ssl_state
-#cgo noescape osl_write
-#cgo nocallback osl_write
+#cgo noescape osl_read_number
+#cgo nocallback osl_read_number
+#cgo noescape osl_write_number
+#cgo nocallback osl_write_number
 #include "ssl.h"
+
+// cgo looks up whether a pointer to something with pointers is Go's, in each call. These
+// are called for each record, and get a number.
+
+static osl_call_result osl_read_number(uintptr_t t, unsigned char *p, size_t n, const unsigned char *in, size_t in_n, int eof) {
+	return osl_read((osl_ssl *)t, p, n, in, in_n, eof);
+}
+
+static osl_call_result osl_write_number(uintptr_t t, const unsigned char *p, size_t n, unsigned char *out, size_t out_cap) {
+	return osl_write((osl_ssl *)t, p, n, out, out_cap);
+}
 */
 import "C"
 
@@ -34,8 +45,10 @@ type SSL struct{ p *C.osl_ssl }
 // Pointer is the osl_ssl itself, for C of the package above.
 func (s SSL) Pointer() unsafe.Pointer { return unsafe.Pointer(s.p) }
 
+func (s SSL) number() C.uintptr_t { return C.uintptr_t(uintptr(unsafe.Pointer(s.p))) }
+
 // Want is what a call came to.
-type Want int
+type Want int8
 
 const (
 	Done            Want = C.OSL_DONE
@@ -53,15 +66,15 @@ type Result struct {
 	Out            int // ciphertext made, in the buffer that was lent
 	Spilled        int // more of it, for Drain
 	Want           Want
-	Pending        bool // plaintext waits in libssl
-	Hellos         int  // ClientHellos that were let through; 1 if a client has sent its own
-	GotTicket      bool // a session has arrived after the handshake
-	NewSession     bool // a client's connection has another session than before
-	KeyLog         bool // lines wait for KeyLog
-	HasNewSessions bool // sessions wait for NewSessions
-	OfferInvalid   bool // the session that a client offers cannot be resumed any more
-	HasPeer        bool // at a handshake's end: the peer has presented a certificate
-	Resumption     int
+	Pending        bool  // plaintext waits in libssl
+	Hellos         int32 // ClientHellos that were let through; 1 if a client has sent its own
+	GotTicket      bool  // a session has arrived after the handshake
+	NewSession     bool  // a client's connection has another session than before
+	KeyLog         bool  // lines wait for KeyLog
+	HasNewSessions bool  // sessions wait for NewSessions
+	OfferInvalid   bool  // the session that a client offers cannot be resumed any more
+	HasPeer        bool  // at a handshake's end: the peer has presented a certificate
+	Resumption     int8
 	Refusal        Refusal
 	Resuming       bool // a server that resumes in TLS 1.2: what it has made is not sent yet
 	TicketsHeld    bool // IssueTickets is to be called
@@ -72,18 +85,18 @@ func result(op string, r C.osl_call_result) Result {
 	return Result{
 		N: int(r.n), Used: int(r.used), Out: int(r.out), Spilled: int(r.spilled),
 		Want:           Want(r.want),
-		Pending:        r.pending != 0,
-		Hellos:         int(r.hellos),
-		GotTicket:      r.got_ticket != 0,
-		NewSession:     r.new_session != 0,
-		KeyLog:         r.keylog != 0,
-		HasNewSessions: r.has_new_sessions != 0,
-		OfferInvalid:   r.offer_invalid != 0,
-		HasPeer:        r.has_peer != 0,
-		Resumption:     int(r.resumption),
+		Pending:        bool(r.pending),
+		Hellos:         int32(r.hellos),
+		GotTicket:      bool(r.got_ticket),
+		NewSession:     bool(r.new_session),
+		KeyLog:         bool(r.keylog),
+		HasNewSessions: bool(r.has_new_sessions),
+		OfferInvalid:   bool(r.offer_invalid),
+		HasPeer:        bool(r.has_peer),
+		Resumption:     int8(r.resumption),
 		Refusal:        Refusal(r.refused),
-		Resuming:       r.resuming != 0,
-		TicketsHeld:    r.tickets_held != 0,
+		Resuming:       bool(r.resuming),
+		TicketsHeld:    bool(r.tickets_held),
 		Fail:           failure(op, r.fail),
 	}
 }
@@ -110,13 +123,13 @@ func (s SSL) Handshake(in []byte, eof, decides bool, out []byte) Result {
 // Read decrypts into p from as many records as are in the input.
 func (s SSL) Read(p, in []byte, eof bool) Result {
 	return result("SSL_read_ex",
-		C.osl_read(s.p, bytesPtr(p), C.size_t(len(p)), bytesPtr(in), C.size_t(len(in)), cBool(eof)))
+		C.osl_read_number(s.number(), bytesPtr(p), C.size_t(len(p)), bytesPtr(in), C.size_t(len(in)), cBool(eof)))
 }
 
 // Write encrypts all of p.
 func (s SSL) Write(p, out []byte) Result {
 	return result("SSL_write_ex",
-		C.osl_write(s.p, bytesPtr(p), C.size_t(len(p)), bytesPtr(out), C.size_t(len(out))))
+		C.osl_write_number(s.number(), bytesPtr(p), C.size_t(len(p)), bytesPtr(out), C.size_t(len(out))))
 }
 
 // Shutdown sends close_notify, and after that reads on for the peer's.
