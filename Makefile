@@ -16,7 +16,7 @@ needs = @.ci/deps check $(1)
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench
+.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -119,3 +119,6 @@ nettest: check ## run x/net/nettest a hundred times under the race detector
 
 bench: check ## compare with plain C, crypto/tls and libp2p: 6 minutes on a quiet machine; writes bench/
 	cd bench && go run . -json bench.json -plot bench.svg -table bench.md
+
+account: check ## what a handshake is made of, beside C and crypto/tls: 6 minutes on a quiet machine; writes bench/ACCOUNT.md
+	cd bench && go run . -account ACCOUNT.md

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -37,12 +38,15 @@ type ledger map[string]float64
 // account writes what an operation of each peer is made of: times and faults of the kernel's
 // books, calls that count.c has seen, system calls that strace has seen, and the share of
 // Go in a CPU profile. Each is a run of its own, since each slows what it looks at.
-func (l *lab) account(ctx context.Context, w io.Writer, ops int) error {
+func (l *lab) account(ctx context.Context, w io.Writer, wanted *regexp.Regexp, ops int) error {
 	if err := l.buildCounter(); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "# An account of a handshake\n\nMade by `make account`, per operation: one connection, or for mem-64 one write and read. %s.\n", l.about())
 	for _, id := range accountCases {
+		if !wanted.MatchString(id) {
+			continue
+		}
 		c := caseByID(id)
 		books := map[string]ledger{}
 		for _, p := range accountPeers {
@@ -56,8 +60,21 @@ func (l *lab) account(ctx context.Context, w io.Writer, ops int) error {
 		fmt.Fprintf(w, "\n## %s (%s)\n\n", c.name, c.id)
 		writeBooks(w, books)
 	}
-	return errors.Join(l.writeGrowth(ctx, w, ops), l.writeContention(ctx, w, ops),
-		l.writeScale(ctx, w, []int{max(ops/20, 1), max(ops/2, 1), 5 * ops}, ops))
+	for _, part := range []struct {
+		id    string
+		write func() error
+	}{
+		{"growth", func() error { return l.writeGrowth(ctx, w, ops) }},
+		{"contention", func() error { return l.writeContention(ctx, w, ops) }},
+		{"scale", func() error { return l.writeScale(ctx, w, []int{max(ops/20, 1), max(ops/2, 1), 5 * ops}, ops) }},
+	} {
+		if wanted.MatchString(part.id) {
+			if err := part.write(); err != nil {
+				return fmt.Errorf("%s: %w", part.id, err)
+			}
+		}
+	}
+	return nil
 }
 
 func caseByID(id string) *benchCase {

@@ -41,7 +41,7 @@ func main() {
 	jsonFile := flag.String("json", "", "write every round to this file")
 	plotFile := flag.String("plot", "", "draw the ratios with targets into this SVG file")
 	tableFile := flag.String("table", "", "write the tables to this file, too")
-	only := flag.String("run", "", "only the cases whose id matches this expression")
+	only := flag.String("run", "", "only the cases, or parts of the account, whose id matches this expression")
 	profile := flag.String("profile", "", "leave CPU profiles of the Go peers in this folder; the figures suffer")
 	accountFile := flag.String("account", "", "write what an operation of each peer is made of to this file, and nothing else")
 	ops := flag.Int("ops", 2000, "connections of each account")
@@ -63,7 +63,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if *accountFile != "" {
-		if err := accountTo(ctx, *accountFile, *ops); err != nil {
+		if err := accountTo(ctx, *accountFile, *only, *ops); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -140,7 +140,11 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 	return toFile(plotFile, func(w io.Writer) error { r.plot(w); return nil })
 }
 
-func accountTo(ctx context.Context, name string, ops int) error {
+func accountTo(ctx context.Context, name, only string, ops int) error {
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -150,7 +154,7 @@ func accountTo(ctx context.Context, name string, ops int) error {
 	if err != nil {
 		return err
 	}
-	return toFile(name, func(w io.Writer) error { return l.account(ctx, w, ops) })
+	return toFile(name, func(w io.Writer) error { return l.account(ctx, w, wanted, ops) })
 }
 
 func toFile(name string, write func(io.Writer) error) error {

@@ -304,7 +304,7 @@ static int listen_any(int *port) {
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	a.sin_family = AF_INET;
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	CHECK(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 1024) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 4096) == 0);
 	CHECK(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
 	*port = ntohs(a.sin_port);
 	return fd;
