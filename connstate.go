@@ -41,7 +41,8 @@ type ConnectionState struct {
 	// first, on clients and servers. After a resumption they are those of the first
 	// handshake, or only its leaf if the session was a ticket. Those of a CA that
 	// crypto/x509 cannot read are left out. There are none if it cannot read the leaf,
-	// which is possible with SetOpaqueCertificates and VerifyDefer only.
+	// which is possible with SetOpaqueCertificates and VerifyDefer only. Other connections
+	// to the same peer may share them: they must not be modified.
 	PeerCertificates []*x509.Certificate
 
 	// PeerCertificatesDER holds all certificates that the peer has presented, in the
@@ -197,19 +198,29 @@ func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 	if peer.der, fail = s.h.P.PeerCertificates(); fail != nil {
 		return &peer, asError(fail)
 	}
-	for i, der := range peer.der {
-		cert, err := x509.ParseCertificate(der)
-		if err == nil {
-			peer.parsed = append(peer.parsed, cert)
-		} else if i == 0 {
-			peer.unreadable = err
-			break
-		}
+	// The same peer comes again and again, or a session of it: it is parsed once.
+	if last := s.ctx.lastPeer.Load(); last != nil && slices.EqualFunc(last.der, peer.der, bytes.Equal) {
+		peer.parsed, peer.unreadable = slices.Clone(last.parsed), last.unreadable
+	} else {
+		peer.parse()
 	}
 	if s.phase >= phaseDone {
 		s.peer = &peer
+		s.ctx.lastPeer.Store(&peer)
 	}
 	return &peer, nil
+}
+
+func (p *peerCertificates) parse() {
+	for i, der := range p.der {
+		cert, err := x509.ParseCertificate(der)
+		if err == nil {
+			p.parsed = append(p.parsed, cert)
+		} else if i == 0 {
+			p.unreadable = err
+			break
+		}
+	}
 }
 
 // checkPeerLocked returns an error for a peer that libssl has accepted and Go cannot see:

@@ -72,14 +72,15 @@ type Ctx struct {
 	rootsMissing string            // of a client: why the system's roots are not all there
 
 	// Changing after that.
-	closed     bool           // by Close; the SSL_CTX may be freed later
-	derived    *SessionPolicy // what sidCtx was derived from, nil if it was not
-	generation uint64         // of present
-	present    sidContext     // of a derived context: see presentLocked
-	fleet      *fleetKeys     // ticket keys that follow the clock
-	routed     bool           // connections are switched to it
-	logsKeys   bool           // its connections collect lines for a key log
-	keyLog     io.Writer      // guarded by keyLogs.mu
+	lastPeer   atomic.Pointer[peerCertificates] // whose certificates were parsed last
+	closed     bool                             // by Close; the SSL_CTX may be freed later
+	derived    *SessionPolicy                   // what sidCtx was derived from, nil if it was not
+	generation uint64                           // of present
+	present    sidContext                       // of a derived context: see presentLocked
+	fleet      *fleetKeys                       // ticket keys that follow the clock
+	routed     bool                             // connections are switched to it
+	logsKeys   bool                             // its connections collect lines for a key log
+	keyLog     io.Writer                        // guarded by keyLogs.mu
 
 	resumptions [resumptionKinds]atomic.Int64
 	refused     atomic.Int64

@@ -42,9 +42,9 @@ func asError(f *libssl.Failure) error {
 	if f == nil {
 		return nil
 	}
-	e := &Error{Op: f.Op, Code: f.Code, verify: f.Verify}
-	for _, entry := range f.Stack {
-		e.Stack = append(e.Stack, ErrorEntry(entry))
+	e := &Error{Op: f.Op, Code: f.Code, verify: f.Verify, Stack: make([]ErrorEntry, len(f.Stack))}
+	for i, entry := range f.Stack {
+		e.Stack[i] = ErrorEntry(entry)
 	}
 	return e
 }

@@ -15,6 +15,7 @@ import "C"
 import (
 	"bytes"
 	"math"
+	"sync"
 	"time"
 	"unsafe"
 )
@@ -57,24 +58,55 @@ func failure(op string, f *C.osl_fail) *Failure {
 	}
 	defer C.osl_fail_free(f)
 	text := unsafe.Slice((*byte)(unsafe.Pointer(f.text)), int(f.len))
-	r := &Failure{Op: op, Code: int(f.code), Verify: int(f.verify)}
-	for i := range int(f.n) {
+	r := &Failure{Op: op, Code: int(f.code), Verify: int(f.verify), Stack: make([]FailureEntry, int(f.n))}
+	for i := range r.Stack {
 		function, rest, _ := bytes.Cut(text, nul)
 		file, rest, _ := bytes.Cut(rest, nul)
 		data, rest, _ := bytes.Cut(rest, nul)
 		text = rest
-		code := C.ulong(f.codes[i])
-		r.Stack = append(r.Stack, FailureEntry{
-			Code:     uint64(code),
-			Library:  C.GoString(C.osl_code_library(code)),
-			Function: string(function),
-			Reason:   C.GoString(C.osl_code_text(code)),
-			File:     string(file),
-			Line:     int(f.lines[i]),
-			Data:     string(data),
-		})
+		r.Stack[i] = entry(uint64(f.codes[i]), int(f.lines[i]), function, file)
+		r.Stack[i].Data = string(data)
 	}
 	return r
+}
+
+// place is where libssl raises an error.
+type place struct {
+	code uint64
+	line int
+}
+
+// entries has what was made of an error before, without its data: there are as many as
+// lines that raise one.
+var entries struct {
+	sync.RWMutex
+	at map[place]FailureEntry
+}
+
+const maxEntries = 4096
+
+func entry(code uint64, line int, function, file []byte) FailureEntry {
+	entries.RLock()
+	e, has := entries.at[place{code, line}]
+	entries.RUnlock()
+	if has && e.Function == string(function) && e.File == string(file) {
+		return e
+	}
+	e = FailureEntry{
+		Code:     code,
+		Library:  C.GoString(C.osl_code_library(C.ulong(code))),
+		Function: string(function),
+		Reason:   C.GoString(C.osl_code_text(C.ulong(code))),
+		File:     string(file),
+		Line:     line,
+	}
+	entries.Lock()
+	defer entries.Unlock()
+	if entries.at == nil || len(entries.at) >= maxEntries {
+		entries.at = map[place]FailureEntry{}
+	}
+	entries.at[place{code, line}] = e
+	return e
 }
 
 var nul = []byte{0}

@@ -402,7 +402,7 @@ var faults = []fault{
 	{
 		name:  "a CA in the peer's place",
 		tests: "openssl.TestOpaqueCertificates",
-		edits: []edit{{"connstate.go", "\t\t\tpeer.unreadable = err\n\t\t\tbreak\n", "\t\t\tpeer.unreadable = err\n"}},
+		edits: []edit{{"connstate.go", "\t\t\tp.unreadable = err\n\t\t\tbreak\n", "\t\t\tp.unreadable = err\n"}},
 	},
 	{
 		name:  "names of CAs that do not fit",
