@@ -2863,6 +2863,29 @@ func TestCountsBusyRead(t *testing.T) {
 	})
 }
 
+// A refused setter is a call into C and one that frees its reason: what is said of it is
+// known from the first time.
+func TestCountsRefusal(t *testing.T) {
+	if _, here := alone(t, nil); !here {
+		return
+	}
+	const rounds = 100
+	c, long := tlstest.BareServer(t), make([]byte, 33)
+	refuse := func() {
+		if c.SetSessionIDContext(long) == nil {
+			t.Fatal("33 bytes are taken")
+		}
+	}
+	refuse()
+	calls := runtime.NumCgoCall()
+	for range rounds {
+		refuse()
+	}
+	if each := float64(runtime.NumCgoCall()-calls) / rounds; each != 2 {
+		t.Errorf("%v calls into C for each refusal, want 2", each)
+	}
+}
+
 // What a server's Write brings to the end of the handshake goes out with the data: tickets
 // and data are one Write of the wire.
 func TestCountsFirstWrite(t *testing.T) {

@@ -118,8 +118,8 @@ func (s *SSL) readStateLocked() ConnectionState {
 		GroupName:           st.GroupName,
 		NegotiatedProtocol:  st.ALPN,
 		ServerName:          st.ServerName,
-		PeerCertificates:    peer.parsed,
-		PeerCertificatesDER: peer.der,
+		PeerCertificates:    slices.Clone(peer.parsed),
+		PeerCertificatesDER: slices.Clone(peer.der),
 		SessionIDContext:    st.SIDCtx,
 		Resumption:          s.resumption,
 	}
@@ -195,20 +195,29 @@ var noPeer peerCertificates
 func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 	var peer peerCertificates
 	var fail *libssl.Failure
+	fresh := false
 	if peer.der, fail = s.h.P.PeerCertificates(); fail != nil {
 		return &peer, asError(fail)
 	}
 	// The same peer comes again and again, or a session of it: it is parsed once.
 	if last := s.ctx.lastPeer.Load(); last != nil && slices.EqualFunc(last.der, peer.der, bytes.Equal) {
-		peer.parsed, peer.unreadable = slices.Clone(last.parsed), last.unreadable
+		peer = *last.clone()
 	} else {
 		peer.parse()
+		fresh = true
 	}
 	if s.phase >= phaseDone {
 		s.peer = &peer
-		s.ctx.lastPeer.Store(&peer)
+		if fresh {
+			s.ctx.lastPeer.Store(peer.clone())
+		}
 	}
 	return &peer, nil
+}
+
+// clone has slices of its own: a caller may change those of a ConnectionState.
+func (p *peerCertificates) clone() *peerCertificates {
+	return &peerCertificates{slices.Clone(p.der), slices.Clone(p.parsed), p.unreadable}
 }
 
 func (p *peerCertificates) parse() {

@@ -478,3 +478,32 @@ func TestTLSExportsNothing(t *testing.T) {
 		}
 	}
 }
+
+// A peer that comes again is not parsed again; one with another certificate is.
+func TestPeerCertificatesAreParsedOnce(t *testing.T) {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		client, server, other := tlstest.NewClient(t), tlstest.NewServer(t), tlstest.NewServer(t)
+		tlstest.SetVersion(t, client, v.ID)
+		cert, key := tlstest.Certs(t).Leaf(t, "server.test", tlstest.ECKey(t), nil)
+		must(t, other.UseCertificate(cert, key))
+		presented := func(server *openssl.Ctx) []*x509.Certificate {
+			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+			if e.ClientErr != nil || e.ServerErr != nil {
+				t.Fatalf("client %v, server %v", e.ClientErr, e.ServerErr)
+			}
+			return e.Client.PeerCertificates
+		}
+		first := presented(server)
+		leaf := first[0]
+		first[0] = nil // the slice is the caller's
+		if again := presented(server); again[0] != leaf {
+			t.Errorf("the second connection has parsed the same certificate again")
+		}
+		if third := presented(other); string(third[0].Raw) == string(leaf.Raw) {
+			t.Errorf("another server's certificate is that of the first")
+		}
+		if fourth := presented(server); string(fourth[0].Raw) != string(leaf.Raw) {
+			t.Errorf("the first server's certificate is that of another")
+		}
+	})
+}
