@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -107,6 +108,49 @@ func TestLessMemoryMeetsTheTarget(t *testing.T) {
 	for v, want := range map[float64]string{1.05: "stretch", 1.1: "stretch", 1.2: "target", 1.25: "target", 1.3: "missed"} {
 		if got := met(v, target{plainC, 1.25, 1.1}, true); got != want {
 			t.Errorf("%v is %s, not %s", v, got, want)
+		}
+	}
+}
+
+// Where the two halves of the rounds are far apart there is no figure to trust.
+func TestNoisyRoundsAreNoFigure(t *testing.T) {
+	rounds := series{}
+	for i := range 10 {
+		for _, p := range peers {
+			cost := int64(1000)
+			if p == ours && i >= 5 {
+				cost = 1500
+			}
+			rounds[p] = append(rounds[p], sample{CPU: cost, Ops: 1})
+		}
+	}
+	c, err := newCaseReport(&benchCase{id: "x", name: "x", targets: []target{{plainC, 0.5, 0.9}}}, rounds)
+	if err != nil {
+		t.Fatalf("newCaseReport: %v", err)
+	}
+	if q := c.Ratios[0]; q.Met != "noisy" || q.String() != "1.00, then 0.67" {
+		t.Errorf("rounds of which half were slower: %q, %s", q.Met, q)
+	}
+	var text bytes.Buffer
+	(&report{Cases: []caseReport{c}}).tables(&text)
+	if !strings.Contains(text.String(), "Run it again on a quiet machine") {
+		t.Errorf("the table does not say that it is noisy:\n%s", &text)
+	}
+}
+
+// An account has its lines, and those of C are of this run.
+func TestAccount(t *testing.T) {
+	l, err := newLab(t.TempDir())
+	if err != nil {
+		t.Fatalf("newLab: %v", err)
+	}
+	var text bytes.Buffer
+	if err := l.account(t.Context(), &text, regexp.MustCompile("hs-sid-12|growth|scale"), 16); err != nil {
+		t.Fatalf("account: %v", err)
+	}
+	for _, want := range []string{"| malloc, calloc, realloc ", "| page faults ", "| read locks ", "growth", "at once, ms"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in the account:\n%s", want, &text)
 		}
 	}
 }

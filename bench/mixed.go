@@ -20,114 +20,46 @@ const (
 
 const least = 20 // times that make a percentile
 
+// crowd is the clients of a mixed server. They are crypto/tls, whoever serves.
+type crowd struct {
+	port  string
+	start chan struct{} // closed when all are connected
+	all   sync.WaitGroup
+	conns []io.Closer
+
+	mu      sync.Mutex
+	times   []time.Duration
+	settled time.Time // before, all of them begin at once: that is not counted
+	until   time.Time
+}
+
 // underLoad is the 99th percentile of what a client of a mixed server waits for, while n
-// connections take data and n more echo 100 bytes: of an echo, or
-// of a new connection up to its first byte. The clients are crypto/tls, whoever serves.
+// connections take data and n more echo 100 bytes: of an echo, or of a new connection up to
+// its first byte.
 func underLoad(ctx context.Context, port, mode string, n int, long time.Duration) (got sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*long+10*time.Second)
 	defer cancel()
-	var all sync.WaitGroup
-	defer all.Wait()
-	var conns []io.Closer
+	c := &crowd{port: port, start: make(chan struct{})}
+	defer c.all.Wait()
 	defer func() {
-		for _, c := range conns {
-			c.Close()
+		for _, conn := range c.conns {
+			conn.Close()
 		}
 	}()
-	open := func(first string) (*tls.Conn, error) {
-		d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}
-		c, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+port)
-		if err != nil {
-			return nil, err
-		}
-		if first != "" {
-			_, err = c.Write([]byte(first))
-		}
-		return c.(*tls.Conn), err
-	}
-	echo := func(c *tls.Conn, p []byte) error {
-		if _, err := c.Write(p); err != nil {
-			return err
-		}
-		_, err := io.ReadFull(c, p)
-		return err
-	}
-	var mu sync.Mutex
-	var times []time.Duration
-	var settled, until time.Time // before settled all of them begin at once
-	note := func(began time.Time) {
-		mu.Lock()
-		defer mu.Unlock()
-		if began.After(settled) {
-			times = append(times, time.Since(began))
-		}
-	}
-	enough := func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return time.Now().After(until) && len(times) >= least
-	}
-	message := func() []byte { return make([]byte, 100) }
-	failed := make(chan error, 2*n+1)
-	start := make(chan struct{})
-	begin := sync.OnceFunc(func() { close(start) })
+	begin := sync.OnceFunc(func() { close(c.start) })
 	defer begin()
+	failed := make(chan error, n)
 	for range n {
-		bulk, err := open("")
-		if err != nil {
+		if err := errors.Join(c.addBulk(ctx), c.addEcho(ctx, mode == "echo", failed)); err != nil {
 			return got, err
 		}
-		conns = append(conns, bulk)
-		if err := bulk.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10); err != nil { // the turn of a writer is short then
-			return got, err
-		}
-		all.Go(func() {
-			if <-start; ctx.Err() == nil {
-				bulk.Write([]byte("b"))
-				turns := time.NewTicker(bulkTurn)
-				defer turns.Stop()
-				for err := error(nil); err == nil; <-turns.C {
-					_, err = io.CopyN(io.Discard, bulk, bulkPiece)
-				}
-			}
-		})
-		quiet, err := open(string(message()))
-		if err != nil {
-			return got, err
-		}
-		conns = append(conns, quiet)
-		all.Go(func() {
-			p := message()
-			if _, err := io.ReadFull(quiet, p); err != nil {
-				failed <- err
-				return
-			}
-			for <-start; !enough(); {
-				began := time.Now()
-				if err := echo(quiet, p); err != nil {
-					failed <- err
-					return
-				}
-				if mode == "echo" {
-					note(began)
-				}
-			}
-			failed <- nil
-		})
 	}
-	settled, until = time.Now().Add(long/4), time.Now().Add(long)
+	c.settled, c.until = time.Now().Add(long/4), time.Now().Add(long)
 	begin()
-	for mode == "accept" && !enough() {
-		began := time.Now()
-		c, err := open("x")
-		if err == nil {
-			_, err = io.ReadFull(c, make([]byte, 1))
-			c.Close()
-		}
-		if err != nil {
+	for mode == "accept" && !c.enough() {
+		if err := c.visit(ctx); err != nil {
 			return got, err
 		}
-		note(began)
 	}
 	for range n {
 		err = errors.Join(err, <-failed)
@@ -135,6 +67,95 @@ func underLoad(ctx context.Context, port, mode string, n int, long time.Duration
 	if err != nil {
 		return got, err
 	}
-	slices.Sort(times)
-	return sample{CPU: 1, Wall: times[len(times)*99/100].Nanoseconds(), Ops: int64(len(times))}, nil
+	slices.Sort(c.times)
+	return sample{CPU: 1, Wall: c.times[len(c.times)*99/100].Nanoseconds(), Ops: int64(len(c.times))}, nil
+}
+
+func (c *crowd) dial(ctx context.Context) (*tls.Conn, error) {
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}
+	conn, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+c.port)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*tls.Conn), nil
+}
+
+// addBulk adds a connection that is sent data.
+func (c *crowd) addBulk(ctx context.Context) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	c.conns = append(c.conns, conn)
+	c.all.Go(func() {
+		if <-c.start; ctx.Err() != nil {
+			return
+		}
+		turns := time.NewTicker(bulkTurn)
+		defer turns.Stop()
+		for _, err := conn.Write([]byte("b")); err == nil; <-turns.C {
+			_, err = io.CopyN(io.Discard, conn, bulkPiece)
+		}
+	})
+	return conn.NetConn().(*net.TCPConn).SetReadBuffer(bulkPiece) // the turn of the writer is short then
+}
+
+// addEcho adds a connection that echoes, first once and from the start on until there are
+// times enough.
+func (c *crowd) addEcho(ctx context.Context, counts bool, failed chan<- error) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	c.conns = append(c.conns, conn)
+	p := make([]byte, 100)
+	if err := echo(conn, p); err != nil {
+		return err
+	}
+	c.all.Go(func() {
+		var err error
+		for <-c.start; err == nil && !c.enough(); {
+			began := time.Now()
+			if err = echo(conn, p); err == nil && counts {
+				c.note(began)
+			}
+		}
+		failed <- err
+	})
+	return nil
+}
+
+func echo(c *tls.Conn, p []byte) error {
+	if _, err := c.Write(p); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, p)
+	return err
+}
+
+// visit is a new connection up to its first byte.
+func (c *crowd) visit(ctx context.Context) error {
+	began := time.Now()
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	err = echo(conn, make([]byte, 1))
+	c.note(began)
+	return err
+}
+
+func (c *crowd) note(began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if began.After(c.settled) {
+		c.times = append(c.times, time.Since(began))
+	}
+}
+
+func (c *crowd) enough() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().After(c.until) && len(c.times) >= least
 }
