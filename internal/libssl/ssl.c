@@ -151,6 +151,7 @@ osl_ssl_result osl_ssl_new(SSL_CTX *c, int server, int suspends, const unsigned 
 	BIO_set_init(b, 1);
 	SSL_set_bio(t->ssl, b, b);
 	/* Not before the handshake's end: it would take and give back 16 KiB for each of its records. */
+	t->releases = (SSL_get_mode(t->ssl) & SSL_MODE_RELEASE_BUFFERS) != 0;
 	SSL_clear_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
 	if (server)
 		SSL_set_accept_state(t->ssl);
@@ -329,7 +330,7 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 	ret = SSL_do_handshake(t->ssl);
 	if (ret == 1) {
 		osl_classify_resumption(t);
-		if (SSL_CTX_get_mode(SSL_get_SSL_CTX(t->ssl)) & SSL_MODE_RELEASE_BUFFERS) {
+		if (t->releases) { /* SSL_CTX_get_mode writes to the SSL_CTX, which others share */
 			SSL_set_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
 			SSL_free_buffers(t->ssl);
 		}

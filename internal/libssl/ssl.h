@@ -25,6 +25,7 @@ struct osl_ssl {
 	int saw_eof; /* and libssl has met that end in this call */
 
 	int key_updates; /* since data was last read */
+	int releases;    /* the SSL_CTX has SSL_MODE_RELEASE_BUFFERS, for the time after the handshake */
 
 	/* Ciphertext that found no room in what was lent. */
 	unsigned char *spill;
