@@ -47,6 +47,7 @@ type ConnectionState struct {
 
 	// PeerCertificatesDER holds all certificates that the peer has presented, in the
 	// same order, as libssl has read them.
+	// Its bytes must not be modified either.
 	PeerCertificatesDER [][]byte
 
 	// VerifiedChains holds the chain that libssl has verified, from the leaf to the
@@ -201,7 +202,7 @@ func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 	}
 	// The same peer comes again and again, or a session of it: it is parsed once.
 	if last := s.ctx.lastPeer.Load(); last != nil && slices.EqualFunc(last.der, peer.der, bytes.Equal) {
-		peer = *last.clone()
+		peer.parsed, peer.unreadable = slices.Clone(last.parsed), last.unreadable
 	} else {
 		peer.parse()
 		fresh = true
@@ -215,7 +216,7 @@ func (s *SSL) readPeerLocked() (*peerCertificates, error) {
 	return &peer, nil
 }
 
-// clone has slices of its own: a caller may change those of a ConnectionState.
+// clone has slices of its own: a caller may replace what is in those of a ConnectionState.
 func (p *peerCertificates) clone() *peerCertificates {
 	return &peerCertificates{slices.Clone(p.der), slices.Clone(p.parsed), p.unreadable}
 }

@@ -42,7 +42,10 @@ func asError(f *libssl.Failure) error {
 	if f == nil {
 		return nil
 	}
-	e := &Error{Op: f.Op, Code: f.Code, verify: f.Verify, Stack: make([]ErrorEntry, len(f.Stack))}
+	e := &Error{Op: f.Op, Code: f.Code, verify: f.Verify}
+	if len(f.Stack) > 0 {
+		e.Stack = make([]ErrorEntry, len(f.Stack))
+	}
 	for i, entry := range f.Stack {
 		e.Stack[i] = ErrorEntry(entry)
 	}

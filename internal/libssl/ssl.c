@@ -332,7 +332,9 @@ osl_call_result osl_handshake(osl_ssl *t, const unsigned char *in, size_t in_n, 
 		osl_classify_resumption(t);
 		if (t->releases) { /* SSL_CTX_get_mode writes to the SSL_CTX, which others share */
 			SSL_set_mode(t->ssl, SSL_MODE_RELEASE_BUFFERS);
-			SSL_free_buffers(t->ssl);
+			/* Older versions free what a record is still read from (CVE-2024-4741). */
+			if (!SSL_has_pending(t->ssl))
+				SSL_free_buffers(t->ssl);
 		}
 		SSL_set_msg_callback(t->ssl, osl_message_cb);
 		SSL_set_msg_callback_arg(t->ssl, t);
