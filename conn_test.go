@@ -1682,6 +1682,8 @@ type traffic struct {
 }
 
 const (
+	recordChangeCipherSpec = 20
+
 	recordAlert     = 21
 	recordHandshake = 22
 	recordData      = 23
@@ -1844,6 +1846,7 @@ func (h *handmade) receiveAll(n int) (data []byte, answers int, err error) {
 type recorder struct {
 	net.Conn
 	read, written bytes.Buffer
+	change        func(p []byte) []byte // of what is written, if not nil
 }
 
 func (r *recorder) Read(p []byte) (int, error) {
@@ -1854,12 +1857,23 @@ func (r *recorder) Read(p []byte) (int, error) {
 
 func (r *recorder) Write(p []byte) (int, error) {
 	r.written.Write(p)
-	return r.Conn.Write(p)
+	if r.change == nil {
+		return r.Conn.Write(p)
+	}
+	_, err := r.Conn.Write(r.change(p))
+	return len(p), err
 }
 
 // newHandmade is the peer, at the far end of a wire, of an end in the role given.
 // Both have shaken hands.
 func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, handshake func() error) *handmade {
+	t.Helper()
+	return newHandmadeBehind(t, role, version, far, handshake, nil)
+}
+
+// newHandmadeBehind is newHandmade, whose Finished of TLS 1.2 has more behind it in the same
+// record, if that is not nil.
+func newHandmadeBehind(t testing.TB, role string, version uint16, far *tlstest.Wire, handshake func() error, behind []byte) *handmade {
 	t.Helper()
 	record := &recorder{Conn: far}
 	var keys bytes.Buffer
@@ -1880,13 +1894,39 @@ func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, h
 		peer = tls.Server(record, config)
 		hello = &record.written
 	}
-	must(t, errors.Join(tlstest.Both(handshake, peer.Handshake)))
 	h := &handmade{wire: far, from: io.MultiReader(&record.read, far)}
 	client, server := &h.out, &h.in
 	if role == "client" {
 		client, server = server, client
 	}
-	for line := range strings.Lines(keys.String()) {
+	if behind != nil {
+		record.change = func(p []byte) []byte {
+			finished, before := p, []byte(nil)
+			for len(finished) > 0 && finished[0] != recordChangeCipherSpec {
+				n := 5 + int(binary.BigEndian.Uint16(finished[3:]))
+				before, finished = append(before, finished[:n]...), finished[n:]
+			}
+			if len(finished) == 0 {
+				return p
+			}
+			h.useKeys(t, keys.String(), hello.Bytes(), client, server)
+			h.out.seq = 0
+			before, finished = append(before, finished[:6]...), finished[6:]
+			kind, body, err := h.out.open(finished[:5], finished[5:])
+			must(t, err)
+			h.out.seq = 0
+			return append(before, h.out.seal(kind, append(body, behind...))...)
+		}
+	}
+	must(t, errors.Join(tlstest.Both(handshake, peer.Handshake)))
+	h.useKeys(t, keys.String(), hello.Bytes(), client, server)
+	return h
+}
+
+// useKeys takes the keys out of a key log and the ServerHello's record.
+func (h *handmade) useKeys(t testing.TB, log string, hello []byte, client, server *traffic) {
+	t.Helper()
+	for line := range strings.Lines(log) {
 		fields := strings.Fields(line)
 		random, err := hex.DecodeString(fields[1])
 		must(t, err)
@@ -1894,14 +1934,13 @@ func newHandmade(t testing.TB, role string, version uint16, far *tlstest.Wire, h
 		must(t, err)
 		switch fields[0] {
 		case "CLIENT_RANDOM":
-			useMaster(secret, random, hello.Bytes()[11:43], client, server)
+			useMaster(secret, random, hello[11:43], client, server)
 		case "CLIENT_TRAFFIC_SECRET_0":
 			client.use(secret)
 		case "SERVER_TRAFFIC_SECRET_0":
 			server.use(secret)
 		}
 	}
-	return h
 }
 
 // connTo is a connection in the role given over a wire, closed with the test.
@@ -1981,6 +2020,39 @@ func TestConnKeyUpdate(t *testing.T) {
 			t.Fatalf("%v, %d updates, %s", err, updates, firstDifference(got, sent))
 		}
 	})
+}
+
+// What stands behind Finished in the same record is read after the handshake, out of the
+// buffer that the record is in: until then it must not be freed. Freed memory is overwritten.
+func TestConnRecordBehindFinished(t *testing.T) {
+	if !tlstest.Again(t, "MALLOC_PERTURB_=165") {
+		return
+	}
+	for role, behind := range map[string][]byte{"server": {1, 0, 0, 0}, "client": {0, 0, 0, 0}} { // ClientHello, HelloRequest
+		t.Run(role, func(t *testing.T) {
+			ctx := tlstest.NewClient(t)
+			if role == "server" {
+				ctx = tlstest.NewServer(t)
+			}
+			tlstest.SetVersion(t, ctx, tls.VersionTLS12)
+			near, far := tlstest.WirePair(64 << 10)
+			conn := connTo(t, role, ctx, near)
+			t.Cleanup(func() { far.Close() })
+			peer := newHandmadeBehind(t, role, tls.VersionTLS12, far, conn.Handshake, behind)
+			must(t, peer.send(recordData, []byte{7}))
+			if n, err := conn.Read(make([]byte, 1)); n != 1 || err != nil {
+				t.Fatalf("Read: %d, %v", n, err)
+			}
+			sent := pattern(20_000)
+			if _, err := conn.Write(sent); err != nil {
+				t.Fatalf("Write: %v", err)
+			}
+			got, answers, err := peer.receiveAll(len(sent))
+			if err != nil || answers != 1 || !bytes.Equal(got, sent) {
+				t.Errorf("%v, %d alerts of no_renegotiation, want 1, %s", err, answers, firstDifference(got, sent))
+			}
+		})
+	}
 }
 
 // The answer does not keep Read waiting when a Write is stuck: that one sends it.
