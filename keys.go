@@ -118,8 +118,9 @@ func (c *Ctx) UseEncryptedCertificate(certPEM, keyPEM, passphrase []byte) error 
 // It is tried once, since tokens count mistakes. On failure nothing has changed.
 //
 // The token signs in the handshake. However slow it is, other handshakes go on: only those
-// under c wait for it, of which at most max(4, 2*GOMAXPROCS) are in libssl at a time. A deadline or a context ends the wait of those that have not reached
-// the token; a signature cannot be interrupted. A resumed session needs none.
+// under c wait for it, of which at most max(4, 2*GOMAXPROCS) are in libssl at a time. A
+// deadline or a context ends the wait of those that have not reached the token; a
+// signature cannot be interrupted. A resumed session needs none.
 //
 // It is OSSL_STORE_open or ENGINE_load_private_key, and SSL_CTX_use_cert_and_key.
 func (c *Ctx) UseCertificateURI(certPEM []byte, uri string, pin []byte) error {

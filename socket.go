@@ -53,11 +53,11 @@ func (s *socket) read(bulk bool, got *buffer) (int, error) {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &op): // a deadline, or it is closed
-		return 0, s.readError(op.Err)
+		return 0, s.readError(op.Net, op.Err)
 	case err != nil:
 		return 0, err
 	case s.err != nil:
-		return 0, s.readError(os.NewSyscallError("read", s.err))
+		return 0, s.readError("tcp", os.NewSyscallError("read", s.err))
 	case s.n == 0:
 		return 0, io.EOF
 	}
@@ -66,8 +66,8 @@ func (s *socket) read(bulk bool, got *buffer) (int, error) {
 }
 
 // readError is an error as Read of a net.Conn has it.
-func (s *socket) readError(err error) error {
-	return &net.OpError{Op: "read", Net: "tcp", Source: s.wire.LocalAddr(), Addr: s.wire.RemoteAddr(), Err: err}
+func (s *socket) readError(network string, err error) error {
+	return &net.OpError{Op: "read", Net: network, Source: s.wire.LocalAddr(), Addr: s.wire.RemoteAddr(), Err: err}
 }
 
 // readOnce is read(2), unless it would wait. It reports whether it has read.

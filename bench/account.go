@@ -29,14 +29,14 @@ const idleC = "C, 2 threads"
 
 var accountPeers = []string{ours, plainC, idleC, goTLS}
 
-// accountCases is what is taken apart, by the ids of the bench.
+// accountCases is the cases of the account, by the ids of the bench.
 var accountCases = []string{"hs-full-13", "hs-ticket-13", "hs-sid-12", "mem-64", "tcp-full-ecdsa", "tcp-full-rsa"}
 
-// ledger is what one operation of one peer has cost, by name.
-type ledger map[string]float64
+// counts is what one operation of one peer costs, by the row of the table.
+type counts map[string]float64
 
-// account writes what an operation of each peer is made of: times and faults of the kernel's
-// books, calls that count.c has seen, system calls that strace has seen, and the share of
+// account writes what an operation of each peer is made of: times and faults that the kernel
+// counts, calls that count.c has seen, system calls that strace has seen, and the share of
 // Go in a CPU profile. Each is a run of its own, since each slows what it looks at.
 func (l *lab) account(ctx context.Context, w io.Writer, wanted *regexp.Regexp, ops int) error {
 	if err := l.buildCounter(); err != nil {
@@ -48,17 +48,17 @@ func (l *lab) account(ctx context.Context, w io.Writer, wanted *regexp.Regexp, o
 			continue
 		}
 		c := caseByID(id)
-		books := map[string]ledger{}
+		all := map[string]counts{}
 		for _, p := range accountPeers {
 			fmt.Fprintf(os.Stderr, "%s, %s\n", id, p)
-			b, err := l.book(ctx, c, p, ops)
+			b, err := l.count(ctx, c, p, ops)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", id, p, err)
 			}
-			books[p] = b
+			all[p] = b
 		}
 		fmt.Fprintf(w, "\n## %s (%s)\n\n", c.name, c.id)
-		writeBooks(w, books)
+		writeCounts(w, all)
 	}
 	for _, part := range []struct {
 		id    string
@@ -92,15 +92,15 @@ func (l *lab) about() string {
 }
 
 // rows is the lines of the account, in order. Those that a peer has not are empty.
-var rows = append([]string{"CPU, user µs", "CPU, system µs", "elapsed µs", "page faults", "times on a processor", "gave way", "was made to", "threads",
+var rows = append([]string{"CPU, user µs", "CPU, system µs", "elapsed µs", "page faults", "times scheduled", "voluntary switches", "involuntary switches", "threads",
 	"system calls", "of them futex", "of them reads", "of them writes", "of them epoll", "of them nanosleep", "of them socket options", "Go, % of the profile"}, counted...)
 
-func writeBooks(w io.Writer, books map[string]ledger) {
+func writeCounts(w io.Writer, all map[string]counts) {
 	table := [][]string{append([]string{"per operation"}, accountPeers...)}
 	for _, row := range rows {
 		line, any := []string{row}, false
 		for _, p := range accountPeers {
-			v, has := books[p][row]
+			v, has := all[p][row]
 			any = any || has
 			cell := "–"
 			if has {
@@ -115,14 +115,14 @@ func writeBooks(w io.Writer, books map[string]ledger) {
 	markdown(w, table)
 }
 
-// book takes apart one case of one peer.
-func (l *lab) book(ctx context.Context, c *benchCase, peer string, ops int) (ledger, error) {
-	b := ledger{}
+// count measures one operation of a case and a peer.
+func (l *lab) count(ctx context.Context, c *benchCase, peer string, ops int) (counts, error) {
+	b := counts{}
 	return b, errors.Join(
-		l.kernelBook(ctx, b, c, peer, ops),
-		l.callBook(ctx, b, c, peer, ops/4),
-		l.systemCallBook(ctx, b, c, peer, ops/8),
-		l.profileBook(ctx, b, c, peer, ops))
+		l.kernelCounts(ctx, b, c, peer, ops),
+		l.libraryCalls(ctx, b, c, peer, ops/4),
+		l.systemCalls(ctx, b, c, peer, ops/8),
+		l.profileShare(ctx, b, c, peer, ops))
 }
 
 // between runs a peer, looks, runs n operations and looks again: what look adds is what
@@ -145,8 +145,8 @@ func (l *lab) between(ctx context.Context, c *benchCase, peer string, n int, how
 	})
 }
 
-// kernelBook is what /proc has of the process and its threads.
-func (l *lab) kernelBook(ctx context.Context, b ledger, c *benchCase, peer string, ops int) error {
+// kernelCounts is what /proc has of the process and its threads.
+func (l *lab) kernelCounts(ctx context.Context, b counts, c *benchCase, peer string, ops int) error {
 	start := time.Now()
 	return l.between(ctx, c, peer, ops, launch{}, func(p *process, sign float64) error {
 		b["elapsed µs"] += sign * float64(time.Since(start).Microseconds())
@@ -167,13 +167,13 @@ func (l *lab) kernelBook(ctx context.Context, b ledger, c *benchCase, peer strin
 			status, _ := os.ReadFile(task + "/status")
 			for line := range strings.Lines(string(status)) {
 				if n, found := strings.CutPrefix(line, "voluntary_ctxt_switches:"); found {
-					b["gave way"] += sign * number(n)
+					b["voluntary switches"] += sign * number(n)
 				} else if n, found := strings.CutPrefix(line, "nonvoluntary_ctxt_switches:"); found {
-					b["was made to"] += sign * number(n)
+					b["involuntary switches"] += sign * number(n)
 				}
 			}
 			if times, _ := os.ReadFile(task + "/schedstat"); len(times) > 0 {
-				b["times on a processor"] += sign * number(strings.Fields(string(times))[2])
+				b["times scheduled"] += sign * number(strings.Fields(string(times))[2])
 			}
 		}
 		return err
@@ -194,8 +194,8 @@ func (l *lab) buildCounter() error {
 	return output(exec.Command("cc", "-O2", "-shared", "-fPIC", "-fno-builtin", "-o", l.file("count.so"), source, "-ldl"), "count.c")
 }
 
-// callBook is what count.c sees.
-func (l *lab) callBook(ctx context.Context, b ledger, c *benchCase, peer string, ops int) error {
+// libraryCalls is what count.c sees.
+func (l *lab) libraryCalls(ctx context.Context, b counts, c *benchCase, peer string, ops int) error {
 	file := l.file("counters")
 	if err := os.WriteFile(file, make([]byte, 8*len(counted)), 0o600); err != nil {
 		return err
@@ -213,8 +213,8 @@ func (l *lab) callBook(ctx context.Context, b ledger, c *benchCase, peer string,
 	})
 }
 
-// systemCallBook is what strace sees: the difference between two runs of which one is longer.
-func (l *lab) systemCallBook(ctx context.Context, b ledger, c *benchCase, peer string, ops int) error {
+// systemCalls is what strace sees: the difference between two runs of which one is longer.
+func (l *lab) systemCalls(ctx context.Context, b counts, c *benchCase, peer string, ops int) error {
 	if _, err := exec.LookPath("strace"); err != nil {
 		return nil // the lines stay empty
 	}
@@ -257,8 +257,8 @@ var systemCallRow = map[string]string{
 	"epoll_wait": "of them epoll", "epoll_pwait": "of them epoll", "epoll_ctl": "of them epoll",
 }
 
-// profileBook is the share of a CPU profile that is neither C nor the kernel's work for it.
-func (l *lab) profileBook(ctx context.Context, b ledger, c *benchCase, peer string, ops int) error {
+// profileShare is the share of a CPU profile that is neither C nor the kernel's work for it.
+func (l *lab) profileShare(ctx context.Context, b counts, c *benchCase, peer string, ops int) error {
 	if peer == plainC || peer == idleC {
 		return nil
 	}

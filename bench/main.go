@@ -62,20 +62,20 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if *accountFile != "" {
-		if err := accountTo(ctx, *accountFile, *only, *ops); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
+	err := inLab(*only, func(l *lab, wanted *regexp.Regexp) error {
+		if *accountFile != "" {
+			return toFile(*accountFile, func(w io.Writer) error { return l.account(ctx, w, wanted, *ops) })
 		}
-		return
-	}
-	if err := bench(ctx, sc, *only, *profile, *jsonFile, *plotFile, *tableFile); err != nil {
+		return bench(ctx, l, wanted, sc, *profile, *jsonFile, *plotFile, *tableFile)
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tableFile string) error {
+// inLab builds the peers in a temporary folder for as long as f runs.
+func inLab(only string, f func(l *lab, wanted *regexp.Regexp) error) error {
 	wanted, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -90,6 +90,10 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 	if err != nil {
 		return err
 	}
+	return f(l, wanted)
+}
+
+func bench(ctx context.Context, l *lab, wanted *regexp.Regexp, sc scale, profile, jsonFile, plotFile, tableFile string) error {
 	if l.profile = profile; profile != "" {
 		if err := os.MkdirAll(profile, 0o755); err != nil {
 			return err
@@ -125,7 +129,7 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 		r.Cases = append(r.Cases, one)
 	}
 	if len(r.Cases) == 0 {
-		return fmt.Errorf("no case matches %q", only)
+		return fmt.Errorf("no case matches %q", wanted)
 	}
 	r.Load, r.Seconds = before+" before, "+load()+" after", time.Since(start).Seconds()
 	progress("")
@@ -138,23 +142,6 @@ func bench(ctx context.Context, sc scale, only, profile, jsonFile, plotFile, tab
 		return err
 	}
 	return toFile(plotFile, func(w io.Writer) error { r.plot(w); return nil })
-}
-
-func accountTo(ctx context.Context, name, only string, ops int) error {
-	wanted, err := regexp.Compile(only)
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	l, err := newLab(dir)
-	if err != nil {
-		return err
-	}
-	return toFile(name, func(w io.Writer) error { return l.account(ctx, w, wanted, ops) })
 }
 
 func toFile(name string, write func(io.Writer) error) error {

@@ -20,8 +20,8 @@ const (
 
 const least = 20 // times that make a percentile
 
-// crowd is the clients of a mixed server. They are crypto/tls, whoever serves.
-type crowd struct {
+// mixedClients is the clients of a mixed server: always crypto/tls.
+type mixedClients struct {
 	port  string
 	start chan struct{} // closed when all are connected
 	all   sync.WaitGroup
@@ -39,7 +39,7 @@ type crowd struct {
 func underLoad(ctx context.Context, port, mode string, n int, long time.Duration) (got sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*long+10*time.Second)
 	defer cancel()
-	c := &crowd{port: port, start: make(chan struct{})}
+	c := &mixedClients{port: port, start: make(chan struct{})}
 	defer c.all.Wait()
 	defer func() {
 		for _, conn := range c.conns {
@@ -71,7 +71,7 @@ func underLoad(ctx context.Context, port, mode string, n int, long time.Duration
 	return sample{CPU: 1, Wall: c.times[len(c.times)*99/100].Nanoseconds(), Ops: int64(len(c.times))}, nil
 }
 
-func (c *crowd) dial(ctx context.Context) (*tls.Conn, error) {
+func (c *mixedClients) dial(ctx context.Context) (*tls.Conn, error) {
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}}
 	conn, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+c.port)
 	if err != nil {
@@ -81,7 +81,7 @@ func (c *crowd) dial(ctx context.Context) (*tls.Conn, error) {
 }
 
 // addBulk adds a connection that is sent data.
-func (c *crowd) addBulk(ctx context.Context) error {
+func (c *mixedClients) addBulk(ctx context.Context) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (c *crowd) addBulk(ctx context.Context) error {
 
 // addEcho adds a connection that echoes, first once and from the start on until there are
 // times enough.
-func (c *crowd) addEcho(ctx context.Context, counts bool, failed chan<- error) error {
+func (c *mixedClients) addEcho(ctx context.Context, counts bool, failed chan<- error) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func echo(c *tls.Conn, p []byte) error {
 }
 
 // visit is a new connection up to its first byte.
-func (c *crowd) visit(ctx context.Context) error {
+func (c *mixedClients) visit(ctx context.Context) error {
 	began := time.Now()
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *crowd) visit(ctx context.Context) error {
 	return err
 }
 
-func (c *crowd) note(began time.Time) {
+func (c *mixedClients) note(began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if began.After(c.settled) {
@@ -154,7 +154,7 @@ func (c *crowd) note(began time.Time) {
 	}
 }
 
-func (c *crowd) enough() bool {
+func (c *mixedClients) enough() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Now().After(c.until) && len(c.times) >= least

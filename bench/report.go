@@ -139,14 +139,14 @@ func (r *report) tables(w io.Writer) {
 	markdown(w, table)
 	fmt.Fprintf(w, "\nCost of one operation or connection (median), and how this library compares with that peer.\n\n")
 	table = [][]string{append([]string{"case", "unit"}, peers...)}
-	unquiet := 0
+	noisyCells := 0
 	for _, c := range r.Cases {
 		line := []string{c.Name, c.Unit, figure(c.Median[ours])}
 		for _, p := range peers[1:] {
 			cell := "– (" + c.Without[p] + ")"
 			for _, q := range c.Ratios {
 				if q.Against == p && q.noisy() {
-					cell, unquiet = figure(c.Median[p])+" [noisy]", unquiet+1
+					cell, noisyCells = figure(c.Median[p])+" [noisy]", noisyCells+1
 				} else if q.Against == p {
 					cell = fmt.Sprintf("%s [%s]", figure(c.Median[p]), figure(q.Median))
 				}
@@ -156,8 +156,8 @@ func (r *report) tables(w io.Writer) {
 		table = append(table, line)
 	}
 	markdown(w, table)
-	if unquiet > 0 {
-		fmt.Fprintf(w, "\n%d comparisons are noisy: the two halves of their rounds are more than %.0f %% apart. Run it again on a quiet machine.\n", unquiet, 100*noise)
+	if noisyCells > 0 {
+		fmt.Fprintf(w, "\n%d comparisons are noisy: the two halves of their rounds are more than %.0f %% apart. Run it again on a quiet machine.\n", noisyCells, 100*noise)
 	}
 }
 

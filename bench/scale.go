@@ -84,43 +84,40 @@ func (l *lab) writeScale(ctx context.Context, w io.Writer, counts []int, storms 
 	table := [][]string{append(head, "descriptors", "threads", fmt.Sprintf("%d at once, ms", storms), "threads", "MiB")}
 	for _, p := range scalePeers {
 		line := []string{p}
-		var descriptors, threads string
+		var idleMost most
 		for _, n := range counts {
 			fmt.Fprintf(os.Stderr, "scale, %s, %d\n", p, n)
 			c := &benchCase{id: "scale", kind: idle, version: "1.3", mode: "blocked", memory: true}
-			err := l.with(ctx, c, p, launch{}, func(s *stand) error {
-				if _, err := s.run(p, 20); err != nil {
-					return err
-				}
-				stop := watch(s.workers[p])
-				got, err := s.run(p, n)
-				most := stop()
-				line = append(line, figure(got.perOp(c)))
-				descriptors, threads = fmt.Sprint(most.descriptors), fmt.Sprint(most.threads)
-				return err
-			})
+			got, m, err := l.watched(ctx, c, p, n)
 			if err != nil {
 				return err
 			}
+			line, idleMost = append(line, figure(got.perOp(c))), m
 		}
-		c := &benchCase{id: "storm", kind: storm, version: "1.3", mode: "full"}
-		err := l.with(ctx, c, p, launch{}, func(s *stand) error {
-			if _, err := s.run(p, 20); err != nil {
-				return err
-			}
-			stop := watch(s.workers[p])
-			got, err := s.run(p, storms)
-			most := stop()
-			line = append(line, descriptors, threads, figure(float64(got.Wall)/1e6), fmt.Sprint(most.threads), figure(float64(most.resident)/1024))
-			return err
-		})
+		got, m, err := l.watched(ctx, &benchCase{id: "storm", kind: storm, version: "1.3", mode: "full"}, p, storms)
 		if err != nil {
 			return err
 		}
+		line = append(line, fmt.Sprint(idleMost.descriptors), fmt.Sprint(idleMost.threads),
+			figure(float64(got.Wall)/1e6), fmt.Sprint(m.threads), figure(float64(m.resident)/1024))
 		table = append(table, line)
 	}
 	markdown(w, table)
 	return nil
+}
+
+// watched is a run of a peer in a fresh process, and what that has had at most.
+func (l *lab) watched(ctx context.Context, c *benchCase, peer string, n int) (got sample, m most, err error) {
+	err = l.with(ctx, c, peer, launch{}, func(s *stand) (err error) {
+		if _, err = s.run(peer, 20); err != nil {
+			return err
+		}
+		stop := watch(s.workers[peer])
+		got, err = s.run(peer, n)
+		m = stop()
+		return err
+	})
+	return got, m, err
 }
 
 // most is what a process has had at one moment.

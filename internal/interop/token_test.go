@@ -169,16 +169,7 @@ func testToken(t *testing.T, dir string) {
 	must(t, server.SetClientCAs(read("ca")))
 	must(t, server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert))
 	must(t, server.SetSessionIDContext([]byte("token")))
-	var wg sync.WaitGroup
-	for i := range 16 { // at the same time
-		c, s := tlstest.Conns(t, client, server)
-		wg.Go(func() {
-			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-				t.Errorf("handshake %d: client %v, server %v", i, clientErr, serverErr)
-			}
-		})
-	}
-	wg.Wait()
+	shakeAtOnce(t, client, server, 16)
 	for _, v := range tlstest.Versions {
 		for want, list := range map[x509.PublicKeyAlgorithm]string{x509.ECDSA: "ECDSA+SHA256", x509.RSA: "RSA-PSS+SHA256:RSA+SHA256"} {
 			other := tlstest.BareClient(t)
@@ -195,6 +186,21 @@ func testToken(t *testing.T, dir string) {
 			}
 		}
 	}
+}
+
+// shakeAtOnce has n connections shake hands at the same time.
+func shakeAtOnce(t *testing.T, client, server *openssl.Ctx, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		c, s := tlstest.Conns(t, client, server)
+		wg.Go(func() {
+			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
+				t.Errorf("handshake %d: client %v, server %v", i, clientErr, serverErr)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // secretIsOut fails if an error holds a part of a PIN, in its text or in what libcrypto quotes.

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -81,9 +80,9 @@ func newTPM(t *testing.T) {
 	at := "swtpm:host=127.0.0.1,port=" + strconv.Itoa(startTPM(t, filepath.Join(dir, "state")))
 	t.Setenv("TPM2TOOLS_TCTI", at)
 	t.Setenv("TPM2OPENSSL_TCTI", at)
-	make := exec.Command("sh", "-c", tpmMade)
-	make.Dir = dir
-	if out, err := make.CombinedOutput(); err != nil {
+	tools := exec.Command("sh", "-c", tpmMade)
+	tools.Dir = dir
+	if out, err := tools.CombinedOutput(); err != nil {
 		t.Fatalf("making a key in the TPM: %v\n%s", err, out)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "key.pem"))
@@ -155,16 +154,7 @@ func testTPM(t *testing.T, dir string) {
 	must(t, server.UseCertificateURI(leaf, tpmHandle, nil))
 	must(t, server.SetSessionIDContext([]byte("tpm")))
 	must(t, client.SetVerifyCAs(ca))
-	var wg sync.WaitGroup
-	for i := range 8 { // at the same time
-		c, s := tlstest.Conns(t, client, server)
-		wg.Go(func() {
-			if clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake); clientErr != nil || serverErr != nil {
-				t.Errorf("handshake %d: client %v, server %v", i, clientErr, serverErr)
-			}
-		})
-	}
-	wg.Wait()
+	shakeAtOnce(t, client, server, 8)
 	for _, v := range tlstest.Versions {
 		other := tlstest.BareClient(t)
 		tlstest.SetVersion(t, other, v.ID)
