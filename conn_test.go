@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -2836,6 +2837,19 @@ func mallocs() uint64 {
 	return m.Mallocs
 }
 
+// leastMallocs is what f allocates at least in one of three runs: the runtime
+// allocates, too, where it starts a thread, and it starts one where it has not
+// come to a processor for a while. What f itself allocates is in each run.
+func leastMallocs(f func()) uint64 {
+	least := uint64(math.MaxUint64)
+	for range 3 {
+		before := mallocs()
+		f()
+		least = min(least, mallocs()-before)
+	}
+	return least
+}
+
 // noGC keeps the collector from emptying the pools while something is counted.
 func noGC(t *testing.T) {
 	old := debug.SetGCPercent(-1)
@@ -2894,12 +2908,13 @@ func TestCountsReadWrite(t *testing.T) {
 				if instrumented() {
 					continue // the sanitizer's own mallocs are counted with ours
 				}
-				before := mallocs()
-				for range rounds {
-					send()
-					receive()
-				}
-				if got := mallocs() - before; got != 0 {
+				got := leastMallocs(func() {
+					for range rounds {
+						send()
+						receive()
+					}
+				})
+				if got != 0 {
 					t.Errorf("%d Writes and Reads of %d bytes are %d mallocs", rounds, size, got)
 				}
 			}
@@ -3011,7 +3026,7 @@ func TestHandshakeSlotsFollowGOMAXPROCS(t *testing.T) {
 // The client is another process; the server's counts are this one's.
 func TestCountsHandshake(t *testing.T) {
 	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
-		const rounds, warm = 100, 10
+		const rounds, warm = 101, 10
 		client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 		tlstest.SetVersion(t, client, v.ID)
 		tlstest.SetVersion(t, server, v.ID)
@@ -3033,7 +3048,7 @@ func TestCountsHandshake(t *testing.T) {
 		}
 		noGC(t)
 		l := openssl.NewListener(inner, server)
-		var allocated, calls, whole uint64
+		var allocated, calls, whole []uint64
 		p := make([]byte, 4)
 		for i := range warm + rounds {
 			before, beforeCalls := mallocs(), runtime.NumCgoCall()
@@ -3053,19 +3068,20 @@ func TestCountsHandshake(t *testing.T) {
 			}
 			must(t, conn.Close())
 			if i >= warm {
-				allocated += connected - before
-				calls += uint64(connectedCalls - beforeCalls)
-				whole += mallocs() - before
+				allocated = append(allocated, connected-before)
+				calls = append(calls, uint64(connectedCalls-beforeCalls))
+				whole = append(whole, mallocs()-before)
 			}
 		}
-		per := func(n uint64) float64 { return float64(n) / rounds }
-		t.Logf("counted: %.2f mallocs and %.2f calls into C for each connection that is accepted and shaken hands with; %.2f mallocs until it is closed",
-			per(allocated), per(calls), per(whole))
-		if got := per(allocated); got > 16 && !instrumented() {
-			t.Errorf("%.2f mallocs for each accepted connection, want at most 16", got)
+		// The runtime allocates, too, where it starts a thread: the median connection has none of that.
+		median := func(n []uint64) uint64 { slices.Sort(n); return n[len(n)/2] }
+		t.Logf("counted: %d mallocs and %d calls into C for each connection that is accepted and shaken hands with; %d mallocs until it is closed",
+			median(allocated), median(calls), median(whole))
+		if got := median(allocated); got > 16 && !instrumented() {
+			t.Errorf("%d mallocs for each accepted connection, want at most 16", got)
 		}
-		if got := per(calls); got > 12 {
-			t.Errorf("%.2f calls into C for each handshake, want at most 12", got)
+		if got := median(calls); got > 12 {
+			t.Errorf("%d calls into C for each handshake, want at most 12", got)
 		}
 	})
 }
