@@ -2,11 +2,9 @@ module github.com/sidctx/openssl/bench
 
 go 1.26.0
 
-replace github.com/sidctx/openssl => ..
-
 require (
 	github.com/libp2p/go-openssl v0.1.0
-	github.com/sidctx/openssl v0.0.0
+	github.com/sidctx/openssl v0.1.0
 )
 
 require (
