@@ -6,6 +6,9 @@ each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 # idle. Results are never taken from Go's cache: tests run programs of the system.
 flags = -count=1 -parallel 12
 
+# go.work, which has the modules built with each other, does not go with -mod=mod.
+export GOFLAGS := $(filter-out -mod=mod,$(GOFLAGS))
+
 # With REQUIRE_PEERS=1 a test fails if it needs a program that is not there, nginx
 # for instance. "make race REQUIRE_PEERS=" skips such tests.
 export REQUIRE_PEERS = 1
@@ -82,7 +85,7 @@ cgocheck: check-peers ## run the tests with Go's full checks of pointers passed 
 lint: check ## gofmt, go vet, staticcheck, warnings of the C compiler, clang-format if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "make lint: not formatted: $$unformatted (make format)" >&2; exit 1; }
 	$(call each,go vet ./... && go vet -tags queuecheck ./... && go vet -tags malloc ./...)
-	set -e; staticcheck=$$(go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
+	set -e; staticcheck=$$(GOWORK=off go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
 	set -e; for f in internal/libssl/*.c; do for tag in "" -DOSL_QUEUECHECK -DOSL_MALLOC; do \
 		$$(go env CC) -O2 -Wall -Wextra -Wshadow -Wconversion -Werror $$tag $$($${PKG_CONFIG:-pkg-config} --cflags libssl libcrypto) -c -o /dev/null $$f; done; done
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror internal/libssl/*.[ch] *_cgo.h; \

@@ -713,6 +713,55 @@ func TestClientSessionCacheOnce(t *testing.T) {
 	}
 }
 
+// A TLS 1.3 server sends two sessions after a full handshake, in one record or two: two
+// connections that are made before either has brought another one resume.
+func TestClientSessionCacheBothTickets(t *testing.T) {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		for _, tickets := range []int{1, 2, 3, 20} {
+			server := tlstest.NewServer(t)
+			must(t, server.SetNumTickets(tickets))
+			addr := listenAndEcho(t, server)
+			client := newCachingClient(t, v.ID, newWatchedCache(t, 8), nil)
+			reach(t, client, addr, "server.test", false)
+			want := 3
+			if v.ID == tls.VersionTLS13 {
+				want = min(tickets, 2)
+			}
+			got := 0
+			for range 3 {
+				if reach(t, client, addr, "server.test", true) {
+					got++
+				}
+			}
+			if got != want {
+				t.Errorf("%d tickets: %d of 3 connections resumed, want %d", tickets, got, want)
+			}
+		}
+	})
+}
+
+// A program's cache is given each session that comes, and none where it was removed.
+func TestClientSessionCacheIsGivenEach(t *testing.T) {
+	server := tlstest.NewServer(t)
+	must(t, server.SetNumTickets(3))
+	addr := listenAndEcho(t, server)
+	ids := make(map[string]bool)
+	cache := &funcCache{put: func(_ string, sess *openssl.Session) {
+		ids[string(sess.ID())] = true
+		sess.Close()
+	}}
+	client := newCachingClient(t, tls.VersionTLS13, cache, nil)
+	reach(t, client, addr, "server.test", false)
+	if len(ids) != 3 {
+		t.Errorf("the cache was given %d sessions, want 3", len(ids))
+	}
+	client = newCachingClient(t, tls.VersionTLS13, cache, func(c *openssl.Ctx) { must(t, c.SetClientSessionCache(nil)) })
+	reach(t, client, addr, "server.test", false)
+	if len(ids) != 3 {
+		t.Errorf("a cache that was removed was given %d sessions", len(ids)-3)
+	}
+}
+
 // A session for one partner is never offered to another, nor by somebody else.
 func TestClientSessionCacheKeys(t *testing.T) {
 	other := tlstest.NewAuthority(t, "another CA", nil)
@@ -1077,6 +1126,51 @@ func TestLRUOnce(t *testing.T) {
 				t.Fatalf("handed out again: %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// Of TLS 1.3 the newest two of a key are kept; a session of another version takes the
+// place of all.
+func TestLRUTwo(t *testing.T) {
+	var sessions []*openssl.Session
+	for range 3 {
+		sessions = append(sessions, cachedSession(t, tls.VersionTLS13))
+	}
+	older := cachedSession(t, tls.VersionTLS12)
+	cache := newWatchedCache(t, 4)
+	fill := func() {
+		for _, sess := range sessions {
+			put(t, cache, "k", sess)
+		}
+	}
+	fill()
+	for _, want := range []*openssl.Session{sessions[2], sessions[1]} {
+		sess, ok := cache.Get("k")
+		if !ok || !bytes.Equal(sess.ID(), want.ID()) {
+			t.Fatal("another session than the newest")
+		}
+		sess.Close()
+	}
+	if take(cache, "k") {
+		t.Error("a third session of the key is kept")
+	}
+	fill()
+	put(t, cache, "k", older)
+	if sess, ok := cache.Get("k"); !ok || !bytes.Equal(sess.ID(), older.ID()) {
+		t.Error("TLS 1.2: another session than the newest")
+	} else {
+		sess.Close()
+	}
+	fill()
+	for _, want := range []bool{true, true, false} {
+		if take(cache, "k") != want {
+			t.Error("after TLS 1.2: not two sessions of TLS 1.3")
+		}
+	}
+	fill()
+	cache.Put("k", nil)
+	if take(cache, "k") {
+		t.Error("a session is kept after Put(nil)")
 	}
 }
 

@@ -5,6 +5,7 @@ package openssl
 import (
 	"container/list"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,20 +20,22 @@ type ClientSessionCache interface {
 	// Get returns the session for key, which the caller then owns and closes. To
 	// keep it as well, return a Clone.
 	Get(key string) (*Session, bool)
-	// Put stores s, which the cache then owns, in place of the session for key. A
-	// nil s removes that session, because it has led to a failed handshake.
+	// Put stores s, which the cache then owns, for key. A TLS 1.3 server sends several
+	// sessions, and each is put. A nil s removes what is stored for key, because it has
+	// led to a failed handshake.
 	Put(key string, s *Session)
 }
 
 // SetClientSessionCache makes clients offer sessions from cache, and put there the sessions
 // that servers send. A nil cache removes it. A Ctx for servers returns an error.
 //
-// It is SSL_get1_session and SSL_set_session.
+// It is SSL_CTX_sess_set_new_cb, SSL_get1_session and SSL_set_session.
 func (c *Ctx) SetClientSessionCache(cache ClientSessionCache) error {
-	return c.change(func(libssl.CTX) error {
+	return c.change(func(p libssl.CTX) error {
 		if c.server {
 			return errors.New("openssl: a client session cache is for clients: this Ctx was made by NewServerCtx")
 		}
+		p.KeepTickets(cache != nil)
 		c.sessions = cache
 		return nil
 	})
@@ -42,68 +45,80 @@ func (c *Ctx) SetClientSessionCache(cache ClientSessionCache) error {
 // every libssl holds a client to it.
 const maxClientLifetime = 7 * 24 * time.Hour
 
+// maxTickets is how many TLS 1.3 sessions are kept for a key: as many as libssl's servers
+// send after a full handshake.
+const maxTickets = 2
+
 // NewLRUClientSessionCache returns a cache of the capacity most recently used sessions, or
 // of 64 if capacity is not positive. Each is kept for 7 days at most. A TLS 1.3 session is
 // returned only once, because an observer could link two connections that offer the same
-// session.
+// session; of these the cache keeps the newest two for each key, so that two connections
+// that are made at once resume. Of TLS 1.2 it keeps the newest session.
 func NewLRUClientSessionCache(capacity int) ClientSessionCache {
 	if capacity <= 0 {
 		capacity = 64
 	}
-	return &lruCache{capacity: capacity, byKey: make(map[string]*list.Element), order: list.New()}
+	return &lruCache{capacity: capacity, byKey: make(map[string][]*list.Element), order: list.New()}
 }
 
 type lruCache struct {
 	mu       sync.Mutex
 	capacity int
-	byKey    map[string]*list.Element
-	order    *list.List // of *lruEntry, the most recently used first
+	byKey    map[string][]*list.Element // of order, the newest last
+	order    *list.List                 // of *lruEntry, the most recently used first
 }
 
 type lruEntry struct {
-	key     string
-	session *Session
+	key       string
+	session   *Session
+	singleUse bool
 }
 
 func (l *lruCache) Put(key string, s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, ok := l.byKey[key]; ok {
-		l.remove(e).Close()
+	singleUse := s != nil && s.info().SingleUse()
+	for _, e := range slices.Clone(l.byKey[key]) {
+		if !singleUse || !e.Value.(*lruEntry).singleUse || len(l.byKey[key]) >= maxTickets {
+			l.removeLocked(e).Close()
+		}
 	}
 	if s == nil {
 		return
 	}
-	l.byKey[key] = l.order.PushFront(&lruEntry{key, s})
+	l.byKey[key] = append(l.byKey[key], l.order.PushFront(&lruEntry{key, s, singleUse}))
 	if l.order.Len() > l.capacity {
-		l.remove(l.order.Back()).Close()
+		l.removeLocked(l.order.Back()).Close()
 	}
 }
 
 func (l *lruCache) Get(key string) (*Session, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e, ok := l.byKey[key]
-	if !ok {
-		return nil, false
+	for len(l.byKey[key]) > 0 {
+		e := l.byKey[key][len(l.byKey[key])-1]
+		entry := e.Value.(*lruEntry)
+		switch {
+		case !offerable(entry.session.info(), time.Now()):
+			l.removeLocked(e).Close()
+		case entry.singleUse:
+			return l.removeLocked(e), true
+		default:
+			l.order.MoveToFront(e)
+			clone, err := entry.session.Clone()
+			return clone, err == nil
+		}
 	}
-	s := e.Value.(*lruEntry).session
-	info := s.info()
-	if !offerable(info, time.Now()) {
-		l.remove(e).Close()
-		return nil, false
-	}
-	if info.SingleUse() {
-		return l.remove(e), true
-	}
-	l.order.MoveToFront(e)
-	clone, err := s.Clone()
-	return clone, err == nil
+	return nil, false
 }
 
-func (l *lruCache) remove(e *list.Element) *Session {
+// removeLocked takes out a session, which is the caller's then.
+func (l *lruCache) removeLocked(e *list.Element) *Session {
 	entry := l.order.Remove(e).(*lruEntry)
-	delete(l.byKey, entry.key)
+	rest := slices.DeleteFunc(l.byKey[entry.key], func(other *list.Element) bool { return other == e })
+	if l.byKey[entry.key] = rest; len(rest) == 0 {
+		delete(l.byKey, entry.key)
+	}
 	return entry.session
 }
 
@@ -137,17 +152,22 @@ func (c *Conn) offerCachedSession() {
 	}
 }
 
-// cacheNewSession puts a session that has come into the cache. It calls the cache, and
-// is called with no lock held.
-func (c *Conn) cacheNewSession() {
-	if !c.ssl.takeNewSession() {
+// cacheNewSessions puts the sessions that have come into the cache. It calls the cache,
+// and is called with no lock held.
+func (c *Conn) cacheNewSessions() {
+	fresh := c.ssl.takeSessions()
+	if len(fresh) == 0 {
 		return
 	}
+	defer func() { // those that are left, where Put has ended the goroutine
+		for _, sess := range fresh {
+			sess.Close()
+		}
+	}()
 	cache, key := c.ssl.sessionCache(c.wire.RemoteAddr())
-	if cache == nil {
-		return
-	}
-	if sess, err := c.ssl.Session(); err == nil {
+	for cache != nil && len(fresh) > 0 {
+		sess := fresh[0]
+		fresh = fresh[1:]
 		putSession(cache, key, sess)
 	}
 }

@@ -137,9 +137,6 @@ func (s *SSL) endForConn(shaken bool) (last buffer, linger bool) {
 	if shaken && !s.closeNotifySent {
 		s.shutdownLocked()
 	}
-	if s.stored && s.readErr == io.ErrUnexpectedEOF { // close_notify has made it a clean end to libssl
-		s.h.P.InvalidateCut()
-	}
 	if s.phase == phaseDone && s.verified && s.fatal == nil && !s.closeNotifySent {
 		s.h.P.KeepSession()
 	}

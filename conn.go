@@ -241,7 +241,7 @@ func (c *Conn) handshake(ctx context.Context, by side) error {
 	switch {
 	case !ended:
 	case err == nil:
-		c.cacheNewSession()
+		c.cacheNewSessions()
 	default:
 		c.dropCachedSession()
 	}
@@ -488,7 +488,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	fresh := false
 	n, err := c.read(p, &fresh)
 	if fresh {
-		c.cacheNewSession() // with reading released
+		c.cacheNewSessions() // with reading released
 	}
 	return c.reportRead(p, n, err)
 }

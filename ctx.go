@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -47,7 +48,7 @@ type Ctx struct {
 	extended         []uint16 // the extensions of ServerInfoFile
 	broken           string   // the setter that failed with a part of its change in place
 	listenOnly       []string // the setters called that a switch leaves behind
-	alpn             []byte
+	protocols        []string // for ALPN
 	verify           VerifyMode
 	verifyFlags      VerifyFlags
 	verifyFlagsSet   bool
@@ -351,17 +352,20 @@ func (c *Ctx) setList(setter, list string, set func(libssl.CTX, string) libssl.C
 // SetALPN disables ALPN. On failure the previous protocols remain in force.
 //
 // After a switch to another Ctx the protocols of that one are used: with [Hosts], call
-// SetALPN on each Ctx that is added.
+// SetALPN on each Ctx that is added, or its clients speak HTTP/1.1.
+//
+// ALPN only chooses the protocol; the program must speak it. A plain [net/http.Server]
+// answers a client that was promised "h2" with HTTP/1.1, which the client cannot read:
+// offer "h2" where package httpx serves, and "http/1.1" alone elsewhere.
 //
 // It is SSL_CTX_set_alpn_protos on a client, SSL_CTX_set_alpn_select_cb on a server.
 func (c *Ctx) SetALPN(protocols ...string) error {
-	var wire []byte
 	for _, name := range protocols {
 		if len(name) < 1 || len(name) > 255 {
 			return fmt.Errorf("openssl: ALPN protocol %q: a name has 1 to 255 bytes", name)
 		}
-		wire = append(append(wire, byte(len(name))), name...)
 	}
+	wire := protocolNames(protocols)
 	if len(wire) > 1<<16-1 {
 		return fmt.Errorf("openssl: ALPN: %d bytes of names do not fit into a ClientHello", len(wire))
 	}
@@ -369,9 +373,17 @@ func (c *Ctx) SetALPN(protocols ...string) error {
 		if err := asError(p.SetALPN(c.server, wire)); err != nil {
 			return err
 		}
-		c.alpn = wire
+		c.protocols = slices.Clone(protocols)
 		return nil
 	})
+}
+
+// protocolNames returns names as a ClientHello has them.
+func protocolNames(names []string) (wire []byte) {
+	for _, name := range names {
+		wire = append(append(wire, byte(len(name))), name...)
+	}
+	return wire
 }
 
 // SetOptions adds options to those in force.

@@ -164,21 +164,21 @@ func TestSetSessionIDContextRefuses(t *testing.T) {
 					x := target.make(t)
 					old := []byte("old\x00value")
 					must(t, x.set(old))
-					tooLong(t, x.set(mapped(t, n)), target.op)
+					tooLong(t, x.set(mapped(t, n)), target.op, n)
 					x.holds(t, old)
 				})
 			}
 			t.Run("what was never set stays unset", func(t *testing.T) {
 				x := target.make(t)
-				tooLong(t, x.set(sidBytes(33)), target.op)
+				tooLong(t, x.set(sidBytes(33)), target.op, 33)
 				x.holds(t, nil)
 			})
 		})
 	}
 }
 
-// tooLong looks at libssl's refusal of a context of more than 32 bytes.
-func tooLong(t testing.TB, err error, op string) {
+// tooLong looks at libssl's refusal of a context of n bytes, more than 32.
+func tooLong(t testing.TB, err error, op string, n int) {
 	t.Helper()
 	if !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
 		t.Fatalf("%v is no ErrSessionIDContextTooLong", err)
@@ -190,7 +190,7 @@ func tooLong(t testing.TB, err error, op string) {
 	if !ok {
 		t.Fatalf("%T is no *Error", err)
 	}
-	if want := "openssl: " + op + ": ssl session id context too long: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want || e.Error() != want {
+	if want := "openssl: " + op + ": ssl session id context too long: it has " + fmt.Sprint(n) + " bytes: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want || e.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	if e.Op != op || e.Code != 0 || len(e.Stack) != 1 {
@@ -445,7 +445,7 @@ func TestServerNotReady(t *testing.T) {
 		{"client certificates after a context was refused", func(t testing.TB) *openssl.Ctx {
 			c := tlstest.NewServer(t)
 			must(t, c.SetVerify(openssl.VerifyPeer))
-			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_CTX_set_session_id_context")
+			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_CTX_set_session_id_context", 33)
 			return c
 		}, openssl.ErrSessionIDContextUninitialized, nil, false},
 		{"client certificates and a context", func(t testing.TB) *openssl.Ctx { return tlstest.NewMutualServer(t, "tenant") }, nil, nil, true},

@@ -23,7 +23,8 @@ type Error struct {
 	Code  int          // the result of SSL_get_error, 0 for calls without one
 	Stack []ErrorEntry // OpenSSL's error queue, oldest entry first; may be empty
 
-	verify int
+	verify    int
+	sidCtxLen int // the length of the session id context that was refused
 }
 
 // ErrorEntry is one entry of OpenSSL's error queue.
@@ -50,6 +51,15 @@ func asError(f *libssl.Failure) error {
 		e.Stack[i] = ErrorEntry(entry)
 	}
 	return e
+}
+
+// asSIDContextError is asError for a session id context of n bytes.
+func asSIDContextError(f *libssl.Failure, n int) error {
+	err := asError(f)
+	if e, ok := err.(*Error); ok {
+		e.sidCtxLen = n
+	}
+	return err
 }
 
 // Error returns one line: the failed call and the first reason of libssl in the queue, or
@@ -98,7 +108,7 @@ func (e *Error) Error() string {
 // advice is what to do about the commonest mistakes, empty for other errors.
 func (e *Error) advice() string {
 	if e.has(libssl.SSL_R_SSL_SESSION_ID_CONTEXT_TOO_LONG) {
-		return "use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"
+		return fmt.Sprintf("it has %d bytes: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext", e.sidCtxLen)
 	}
 	v, _ := e.verifyError()
 	switch {

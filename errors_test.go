@@ -44,7 +44,7 @@ func TestErrorText(t *testing.T) {
 // The exact line that a user meets first.
 func TestErrorOneLine(t *testing.T) {
 	err := tlstest.NewServer(t).SetSessionIDContext(make([]byte, 33))
-	if want := "openssl: SSL_CTX_set_session_id_context: ssl session id context too long: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want {
+	if want := "openssl: SSL_CTX_set_session_id_context: ssl session id context too long: it has 33 bytes: use at most 32 bytes, for example a SHA-256 hash of a longer one, or DeriveSessionIDContext"; err.Error() != want {
 		t.Errorf("%q, want %q", err, want)
 	}
 	wrapped := fmt.Errorf("tenant 7: %w", err)

@@ -12,6 +12,7 @@ import (
 
 func init() {
 	hooks.Watch = func(conn net.Conn, h *hooks.Conn) { conn.(*Conn).hooks = h }
+	hooks.ALPN = func(hosts any) map[string][]string { return hosts.(*Hosts).alpn() }
 }
 
 // reportFailure calls the hook for a failed handshake, with no lock held.

@@ -20,9 +20,9 @@ import (
 // method to [Ctx.SetClientHelloFunc] of the listener's Ctx.
 //
 // It is strict: it refuses names that were not added, and it refuses to add two hosts
-// whose sessions could be resumed at each other although their policies differ. Make one
-// with [NewHosts]. Hosts may be added at any time; all methods may be called from any
-// goroutine.
+// whose sessions could be resumed at each other although their policies differ. The zero
+// value is a router without hosts. Hosts may be added at any time; all methods may be called
+// from any goroutine.
 type Hosts struct {
 	mu       sync.RWMutex
 	exact    map[string]*Ctx
@@ -31,9 +31,7 @@ type Hosts struct {
 }
 
 // NewHosts returns a router without hosts.
-func NewHosts() *Hosts {
-	return &Hosts{exact: make(map[string]*Ctx), wildcard: make(map[string]*Ctx)}
-}
+func NewHosts() *Hosts { return new(Hosts) }
 
 // Add routes connections for a host name to c, and freezes c. The pattern
 // "*.example.com" matches names with one label in its place, unless the name itself was
@@ -75,7 +73,7 @@ func (h *Hosts) change(op, pattern string, c *Ctx, may func(names map[string]*Ct
 	defer h.mu.Unlock()
 	names, name, err := h.slotLocked(pattern)
 	if err == nil {
-		err = may(names, name)
+		err = may(*names, name)
 	}
 	if err == nil {
 		err = h.admit(c)
@@ -83,7 +81,10 @@ func (h *Hosts) change(op, pattern string, c *Ctx, may func(names map[string]*Ct
 	if err != nil {
 		return explain(fmt.Sprintf("Hosts.%s: %q", op, pattern), err)
 	}
-	names[name] = c
+	if *names == nil {
+		*names = make(map[string]*Ctx)
+	}
+	(*names)[name] = c
 	return nil
 }
 
@@ -94,24 +95,24 @@ func (h *Hosts) Remove(pattern string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	names, name, err := h.slotLocked(pattern)
-	if err == nil && names[name] == nil {
+	if err == nil && (*names)[name] == nil {
 		err = errors.New("it was not added")
 	}
 	if err != nil {
 		return explain(fmt.Sprintf("Hosts.Remove: %q", pattern), err)
 	}
-	delete(names, name)
+	delete(*names, name)
 	return nil
 }
 
 // slotLocked returns where a pattern is kept.
-func (h *Hosts) slotLocked(pattern string) (names map[string]*Ctx, name string, err error) {
+func (h *Hosts) slotLocked(pattern string) (names *map[string]*Ctx, name string, err error) {
 	name, isWildcard := strings.CutPrefix(pattern, "*.")
 	name, err = NormalizeHost(name)
 	if isWildcard {
-		return h.wildcard, name, err
+		return &h.wildcard, name, err
 	}
-	return h.exact, name, err
+	return &h.exact, name, err
 }
 
 // SetDefault routes to c the connections without a server name and those for names that
@@ -175,6 +176,23 @@ func (h *Hosts) all() []*Ctx {
 		all = append(all, h.fallback)
 	}
 	return all
+}
+
+// alpn returns the protocols of each host, by its pattern; "" is the default.
+func (h *Hosts) alpn() map[string][]string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	protocols := make(map[string][]string)
+	for name, c := range h.exact {
+		protocols[name] = c.protocols
+	}
+	for name, c := range h.wildcard {
+		protocols["*."+name] = c.protocols
+	}
+	if h.fallback != nil {
+		protocols[""] = h.fallback.protocols
+	}
+	return protocols
 }
 
 // alertUnrecognizedName refuses a name that is not served.
@@ -252,9 +270,12 @@ func (c *Conn) Ctx() *Ctx {
 // if name is not the name of a host.
 func NormalizeHost(name string) (string, error) {
 	bracketed := strings.HasPrefix(name, "[") // an IPv6 address, whether or not a port follows
-	host, _, err := net.SplitHostPort(name)
+	host, port, err := net.SplitHostPort(name)
 	switch {
 	case err == nil:
+		if strings.Trim(port, "0123456789") != "" {
+			return "", fmt.Errorf("openssl: %q is no host name: a port is a number, and a URL is no name", name)
+		}
 	case bracketed && strings.HasSuffix(name, "]"):
 		host = name[1 : len(name)-1]
 	default:

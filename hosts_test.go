@@ -61,6 +61,7 @@ func TestNormalizeHost(t *testing.T) {
 		strings.Repeat("a", 64) + ".test", strings.Repeat("a.", 127) + "a",
 		// What Unicode folds to ASCII, or takes apart into it, is no ASCII.
 		"\u212aa.test", "\u0130.test", "\u017f.test", "\uff41.test", "a\u3002test",
+		"https://a.test", "https://a.test/x", "a.test:https", "a.test:junk", "a.test:80/x", "a.test:-1", "[::1]:x", "192.0.2.1:x",
 		"[a.test]", "[a.test]:443", "[192.0.2.1]", "[192.0.2.1]:443", "[::1", "::1]", "[::1]443", "[[::1]]:443", "[]", "[]:443", "[", "1::2::3",
 	} {
 		if got, err := openssl.NormalizeHost(name); err == nil {
@@ -78,6 +79,28 @@ func renewable(t testing.TB, name string, derived bool) func() *openssl.Ctx {
 			must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: label}))
 		}
 		return c
+	}
+}
+
+// The zero Hosts is a router without hosts.
+func TestHostsZero(t *testing.T) {
+	for what, pattern := range map[string]string{"name": "a.test", "wildcard": "*.test"} {
+		var hosts openssl.Hosts
+		if hosts.Lookup("a.test") != nil || hosts.Serves(nil, "a.test") {
+			t.Errorf("%s: it serves a host", what)
+		}
+		if err := hosts.Remove(pattern); err == nil {
+			t.Errorf("%s: a host is removed that was not added", what)
+		}
+		c := newHostServer(t, "a.test")
+		if err := hosts.Replace(pattern, c); err == nil {
+			t.Errorf("%s: a host is replaced that was not added", what)
+		}
+		must(t, hosts.Add(pattern, c))
+		if hosts.Lookup("a.test") != c {
+			t.Errorf("%s: the host that was added is not served", what)
+		}
+		must(t, hosts.Remove(pattern))
 	}
 }
 

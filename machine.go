@@ -569,14 +569,27 @@ func (s *SSL) hasOffered() bool {
 	return s.offered != nil
 }
 
-// takeNewSession reports whether a session has come that is to be put into the cache.
-func (s *SSL) takeNewSession() bool {
+// takeSessions takes the sessions that have come to a client and are to be put into the
+// cache, the oldest first.
+func (s *SSL) takeSessions() (fresh []*Session) {
 	if s.lock() != nil {
-		return false
+		return nil
 	}
 	defer s.unlock()
-	fresh := s.newSession && s.ctx.sessions != nil
+	if !s.newSession || s.ctx.sessions == nil {
+		return nil
+	}
 	s.newSession = false
+	take := s.h.P.Ticket
+	if s.h.P.Version() < tls.VersionTLS13 {
+		take = s.h.P.Session
+	}
+	for p := take(); p != (libssl.Session{}); p = take() {
+		fresh = append(fresh, newSession(p, s.first.library))
+		if s.h.P.Version() < tls.VersionTLS13 {
+			break
+		}
+	}
 	return fresh
 }
 

@@ -231,7 +231,7 @@ func (c *Ctx) policyParts(ptr libssl.CTX, facts libssl.Settings) (*wire.Writer, 
 	d.List(c.confs)
 	d.Bytes(id.Ciphers)
 	d.Uint(uint64(int64(facts.SecurityLevel)))
-	d.Bytes(c.alpn)
+	d.Bytes(protocolNames(c.protocols))
 	d.Uint(uint64(int64(facts.MinVersion)))
 	d.Uint(uint64(int64(facts.MaxVersion)))
 	d.Bytes(c.library.digest())

@@ -137,7 +137,7 @@ func (s *Session) IDContext() []byte { return s.info().SIDCtx }
 func (s *Session) SetIDContext(sidCtx []byte) error {
 	return s.use(func(p libssl.Session) error {
 		moved, fail := p.WithSessionIDContext(sidCtx)
-		if err := asError(fail); err != nil {
+		if err := asSIDContextError(fail, len(sidCtx)); err != nil {
 			return err
 		}
 		s.h.CloseLocked()

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -282,7 +283,7 @@ func TestClientContextMismatch(t *testing.T) {
 			c, s := tlstest.Machines(t, within(t, "mine"), server)
 			must(t, c.SetSession(mine))
 			mismatch(t, c, c.SetSessionIDContext([]byte("other")), `"mine"`, `"other"`)
-			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context")
+			tooLong(t, c.SetSessionIDContext(sidBytes(33)), "SSL_set_session_id_context", 33)
 			must(t, c.SetSessionIDContext([]byte("mine")))
 			if got := c.SessionIDContext(); string(got) != "mine" {
 				t.Errorf("%q", got)
@@ -1201,6 +1202,42 @@ func leaksNothing(t testing.TB) (done func()) {
 }
 
 // FuzzParseSession reads bytes as a session, in DER and in PEM.
+// A session by id is not resumed after a connection of it has ended without close_notify, as
+// with libssl from 3.0 on, unless such an end is taken for one.
+func TestCutEndsTheSession(t *testing.T) {
+	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
+		for _, ignore := range []bool{false, true} {
+			if ignore && openssl.OptionIgnoreUnexpectedEOF == 0 {
+				continue // 1.1.1
+			}
+			client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+			tlstest.SetVersion(t, client, v.ID)
+			must(t, server.SetOptions(openssl.OptionNoTicket))
+			end := io.ErrUnexpectedEOF
+			if ignore {
+				must(t, server.SetOptions(openssl.OptionIgnoreUnexpectedEOF))
+				end = io.EOF
+			}
+			c, s := tlstest.Conns(t, client, server)
+			tlstest.MustHandshake(t, c, s)
+			speak(t, c, s)
+			sess, err := c.Session()
+			must(t, err)
+			defer sess.Close()
+			must(t, c.NetConn().Close())
+			if _, err := s.Read(make([]byte, 1)); err != end {
+				t.Fatalf("Read: %v, want %v", err, end)
+			}
+			must(t, s.Close())
+			want := openssl.ResumptionResumed
+			if !ignore && tlstest.IsOpenSSL3() {
+				want = openssl.ResumptionNotFound
+			}
+			tlstest.MustOffer(t, client, server, sess, want)
+		}
+	})
+}
+
 func FuzzParseSession(f *testing.F) {
 	for _, der := range sessionsOfAllKinds(f) {
 		f.Add(der)

@@ -122,7 +122,7 @@ func (x inheritance) run(t *testing.T, place inheritancePlace, version uint16) {
 			case step.ctx != "":
 				must(t, ours.SetCtx(ctxs[step.ctx]))
 			case len(step.set) > 32:
-				tooLong(t, ours.SetSessionIDContext([]byte(step.set)), "SSL_set_session_id_context")
+				tooLong(t, ours.SetSessionIDContext([]byte(step.set)), "SSL_set_session_id_context", len(step.set))
 			default:
 				must(t, ours.SetSessionIDContext([]byte(step.set)))
 			}

@@ -5,8 +5,9 @@ go 1.26.0
 require (
 	github.com/hashicorp/yamux v0.1.2
 	github.com/redis/go-redis/v9 v9.23.0
-	github.com/sidctx/openssl v0.0.0
-	github.com/sidctx/openssl/redisstore v0.0.0
+	github.com/sidctx/openssl v0.1.0
+	github.com/sidctx/openssl/grpccreds v0.1.0
+	github.com/sidctx/openssl/redisstore v0.1.0
 	google.golang.org/grpc v1.85.0
 )
 
@@ -18,9 +19,4 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
-)
-
-replace (
-	github.com/sidctx/openssl => ..
-	github.com/sidctx/openssl/redisstore => ../redisstore
 )

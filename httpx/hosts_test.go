@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"strings"
 	"testing"
 
 	"github.com/sidctx/openssl"
@@ -174,5 +175,60 @@ func TestRequireHostDefaultMux(t *testing.T) {
 	c := client(t, &openssl.Dialer{Ctx: ctx, ServerName: "open.test"})
 	if status, body, _ := ask(t, c, s.url+"/require-host", "open.test"); status != http.StatusOK || body != "the mux" {
 		t.Error(status, body)
+	}
+}
+
+func TestRequireALPN(t *testing.T) {
+	p := testPKI()
+	with := func(pattern string, protocols ...string) *openssl.Hosts {
+		c, err := openssl.NewServerCtx()
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		must(t, c.UseCertificate(p.serverCert, p.serverKey))
+		must(t, c.SetALPN(protocols...))
+		hosts := new(openssl.Hosts)
+		if pattern == "" {
+			must(t, hosts.SetDefault(c))
+		} else {
+			must(t, hosts.Add(pattern, c))
+		}
+		return hosts
+	}
+	var both, one, two http.Protocols
+	both.SetHTTP1(true)
+	both.SetHTTP2(true)
+	one.SetHTTP1(true)
+	two.SetHTTP2(true)
+	for _, test := range []struct {
+		name   string
+		hosts  *openssl.Hosts
+		spoken *http.Protocols
+		want   string // in the error; "" for none
+	}{
+		{"both", with("a.test", "h2", "http/1.1"), nil, ""},
+		{"both, and another", with("a.test", "spdy", "http/1.1", "h2"), &both, ""},
+		{"no ALPN", with("a.test"), nil, `the host "a.test" does not offer "h2"`},
+		{"HTTP/1.1 alone", with("*.a.test", "http/1.1"), &both, `the host "*.a.test" does not offer "h2"`},
+		{"HTTP/2 alone", with("", "h2"), nil, `the default host does not offer "http/1.1"`},
+		{"no ALPN, a server of HTTP/1.1", with("a.test"), &one, ""},
+		{"HTTP/2 alone, a server of HTTP/1.1", with("a.test", "h2"), &one, `does not offer "http/1.1"`},
+		{"HTTP/2 alone, a server of HTTP/2", with("a.test", "h2"), &two, ""},
+		{"no hosts", new(openssl.Hosts), nil, ""},
+		{"nil", nil, nil, ""},
+	} {
+		s := &http.Server{Protocols: test.spoken, Handler: http.NotFoundHandler()}
+		err := httpx.ConfigureServer(s, httpx.RequireALPN(test.hosts))
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "SetALPN(\"") {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
+		if err := httpx.ConfigureServer(s); err != nil {
+			t.Errorf("%s: the server was changed by the call that failed: %v", test.name, err)
+		}
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +26,7 @@ type ServerOption func(*serverOptions)
 
 type serverOptions struct {
 	onHandshakeError func(addr net.Addr, err error)
+	hosts            *openssl.Hosts // nil for none
 }
 
 // OnHandshakeError has f called after each handshake that has failed, with the client's
@@ -32,9 +36,48 @@ func OnHandshakeError(f func(addr net.Addr, err error)) ServerOption {
 	return func(o *serverOptions) { o.onHandshakeError = f }
 }
 
+// RequireALPN has ConfigureServer return an error that names a host of hosts whose Ctx does
+// not offer, with SetALPN, what the server speaks: "h2" for HTTP/2, and, beside that, "http/1.1".
+// Clients of such a host would speak HTTP/1.1, or be refused. Hosts that are added
+// later are not checked.
+func RequireALPN(hosts *openssl.Hosts) ServerOption {
+	return func(o *serverOptions) { o.hosts = hosts }
+}
+
+// checkALPN returns an error if a host does not offer what is spoken.
+func checkALPN(hosts *openssl.Hosts, spoken *http.Protocols) error {
+	if hosts == nil {
+		return nil
+	}
+	offers := hooks.ALPN(hosts)
+	for _, pattern := range slices.Sorted(maps.Keys(offers)) {
+		offered := offers[pattern]
+		var want []string
+		if spoken.HTTP2() {
+			want = append(want, "h2")
+		}
+		if spoken.HTTP1() && (spoken.HTTP2() || len(offered) > 0) {
+			want = append(want, "http/1.1")
+		}
+		for _, name := range want {
+			if slices.Contains(offered, name) {
+				continue
+			}
+			host := fmt.Sprintf("the host %q", pattern)
+			if pattern == "" {
+				host = "the default host"
+			}
+			return fmt.Errorf("openssl: httpx: %s does not offer %q, which the server speaks: call SetALPN(\"%s\") on its Ctx, or change the server's Protocols",
+				host, name, strings.Join(want, `", "`))
+		}
+	}
+	return nil
+}
+
 // ConfigureServer prepares s to serve a listener of [openssl.Listen] or
 // [openssl.NewListener]. For HTTP/2 call SetALPN("h2", "http/1.1") on the listener's Ctx and,
-// with [openssl.Hosts], on every Ctx that is added. Call ConfigureServer once, before Serve
+// with [openssl.Hosts], on every Ctx that is added: the host's Ctx answers ALPN, and without it
+// clients speak HTTP/1.1. [RequireALPN] checks that. Call ConfigureServer once, before Serve
 // and after setting s.Handler, s.ConnContext and s.Protocols. The first two continue to work;
 // HTTP/2 is spoken unless s.Protocols excludes it. Handlers find the connection with
 // [FromRequest] and its state in r.TLS. A request in a version of HTTP that ALPN has not
@@ -64,6 +107,9 @@ func ConfigureServer(s *http.Server, opts ...ServerOption) error {
 	var protocols http.Protocols
 	protocols.SetHTTP1(s.Protocols == nil || s.Protocols.HTTP1())
 	protocols.SetHTTP2(s.Protocols == nil || s.Protocols.HTTP2())
+	if err := checkALPN(options.hosts, &protocols); err != nil {
+		return err
+	}
 	protocols.SetUnencryptedHTTP2(protocols.HTTP2() || s.Protocols.UnencryptedHTTP2()) // on conns not crypto/tls's
 	before := s.ConnContext
 	s.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {

@@ -20,90 +20,24 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	health_v1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 
 	"github.com/sidctx/openssl"
+	"github.com/sidctx/openssl/grpccreds"
 )
-
-// creds is gRPC's TransportCredentials over one Ctx, a server's or a client's.
-type creds struct {
-	ctx     *openssl.Ctx
-	session *openssl.Session // what a client offers; nil for none
-}
-
-// authInfo is what either end knows of a connection. Interceptors that look for
-// crypto/tls's state find it in State.
-type authInfo struct {
-	credentials.TLSInfo
-	conn *openssl.Conn
-}
-
-func (c *creds) ServerHandshake(wire net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, err := openssl.Server(wire, c.ctx)
-	if err != nil {
-		return nil, nil, errors.Join(err, wire.Close())
-	}
-	return handshake(context.Background(), conn) // gRPC has set a deadline on the wire
-}
-
-func (c *creds) ClientHandshake(ctx context.Context, authority string, wire net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, err := openssl.Client(wire, c.ctx)
-	if err != nil {
-		return nil, nil, errors.Join(err, wire.Close())
-	}
-	if host, _, err := net.SplitHostPort(authority); err == nil {
-		authority = host
-	}
-	err = conn.SetServerName(authority)
-	if err == nil && c.session != nil {
-		err = conn.SetSession(c.session)
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, conn.Close())
-	}
-	return handshake(ctx, conn)
-}
-
-func handshake(ctx context.Context, conn *openssl.Conn) (net.Conn, credentials.AuthInfo, error) {
-	err := conn.HandshakeContext(ctx)
-	state := conn.ConnectionState()
-	if err == nil && state.NegotiatedProtocol != "h2" {
-		err = errors.New("gRPC is HTTP/2: have both Ctx offer h2, with SetALPN")
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, conn.Close())
-	}
-	info := authInfo{credentials.TLSInfo{State: state.TLS()}, conn}
-	info.SecurityLevel = credentials.PrivacyAndIntegrity
-	return conn, info, nil
-}
-
-func (c *creds) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
-}
-
-func (c *creds) Clone() credentials.TransportCredentials {
-	clone := *c
-	return &clone
-}
-
-func (c *creds) OverrideServerName(string) error {
-	return errors.New("name the server with grpc.WithAuthority")
-}
 
 // describe says who is at the other end.
 func describe(p *peer.Peer) string {
-	state := p.AuthInfo.(authInfo).conn.ConnectionState()
+	state := p.AuthInfo.(grpccreds.AuthInfo).Conn.ConnectionState()
 	return fmt.Sprintf("%s, resumed: %v, session id context: %q",
 		state.PeerCertificates[0].Subject.CommonName, state.DidResume, state.SessionIDContext)
 }
 
 // serve answers health checks on l, and writes to out who asked.
 func serve(l net.Listener, ctx *openssl.Ctx, out io.Writer) *grpc.Server {
-	s := grpc.NewServer(grpc.Creds(&creds{ctx: ctx}), grpc.UnaryInterceptor(
+	s := grpc.NewServer(grpc.Creds(grpccreds.New(ctx)), grpc.UnaryInterceptor(
 		func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			p, _ := peer.FromContext(ctx)
 			fmt.Fprintln(out, "server: called by", describe(p))
@@ -114,20 +48,19 @@ func serve(l net.Listener, ctx *openssl.Ctx, out io.Writer) *grpc.Server {
 	return s
 }
 
-// call makes a connection and one call over it. It returns the session to offer
-// on the next one, which TLS 1.3 has sent before the answer; the caller closes it.
-func call(ctx context.Context, addr string, c *creds, out io.Writer) (*openssl.Session, error) {
-	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithAuthority("server.example"), grpc.WithTransportCredentials(c))
+// call makes a connection and one call over it.
+func call(ctx context.Context, addr string, c *openssl.Ctx, out io.Writer) error {
+	cc, err := grpc.NewClient("passthrough:///"+addr, grpc.WithAuthority("server.example"), grpc.WithTransportCredentials(grpccreds.New(c)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer cc.Close()
 	var p peer.Peer
 	if _, err := health_v1.NewHealthClient(cc).Check(ctx, &health_v1.HealthCheckRequest{}, grpc.Peer(&p)); err != nil {
-		return nil, err
+		return err
 	}
 	fmt.Fprintln(out, "client: answered by", describe(&p))
-	return p.AuthInfo.(authInfo).conn.Session()
+	return nil
 }
 
 // run serves, and calls twice: the second call resumes the session of the first.
@@ -148,21 +81,13 @@ func run(ctx context.Context, out io.Writer) (err error) {
 		server.SetVerify(openssl.VerifyPeer|openssl.VerifyFailIfNoPeerCert),
 		server.SetSessionIDContext([]byte("grpc-example")),
 		client.UseCertificate(clientCert, clientKey), client.SetVerifyCAs(caPEM), client.SetALPN("h2"),
+		client.SetClientSessionCache(openssl.NewLRUClientSessionCache(64)),
 	); err != nil {
 		return err
 	}
 	defer serve(l, server, out).Stop()
 
-	session, err := call(ctx, l.Addr().String(), &creds{ctx: client}, out)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	again, err := call(ctx, l.Addr().String(), &creds{client, session}, out)
-	if err != nil {
-		return err
-	}
-	return again.Close()
+	return errors.Join(call(ctx, l.Addr().String(), client, out), call(ctx, l.Addr().String(), client, out))
 }
 
 // certificate makes a CA, or a leaf under one. A program that has files calls UseCertificateFiles instead.

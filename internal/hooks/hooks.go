@@ -1,4 +1,5 @@
-// Package hooks lets package httpx watch the connections of package openssl.
+// Package hooks lets package httpx watch the connections of package openssl and read what
+// its Hosts offer.
 package hooks
 
 import "net"
@@ -17,3 +18,7 @@ type Conn struct {
 // Watch has conn, which is an openssl.Conn that was not used yet, call h. Package openssl
 // sets it.
 var Watch func(conn net.Conn, h *Conn)
+
+// ALPN returns the protocols that each host of an *openssl.Hosts offers, by its pattern; ""
+// is the default. Package openssl sets it.
+var ALPN func(hosts any) map[string][]string

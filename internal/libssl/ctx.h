@@ -31,7 +31,8 @@ typedef struct {
 
 	/* What the program asked for; a server's sessions are published by osl_new_session_cb alone. */
 	long cache_mode;
-	int store; /* sessions are kept outside */
+	int store;        /* sessions are kept outside */
+	int keep_tickets; /* a client keeps each TLS 1.3 session for osl_ssl_ticket */
 
 	/* What this package checks on a resumption and libssl does not. */
 	int checks;      /* the peer's certificate again */

@@ -1,6 +1,7 @@
 #include "session.h"
 #include "pem.h"
 #include "resumption.h"
+#include "store.h"
 
 #include <openssl/pem.h>
 
@@ -72,6 +73,48 @@ SSL_SESSION *osl_ssl_session(osl_ssl *t) {
 	if (s && !SSL_SESSION_is_resumable(s)) {
 		SSL_SESSION_free(s);
 		s = NULL;
+	}
+	osl_leave();
+	return s;
+}
+
+/* osl_new_ticket_cb keeps a session that a TLS 1.3 server has sent: libssl itself has
+ * only the newest one, and one record may bring several. */
+static int osl_new_ticket_cb(SSL *ssl, SSL_SESSION *s) {
+	osl_ssl *t = SSL_get_app_data(ssl);
+
+	if (SSL_version(ssl) < TLS1_3_VERSION)
+		return 0;
+	if (t->tickets_n == OSL_MAX_TICKETS) {
+		SSL_SESSION_free(t->tickets[0]);
+		memmove(t->tickets, t->tickets + 1, --t->tickets_n * sizeof *t->tickets);
+	}
+	t->tickets[t->tickets_n++] = s;
+	return 1; /* the reference is kept */
+}
+
+/* osl_ctx_keep_tickets has a client keep its TLS 1.3 sessions for osl_ssl_ticket.
+ * SSL_CTX_sess_set_new_cb. */
+void osl_ctx_keep_tickets(SSL_CTX *c, int on) {
+	osl_ctx_data *r = SSL_CTX_get_app_data(c);
+
+	r->keep_tickets = on;
+	SSL_CTX_sess_set_new_cb(c, on ? osl_new_ticket_cb : NULL);
+	osl_ctx_set_cache_mode(c, r->cache_mode);
+}
+
+/* osl_ssl_ticket is the oldest of the sessions that are kept, NULL if there is none. */
+SSL_SESSION *osl_ssl_ticket(osl_ssl *t) {
+	SSL_SESSION *s = NULL;
+
+	osl_enter();
+	while (!s && t->tickets_n) {
+		s = t->tickets[0];
+		memmove(t->tickets, t->tickets + 1, --t->tickets_n * sizeof *t->tickets);
+		if (!SSL_SESSION_is_resumable(s)) {
+			SSL_SESSION_free(s);
+			s = NULL;
+		}
 	}
 	osl_leave();
 	return s;
@@ -272,7 +315,8 @@ void osl_ssl_invalidate_session(osl_ssl *t) {
 }
 
 /* osl_ssl_invalidate_cut does that for a connection whose input has ended without
- * close_notify, as libssl does when it reads such an end: 1.1.1 does not. */
+ * close_notify, as libssl does when it reads such an end, which it is not shown
+ * after the handshake, so that this side can go on writing: 1.1.1 does not. */
 void osl_ssl_invalidate_cut(osl_ssl *t) {
 #if OPENSSL_VERSION_NUMBER >= 0x30000000L
 	osl_ssl_invalidate_session(t);

@@ -23,6 +23,8 @@ osl_session_result osl_session_parse(const osl_library *l, const unsigned char *
 osl_bytes osl_session_der(SSL_SESSION *s);
 void osl_session_get_info(const SSL_SESSION *s, osl_session_info *info);
 SSL_SESSION *osl_ssl_session(osl_ssl *t);
+void osl_ctx_keep_tickets(SSL_CTX *c, int on);
+SSL_SESSION *osl_ssl_ticket(osl_ssl *t);
 osl_fail *osl_ssl_set_session(osl_ssl *t, SSL_SESSION *s);
 int osl_ssl_offer_invalid(const osl_ssl *t);
 int osl_ssl_may_offer(osl_ssl *t, SSL_SESSION *s);

@@ -88,6 +88,13 @@ func (s Session) Info() SessionInfo {
 // Session is the session that could be resumed, zero without one.
 func (s SSL) Session() Session { return Session{C.osl_ssl_session(s.p)} }
 
+// KeepTickets has clients keep the sessions of TLS 1.3 servers for Ticket.
+func (c CTX) KeepTickets(on bool) { C.osl_ctx_keep_tickets(c.p, cBool(on)) }
+
+// Ticket is the oldest TLS 1.3 session that has come to a client and that was not taken
+// yet, none after the newest.
+func (s SSL) Ticket() Session { return Session{C.osl_ssl_ticket(s.p)} }
+
 // SetSession offers a copy of a session in a client's handshake.
 func (s SSL) SetSession(sess Session) *Failure {
 	return failure("SSL_set_session", C.osl_ssl_set_session(s.p, sess.p))
@@ -100,7 +107,3 @@ func (s SSL) MayOffer(sess Session) bool { return C.osl_ssl_may_offer(s.p, sess.
 // InvalidateSession takes the connection's session out of the cache and marks it
 // as one that cannot be resumed.
 func (s SSL) InvalidateSession() { C.osl_ssl_invalidate_session(s.p) }
-
-// InvalidateCut does that for a connection whose input has ended without close_notify, if
-// libssl would.
-func (s SSL) InvalidateCut() { C.osl_ssl_invalidate_cut(s.p) }

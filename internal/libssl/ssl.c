@@ -110,6 +110,8 @@ static int osl_ssl_name_sidctx(osl_ssl *t, const unsigned char *sid, unsigned in
 void osl_ssl_free(osl_ssl *t) {
 	osl_enter();
 	SSL_SESSION_free(t->last);
+	while (t->tickets_n)
+		SSL_SESSION_free(t->tickets[--t->tickets_n]);
 	SSL_free(t->ssl);
 	SSL_SESSION_free(t->offered);
 	OPENSSL_free(t->ip);
@@ -227,7 +229,11 @@ osl_call_result osl_call_end(osl_ssl *t, int ret, size_t n, size_t in_n) {
 		r.want = OSL_DONE;
 		break;
 	case SSL_ERROR_WANT_READ:
-		r.want = t->eof && SSL_is_init_finished(t->ssl) ? OSL_EOF : OSL_INPUT;
+		r.want = OSL_INPUT;
+		if (t->eof && SSL_is_init_finished(t->ssl)) {
+			r.want = OSL_EOF;
+			osl_ssl_invalidate_cut(t);
+		}
 		break;
 	case SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		r.want = OSL_HELLO;

@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <openssl/bio.h>
 
+enum { OSL_MAX_TICKETS = 4 }; /* that wait for osl_ssl_ticket: libssl's servers send two */
+
 struct osl_ssl {
 	SSL *ssl;
 
@@ -54,6 +56,9 @@ struct osl_ssl {
 	SSL_SESSION *last; /* a client's, held so that its address stays taken while it is compared */
 	int got_ticket;    /* a newer session has arrived since the handshake */
 	int new_session;   /* or in this call */
+
+	SSL_SESSION *tickets[OSL_MAX_TICKETS]; /* a client's TLS 1.3 sessions that wait for osl_ssl_ticket, the oldest first */
+	size_t tickets_n;
 
 	/* The resumption that a client asks a server for. */
 	SSL_CTX *first_ctx; /* that ssl was made from; its cache, keys and counters hold throughout */

@@ -5,13 +5,18 @@
 
 /* osl_ctx_set_cache_mode has osl_new_session_cb put a server's sessions into the
  * cache: libssl would do so before a callback can bound their lives. Nor does it
- * add there what the store has found, with a new clock. SSL_CTX_set_session_cache_mode. */
+ * add there what the store has found, with a new clock. A client's sessions go to
+ * osl_new_ticket_cb if the SSL_CTX keeps them. SSL_CTX_set_session_cache_mode. */
 void osl_ctx_set_cache_mode(SSL_CTX *c, long mode) {
 	osl_ctx_data *r = SSL_CTX_get_app_data(c);
 
 	osl_enter();
 	r->cache_mode = mode;
-	SSL_CTX_set_session_cache_mode(c, r->keyring ? mode | SSL_SESS_CACHE_NO_INTERNAL_STORE : mode);
+	if (r->keyring)
+		mode |= SSL_SESS_CACHE_NO_INTERNAL_STORE;
+	if (r->keep_tickets && !(mode & SSL_SESS_CACHE_CLIENT))
+		mode |= SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE;
+	SSL_CTX_set_session_cache_mode(c, mode);
 	osl_leave();
 }
 

@@ -146,7 +146,7 @@ in_root() {
 		done
 		exec chroot "$root" /usr/bin/env -i HOME=/root TMPDIR=/tmp LANG=C.UTF-8 \
 			PATH=/usr/local/go/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-			GOROOT=/usr/local/go GOTOOLCHAIN=local GOPROXY=off GOFLAGS=-buildvcs=false GOWORK=off \
+			GOROOT=/usr/local/go GOTOOLCHAIN=local GOPROXY=off GOFLAGS=-buildvcs=false \
 			GOMODCACHE=/go/mod GOCACHE=/var/cache/go-build \
 			${http_proxy:+http_proxy="$http_proxy"} \
 			sh -euc "cd /src; exec \"\$@\"" sh "$@"

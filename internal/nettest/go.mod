@@ -5,8 +5,6 @@ module github.com/sidctx/openssl/internal/nettest
 go 1.26.0
 
 require (
-	github.com/sidctx/openssl v0.0.0
+	github.com/sidctx/openssl v0.1.0
 	golang.org/x/net v0.62.0
 )
-
-replace github.com/sidctx/openssl => ../..
