@@ -535,4 +535,118 @@ var faults = []fault{
 		tests: "openssl.TestPSKHash",
 		edits: []edit{{"internal/libssl/hello.c", "if (t->offer.psk_here && !osl_psk_prefer_hash(t))", "if (0 && !osl_psk_prefer_hash(t))"}},
 	},
+	// The wall: CONTRIBUTING.md's rules for calling C.
+	{
+		name:  "wall: a failure dropped",
+		tests: "openssl.TestErrorOneLine openssl.TestSetSessionIDContextRefuses",
+		edits: []edit{{"sidctx_cgo.h", "return osl_result(SSL_CTX_set_session_id_context(c, sid, osl_sidctx_len(n)) == 1);", "return osl_result(SSL_CTX_set_session_id_context(c, sid, osl_sidctx_len(n)) <= 1);"}},
+	},
+	{
+		name:  "wall: a length narrowed",
+		tests: "openssl.TestSetSessionIDContextRefuses",
+		edits: []edit{{"sidctx_cgo.h", "return n > UINT_MAX ? UINT_MAX : (unsigned int)n;", "return (unsigned int)n;"}},
+	},
+	{
+		name:  "wall: what others have left taken for this call's failure",
+		tests: "openssl.TestRaw",
+		edits: []edit{{"internal/libssl/error.h", "static inline void osl_enter(void) {\n\tif (ERR_peek_error())\n", "static inline void osl_enter(void) {\n\tif (0)\n"}},
+	},
+	{
+		name:  "wall: a queue that is not drained",
+		tests: "openssl.TestRaw openssl.TestErrorsAreFresh",
+		edits: []edit{{"internal/libssl/error.c", "\twhile ((e = osl_next_error(&file, &line, &func, &data)) != 0) {", "\tif ((e = ERR_peek_error()) != 0) {\n\t\tfile = func = data = NULL, line = 0, osl_next_error(&file, &line, &func, &data);"}},
+	},
+	{
+		name:  "wall: a lock left out",
+		tests: "openssl.TestHostsReplaceUnderLoad",
+		race:  true,
+		edits: []edit{{"hosts.go", "\th.mu.RLock()\n\tdefer h.mu.RUnlock()\n\tname, err := NormalizeHost(name)", "\tname, err := NormalizeHost(name)"}},
+	},
+	{
+		name:  "wall: a function of the program's called under a lock",
+		tests: "openssl.TestClientHelloFuncMayUseConn",
+		edits: []edit{{"machine.go", "\terr = recoverToError(\"SetClientHelloFunc\", func() (err error) {\n", "\ts.h.Mu.Lock()\n\tdefer s.h.Mu.Unlock()\n\terr = recoverToError(\"SetClientHelloFunc\", func() (err error) {\n"}},
+	},
+	// What SECURITY.md promises.
+	{
+		name:  "a panic ends the process",
+		tests: "isolation.TestClientHelloFuncFails openssl.TestErrorOfAPanic",
+		edits: []edit{{"machine.go", "if r := recover(); r != nil {", "if r := any(nil); r != nil {"}},
+	},
+	{
+		name:  "a session without a certificate where one is required",
+		rows:  "A03 A19",
+		also:  "A46",
+		edits: []edit{{"internal/libssl/resumption.c", "if (r->checks && !peer && osl_requires_peer(t->ssl) &&", "if (0 && !peer && osl_requires_peer(t->ssl) &&"}},
+	},
+	{
+		name:  "a session from the future",
+		tests: "isolation.TestMaxAuthAge",
+		edits: []edit{{"internal/libssl/resumption.c", "\treturn made > osl_add(now, 60);", "\treturn 0 * (made > now);"}},
+	},
+	{
+		name:  "names folded as Unicode has it",
+		tests: "openssl.TestHostsFoldASCIIOnly",
+		edits: []edit{{"hosts.go", "\tb := []byte(name)\n\tfor i, c := range b {", "\tname = strings.ToLower(name)\n\tb := []byte(name)\n\tfor i, c := range b {"}},
+	},
+	{
+		name:  "any port of a host's name",
+		tests: "openssl.TestNormalizeHost",
+		edits: []edit{{"hosts.go", "if strings.Trim(port, \"0123456789\") != \"\" {", "if false {"}},
+	},
+	{
+		name:  "a request for another host",
+		tests: "httpx.TestA25HostOfAnotherPolicy",
+		edits: []edit{{"httpx/hosts.go", "!hosts.Serves(FromRequest(r), r.Host)", "!hosts.Serves(FromRequest(r), r.Host) && false"}},
+	},
+	{
+		name:  "a client cache without a bound",
+		tests: "openssl.TestLRUBounded openssl.TestLRUDefaultCapacity",
+		edits: []edit{{"clientcache.go", "if l.order.Len() > l.capacity {", "if false {"}},
+	},
+	{
+		name:  "a client's sessions for as long as the server likes",
+		tests: "openssl.TestLRULifetime",
+		edits: []edit{{"clientcache.go", "int64(min(i.Timeout, maxClientLifetime)/time.Second)", "int64(i.Timeout/time.Second)"}},
+	},
+	{
+		name:  "a TLS 1.3 session offered twice",
+		tests: "openssl.TestLRUOnce openssl.TestClientSessionCacheOnce",
+		edits: []edit{{"clientcache.go", "\t\tcase entry.singleUse:\n", "\t\tcase false:\n"}},
+	},
+	{
+		name:  "one ticket of two",
+		tests: "openssl.TestClientSessionCacheBothTickets",
+		edits: []edit{{"clientcache.go", "const maxTickets = 2", "const maxTickets = 1"}},
+	},
+	{
+		name:  "the session of a connection that was cut",
+		tests: "openssl.TestCutEndsTheSession",
+		edits: []edit{{"internal/libssl/ssl.c", "\t\t\tosl_ssl_invalidate_cut(t);\n", ""}},
+	},
+	{
+		name:  "renegotiation",
+		tests: "isolation.TestWhatIsNotOffered",
+		edits: []edit{{"internal/libssl/ctx.c", "\tSSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION);\n", ""}},
+	},
+	{
+		name:  "revocation lists left out of the context",
+		tests: "openssl.TestSettersInTheContext",
+		edits: []edit{{"policy.go", "\td.Set(id.CRLs)\n", ""}},
+	},
+	{
+		name:  "an older certificate in place of a newer one",
+		tests: "openssl.TestCertificateReloaderOrder",
+		edits: []edit{{"reload.go", "\tcase turn > r.newest:\n", "\tcase true:\n"}},
+	},
+	{
+		name:  "a renewal that fails ends the host",
+		tests: "openssl.TestCertificateReloaderFails",
+		edits: []edit{{"reload.go", "\tsum, err := r.readFiles()\n\tif err != nil {\n\t\treturn false, err\n\t}\n\tif sum == known", "\tsum, err := r.readFiles()\n\tif err != nil {\n\t\tr.hosts.Remove(r.pattern)\n\t\treturn false, err\n\t}\n\tif sum == known"}},
+	},
+	{
+		name:  "hosts without the protocols of their server",
+		tests: "httpx.TestRequireALPN",
+		edits: []edit{{"httpx/server.go", "\t\t\tif slices.Contains(offered, name) {\n", "\t\t\tif true {\n"}},
+	},
 }

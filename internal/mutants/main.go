@@ -31,7 +31,7 @@ func folder(name string) string {
 	switch name {
 	case "openssl":
 		return "."
-	case "sessiontest":
+	case "sessiontest", "httpx":
 		return name
 	}
 	return "internal/" + name
@@ -50,6 +50,7 @@ type fault struct {
 
 	tests string // instead of rows: each of these tests, of a package, must fail
 	tags  string // that they are built with
+	race  bool   // with the race detector
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: TestAttacks(?:AfterRevoke/\w+)?/(A\d\d)_`)
@@ -212,7 +213,7 @@ func try(f fault, root, dir string) (v verdict) {
 		if _, err := os.Stat(binary); err == nil {
 			return binary, nil
 		}
-		cmd := exec.Command("go", "test", "-vet=off", "-tags", f.tags, "-overlay", overlayFile, "-c", "-o", binary, "./"+folder(name))
+		cmd := exec.Command("go", "test", "-vet=off", fmt.Sprintf("-race=%v", f.race), "-tags", f.tags, "-overlay", overlayFile, "-c", "-o", binary, "./"+folder(name))
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("it does not build: %v\n%s", err, out)
