@@ -19,7 +19,7 @@ needs = @.ci/deps check $(1)
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account
+.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account evidence
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -81,11 +81,15 @@ malloc: check ## run out of memory in every scenario, 30000 times: a minute on a
 cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C
 	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
 
-# C is compiled with optimisation: some warnings need it.
-lint: check ## gofmt, go vet, staticcheck, warnings of the C compiler, clang-format if it is installed
+# C is compiled with optimisation: some warnings need it. govulncheck ends with 3 where it
+# has found something, and with 1 where it could not look.
+lint: check ## gofmt, go vet, staticcheck, govulncheck, warnings of the C compiler, clang-format if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "make lint: not formatted: $$unformatted (make format)" >&2; exit 1; }
 	$(call each,go vet ./... && go vet -tags queuecheck ./... && go vet -tags malloc ./...)
 	set -e; staticcheck=$$(GOWORK=off go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
+	set -e; govulncheck=$$(GOWORK=off go tool -n -modfile=tools.mod govulncheck); for m in . redisstore grpccreds; do \
+		if out=$$(cd $$m && $$govulncheck ./... 2>&1); then continue; elif [ $$? = 3 ]; then echo "$$out" >&2; exit 1; fi; \
+		echo "make lint: govulncheck could not look: $$(echo "$$out" | tail -n 1)"; break; done
 	set -e; for f in internal/libssl/*.c; do for tag in "" -DOSL_QUEUECHECK -DOSL_MALLOC; do \
 		$$(go env CC) -O2 -Wall -Wextra -Wshadow -Wconversion -Werror $$tag $$($${PKG_CONFIG:-pkg-config} --cflags libssl libcrypto) -c -o /dev/null $$f; done; done
 	@if command -v clang-format >/dev/null; then clang-format --dry-run -Werror internal/libssl/*.[ch] *_cgo.h; \
@@ -110,6 +114,9 @@ fuzz: check ## run each fuzz target for FUZZTIME, 60s if it is not given
 	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
 		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9]+' $$file | cut -c6-); do \
 			(cd $$(dirname $$file) && go test -tags queuecheck -run '^$$' -fuzz "^$$f\$$" -fuzztime $(or $(FUZZTIME),60s) .); done; done
+
+evidence: ## run every detector, for hours, and write EVIDENCE.md; ONLY=regexp for some
+	go run ./internal/evidence -only '$(ONLY)'
 
 mutants: check ## build the library with one fault at a time: each must make an attack test fail
 	go run ./internal/mutants

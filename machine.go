@@ -580,15 +580,14 @@ func (s *SSL) takeSessions() (fresh []*Session) {
 		return nil
 	}
 	s.newSession = false
-	take := s.h.P.Ticket
 	if s.h.P.Version() < tls.VersionTLS13 {
-		take = s.h.P.Session
-	}
-	for p := take(); p != (libssl.Session{}); p = take() {
-		fresh = append(fresh, newSession(p, s.first.library))
-		if s.h.P.Version() < tls.VersionTLS13 {
-			break
+		if p := s.h.P.Session(); p != (libssl.Session{}) {
+			fresh = append(fresh, newSession(p, s.first.library))
 		}
+		return fresh
+	}
+	for p := s.h.P.Ticket(); p != (libssl.Session{}); p = s.h.P.Ticket() {
+		fresh = append(fresh, newSession(p, s.first.library))
 	}
 	return fresh
 }
