@@ -5,7 +5,6 @@ package openssl
 import (
 	"container/list"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -49,28 +48,28 @@ const maxClientLifetime = 7 * 24 * time.Hour
 // send after a full handshake.
 const maxTickets = 2
 
-// NewLRUClientSessionCache returns a cache of the capacity most recently used sessions, or
-// of 64 if capacity is not positive. Each is kept for 7 days at most. A TLS 1.3 session is
-// returned only once, because an observer could link two connections that offer the same
-// session; of these the cache keeps the newest two for each key, so that two connections
-// that are made at once resume. Of TLS 1.2 it keeps the newest session.
+// NewLRUClientSessionCache returns a cache of the sessions for the capacity most recently
+// used keys, or for 64 if capacity is not positive. Each session is kept for 7 days at most.
+// A TLS 1.3 session is returned only once, because an observer could link two connections
+// that offer the same session; of these the cache keeps the newest two for each key, so that
+// two connections that are made at once resume. Of TLS 1.2 it keeps the newest session.
 func NewLRUClientSessionCache(capacity int) ClientSessionCache {
 	if capacity <= 0 {
 		capacity = 64
 	}
-	return &lruCache{capacity: capacity, byKey: make(map[string][]*list.Element), order: list.New()}
+	return &lruCache{capacity: capacity, byKey: make(map[string]*list.Element), order: list.New()}
 }
 
 type lruCache struct {
 	mu       sync.Mutex
 	capacity int
-	byKey    map[string][]*list.Element // of order, the newest last
-	order    *list.List                 // of *lruEntry, the most recently used first
+	byKey    map[string]*list.Element
+	order    *list.List // of *lruEntry, the most recently used first
 }
 
 type lruEntry struct {
 	key       string
-	session   *Session
+	sessions  []*Session // one at least, the newest last
 	singleUse bool
 }
 
@@ -78,48 +77,63 @@ func (l *lruCache) Put(key string, s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	singleUse := s != nil && s.info().SingleUse()
-	for _, e := range slices.Clone(l.byKey[key]) {
-		if !singleUse || !e.Value.(*lruEntry).singleUse || len(l.byKey[key]) >= maxTickets {
-			l.removeLocked(e).Close()
+	e, ok := l.byKey[key]
+	if ok && !(singleUse && e.Value.(*lruEntry).singleUse) {
+		l.removeLocked(e)
+		ok = false
+	}
+	switch {
+	case s == nil:
+	case ok:
+		entry := e.Value.(*lruEntry)
+		if len(entry.sessions) == maxTickets {
+			entry.sessions[0].Close()
+			entry.sessions = entry.sessions[1:]
 		}
-	}
-	if s == nil {
-		return
-	}
-	l.byKey[key] = append(l.byKey[key], l.order.PushFront(&lruEntry{key, s, singleUse}))
-	if l.order.Len() > l.capacity {
-		l.removeLocked(l.order.Back()).Close()
+		entry.sessions = append(entry.sessions, s)
+		l.order.MoveToFront(e)
+	default:
+		l.byKey[key] = l.order.PushFront(&lruEntry{key, []*Session{s}, singleUse})
+		if l.order.Len() > l.capacity {
+			l.removeLocked(l.order.Back())
+		}
 	}
 }
 
 func (l *lruCache) Get(key string) (*Session, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.byKey[key]) > 0 {
-		e := l.byKey[key][len(l.byKey[key])-1]
-		entry := e.Value.(*lruEntry)
-		switch {
-		case !offerable(entry.session.info(), time.Now()):
-			l.removeLocked(e).Close()
-		case entry.singleUse:
-			return l.removeLocked(e), true
-		default:
-			l.order.MoveToFront(e)
-			clone, err := entry.session.Clone()
+	e, ok := l.byKey[key]
+	if !ok {
+		return nil, false
+	}
+	l.order.MoveToFront(e)
+	entry := e.Value.(*lruEntry)
+	for n := len(entry.sessions) - 1; n >= 0; n-- {
+		s := entry.sessions[n]
+		usable := offerable(s.info(), time.Now())
+		if usable && !entry.singleUse {
+			clone, err := s.Clone()
 			return clone, err == nil
 		}
+		if entry.sessions = entry.sessions[:n]; n == 0 {
+			l.removeLocked(e)
+		}
+		if usable {
+			return s, true
+		}
+		s.Close()
 	}
 	return nil, false
 }
 
-// removeLocked takes out a session, which is the caller's then.
-func (l *lruCache) removeLocked(e *list.Element) *Session {
+// removeLocked takes out a key and closes its sessions.
+func (l *lruCache) removeLocked(e *list.Element) {
 	entry := l.order.Remove(e).(*lruEntry)
-	rest := slices.DeleteFunc(l.byKey[entry.key], func(other *list.Element) bool { return other == e })
-	if l.byKey[entry.key] = rest; len(rest) == 0 {
-		delete(l.byKey, entry.key)
+	delete(l.byKey, entry.key)
+	for _, s := range entry.sessions {
+		s.Close()
 	}
-	return entry.session
 }
 
 // offerable reports whether offering the session can lead anywhere. Its time may be
