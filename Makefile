@@ -19,7 +19,7 @@ needs = @.ci/deps check $(1)
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account evidence
+.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account evidence stress
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -117,6 +117,9 @@ fuzz: check ## run each fuzz target for FUZZTIME, 60s if it is not given
 
 evidence: ## run every detector, for hours, and write EVIDENCE.md; ONLY=regexp for some
 	go run ./internal/evidence -only '$(ONLY)'
+
+stress: check-peers ## run the whole suite twice at once, beside 16 busy processes: half an hour
+	sh internal/stress/stress.sh
 
 mutants: check ## build the library with one fault at a time: each must make an attack test fail
 	go run ./internal/mutants
