@@ -956,7 +956,7 @@ func TestClientSessionCacheRenamed(t *testing.T) {
 			var s *openssl.Conn
 			c, s = tlstest.Conns(t, newCachingClient(t, v.ID, cache, nil), server)
 			clientErr, _ := tlstest.Both(c.Handshake, s.Handshake)
-			if _, refused := errors.AsType[*openssl.VerifyError](clientErr); !refused || c.ConnectionState().DidResume {
+			if _, refused := tlstest.AsType[*openssl.VerifyError](clientErr); !refused || c.ConnectionState().DidResume {
 				t.Errorf("a session of %s, offered to %s: %v, resumed %v, want that the server's certificate is refused",
 					before, after, clientErr, c.ConnectionState().DidResume)
 			}

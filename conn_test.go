@@ -1363,10 +1363,10 @@ func TestConnPeersAlert(t *testing.T) {
 			must(t, client.SetVerifyCAs(tlstest.NewAuthority(t, "another CA", nil).PEM))
 			c, s := tlstest.Conns(t, client, server)
 			clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
-			if v, ok := errors.AsType[*openssl.VerifyError](clientErr); !ok {
+			if v, ok := tlstest.AsType[*openssl.VerifyError](clientErr); !ok {
 				t.Errorf("client: %v, %v", clientErr, v)
 			}
-			if alert, ok := errors.AsType[tls.AlertError](serverErr); !ok || alert != 48 {
+			if alert, ok := tlstest.AsType[tls.AlertError](serverErr); !ok || alert != 48 {
 				t.Errorf("server: %v", serverErr)
 			}
 			for what, err := range map[string]error{"Handshake": s.Handshake(), "Read": readErr(s), "Write": writeErr(s)} {
@@ -1385,12 +1385,12 @@ func TestConnPeersAlert(t *testing.T) {
 		must(t, server.SetSessionIDContext([]byte("tenant")))
 		c, s := tlstest.Conns(t, client, server)
 		clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
-		if _, ok := errors.AsType[*openssl.VerifyError](serverErr); clientErr != nil || !ok {
+		if _, ok := tlstest.AsType[*openssl.VerifyError](serverErr); clientErr != nil || !ok {
 			t.Fatalf("client %v, server %v", clientErr, serverErr)
 		}
 		for range 2 {
 			_, err := c.Read(make([]byte, 1))
-			if alert, ok := errors.AsType[tls.AlertError](err); !ok || alert != 48 || errors.Is(err, io.EOF) {
+			if alert, ok := tlstest.AsType[tls.AlertError](err); !ok || alert != 48 || errors.Is(err, io.EOF) {
 				t.Errorf("client: %v", err)
 			}
 		}
@@ -1409,7 +1409,7 @@ func TestConnVerdictOutranksTheWire(t *testing.T) {
 		handshake := start(shaking(c))
 		serve := start(shaking(s))
 		got := <-handshake
-		if _, ok := errors.AsType[*openssl.VerifyError](got.err); !ok {
+		if _, ok := tlstest.AsType[*openssl.VerifyError](got.err); !ok {
 			t.Errorf("client: %v", got.err)
 		}
 		c.Close()
@@ -2112,7 +2112,7 @@ func TestConnAlertBehindData(t *testing.T) {
 		must(t, peer.send(recordData, []byte("data")))
 		must(t, peer.send(recordAlert, []byte{2, 80}))
 		got, err := io.ReadAll(conn)
-		if alert, ok := errors.AsType[tls.AlertError](err); string(got) != "data" || !ok || alert != 80 {
+		if alert, ok := tlstest.AsType[tls.AlertError](err); string(got) != "data" || !ok || alert != 80 {
 			t.Fatalf("%q, %v", got, err)
 		}
 		if _, err := conn.Write([]byte{1}); err == nil {
@@ -2689,7 +2689,7 @@ func TestDoors(t *testing.T) {
 				}
 				return c.(*openssl.Conn).Close()
 			}, serve)
-			if _, refused := errors.AsType[*openssl.VerifyError](clientErr); refused == good || (serverErr == nil) != good {
+			if _, refused := tlstest.AsType[*openssl.VerifyError](clientErr); refused == good || (serverErr == nil) != good {
 				t.Errorf("Dial to %s: client %v, server %v", name, clientErr, serverErr)
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -123,7 +122,7 @@ func TestOpaqueCertificates(t *testing.T) {
 							t.Fatalf("refused: %v", err)
 						}
 					} else {
-						if alert, ok := errors.AsType[tls.AlertError](err); !ok || alert != 43 || state.HandshakeComplete {
+						if alert, ok := tlstest.AsType[tls.AlertError](err); !ok || alert != 43 || state.HandshakeComplete {
 							t.Fatalf("%v, want unsupported_certificate", err)
 						}
 						tlstest.Sentence(t, err, "SetOpaqueCertificates", "x509")
@@ -150,7 +149,7 @@ func TestOpaqueCertificates(t *testing.T) {
 			must(t, client.SetVerify(openssl.VerifyNone))
 			must(t, client.SetOpaqueCertificates(on))
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
-			if _, refused := errors.AsType[tls.AlertError](e.ClientErr); refused == on {
+			if _, refused := tlstest.AsType[tls.AlertError](e.ClientErr); refused == on {
 				t.Errorf("SetOpaqueCertificates(%v): %v", on, e.ClientErr)
 			}
 		}
@@ -207,7 +206,7 @@ func TestOpaqueCertificateResumed(t *testing.T) {
 		must(t, strict.SetTicketKeys(tlstest.TicketKey(1)))
 		first = tlstest.Connect(t, tlstest.Pair{Client: client, Server: server})
 		e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: strict, Offer: first.Session})
-		if alert, ok := errors.AsType[tls.AlertError](e.ServerErr); !ok || alert != 43 {
+		if alert, ok := tlstest.AsType[tls.AlertError](e.ServerErr); !ok || alert != 43 {
 			t.Errorf("%s: resumed %v: %v, want unsupported_certificate", v.Name, e.Server.DidResume, e.ServerErr)
 		}
 	}

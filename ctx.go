@@ -337,7 +337,8 @@ func (c *Ctx) setList(setter, list string, set func(libssl.CTX, string) libssl.C
 	return c.change(func(p libssl.CTX) error {
 		if err := c.took(setter, set(p, list)); err != nil {
 			what := strconv.Quote(list)
-			if e, ok := errors.AsType[*Error](err); ok && len(e.Stack) == 0 { // as for groups in 1.1.1
+			var e *Error
+			if errors.As(err, &e) && len(e.Stack) == 0 { // as for groups in 1.1.1
 				what += " has a name that this version of OpenSSL does not know"
 			}
 			return explain(what, err)

@@ -186,7 +186,7 @@ func tooLong(t testing.TB, err error, op string, n int) {
 	if errors.Is(err, openssl.ErrSessionIDContextUninitialized) || errors.Is(err, openssl.ErrSessionContextMismatch) {
 		t.Errorf("%v is another sentinel, too", err)
 	}
-	e, ok := errors.AsType[*openssl.Error](err)
+	e, ok := tlstest.AsType[*openssl.Error](err)
 	if !ok {
 		t.Fatalf("%T is no *Error", err)
 	}
@@ -234,7 +234,7 @@ func TestSetSessionIDContextConcurrently(t *testing.T) {
 				return
 			}
 			err := set(long)
-			e, ok := errors.AsType[*openssl.Error](err)
+			e, ok := tlstest.AsType[*openssl.Error](err)
 			if !ok || len(e.Stack) != 1 || !errors.Is(err, openssl.ErrSessionIDContextTooLong) {
 				t.Errorf("a context of 33 bytes: %v", err)
 				return
@@ -487,7 +487,7 @@ func TestExplicitlyNoContext(t *testing.T) {
 					t.Errorf("server: %v, want libssl's 277", second.ServerErr)
 				}
 				tlstest.Sentence(t, second.ServerErr, "SSL_do_handshake", "session id context uninitialized")
-				if alert, _ := errors.AsType[tls.AlertError](second.ClientErr); alert != 80 {
+				if alert, _ := tlstest.AsType[tls.AlertError](second.ClientErr); alert != 80 {
 					t.Errorf("client: %v, want internal_error", second.ClientErr)
 				}
 			})
@@ -576,7 +576,7 @@ func TestTrust(t *testing.T) {
 				}
 				return
 			}
-			if _, ok := errors.AsType[*openssl.VerifyError](e.ClientErr); !ok {
+			if _, ok := tlstest.AsType[*openssl.VerifyError](e.ClientErr); !ok {
 				t.Errorf("client: %v, want a VerifyError", e.ClientErr)
 			}
 		})
@@ -706,7 +706,7 @@ func TestClientVerifies(t *testing.T) {
 				}
 				return
 			}
-			verify, ok := errors.AsType[*openssl.VerifyError](clientErr)
+			verify, ok := tlstest.AsType[*openssl.VerifyError](clientErr)
 			if !ok {
 				t.Fatalf("client: %v, want a VerifyError", clientErr)
 			}
@@ -715,7 +715,7 @@ func TestClientVerifies(t *testing.T) {
 				t.Errorf("%q, want %q", verify.Reason, x.says)
 			}
 			tlstest.Sentence(t, clientErr, "SSL_do_handshake: certificate verify failed", verify.Reason)
-			if _, ok := errors.AsType[tls.AlertError](serverErr); !ok {
+			if _, ok := tlstest.AsType[tls.AlertError](serverErr); !ok {
 				t.Errorf("server: %v, want the client's alert", serverErr)
 			}
 			if c.ConnectionState().VerifyError == nil {
@@ -781,7 +781,7 @@ func TestClientVerifies(t *testing.T) {
 		must(t, err)
 		t.Cleanup(func() { s.Close() })
 		tlstest.MustShake(t, c, s)
-		if _, ok := errors.AsType[*openssl.VerifyError](c.ConnectionState().VerifyError); !ok {
+		if _, ok := tlstest.AsType[*openssl.VerifyError](c.ConnectionState().VerifyError); !ok {
 			t.Error("the state hides that the certificate is bad")
 		}
 	})
@@ -963,7 +963,7 @@ func TestALPN(t *testing.T) {
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 			if x.refused {
 				tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "no application protocol")
-				if alert, _ := errors.AsType[tls.AlertError](e.ClientErr); alert != 120 {
+				if alert, _ := tlstest.AsType[tls.AlertError](e.ClientErr); alert != 120 {
 					t.Errorf("client: %v, want no_application_protocol", e.ClientErr)
 				}
 				return

@@ -54,7 +54,8 @@ type spot struct {
 }
 
 var (
-	incomplete, complete = new(false), new(true)
+	no, yes              = false, true
+	incomplete, complete = &no, &yes
 
 	driving = &spot{name: "driving the handshake, the peer silent", roles: "client server", state: incomplete}
 	behind  = &spot{name: "behind a handshake in the caller's function", roles: "client server", state: incomplete,

@@ -48,7 +48,7 @@ func TestErrorOneLine(t *testing.T) {
 		t.Errorf("%q, want %q", err, want)
 	}
 	wrapped := fmt.Errorf("tenant 7: %w", err)
-	e, ok := errors.AsType[*openssl.Error](wrapped)
+	e, ok := tlstest.AsType[*openssl.Error](wrapped)
 	if !ok || e.Op != "SSL_CTX_set_session_id_context" || !errors.Is(wrapped, openssl.ErrSessionIDContextTooLong) {
 		t.Errorf("%#v", wrapped)
 	}
@@ -165,7 +165,7 @@ func TestSentinels(t *testing.T) {
 // packed is a code of libssl as the linked version packs it.
 func packed(t *testing.T) uint64 {
 	t.Helper()
-	e, ok := errors.AsType[*openssl.Error](tlstest.NewServer(t).SetSessionIDContext(make([]byte, 33)))
+	e, ok := tlstest.AsType[*openssl.Error](tlstest.NewServer(t).SetSessionIDContext(make([]byte, 33)))
 	if !ok {
 		t.Fatal("33 bytes were taken")
 	}
@@ -182,22 +182,22 @@ func TestErrorUnwraps(t *testing.T) {
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
 
 			// This end's verification of the peer.
-			verify, ok := errors.AsType[*openssl.VerifyError](e.ClientErr)
+			verify, ok := tlstest.AsType[*openssl.VerifyError](e.ClientErr)
 			if !ok || verify.Code != 20 || verify.Reason != "unable to get local issuer certificate" {
 				t.Errorf("client: %#v", e.ClientErr)
 			}
 			tlstest.Sentence(t, verify, verify.Reason)
-			if _, ok := errors.AsType[tls.AlertError](e.ClientErr); ok {
+			if _, ok := tlstest.AsType[tls.AlertError](e.ClientErr); ok {
 				t.Error("client: an alert that nobody sent")
 			}
-			if err, ok := errors.AsType[*openssl.Error](e.ClientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
+			if err, ok := tlstest.AsType[*openssl.Error](e.ClientErr); !ok || err.Op != "SSL_do_handshake" || err.Code != 1 || len(err.Stack) == 0 {
 				t.Errorf("client: %+v", err)
 			}
 			// The other end's, as its alert.
-			if alert, ok := errors.AsType[tls.AlertError](e.ServerErr); !ok || alert != 48 {
+			if alert, ok := tlstest.AsType[tls.AlertError](e.ServerErr); !ok || alert != 48 {
 				t.Errorf("server: %v", e.ServerErr)
 			}
-			if _, ok := errors.AsType[*openssl.VerifyError](e.ServerErr); ok {
+			if _, ok := tlstest.AsType[*openssl.VerifyError](e.ServerErr); ok {
 				t.Error("server: a verdict of its own")
 			}
 			tlstest.Sentence(t, e.ServerErr, "SSL_do_handshake", "unknown ca")
@@ -255,7 +255,7 @@ func TestErrorsAreFresh(t *testing.T) {
 		"Handshake": c.Handshake, "Read": func() error { return readErr(c) }, "Write": func() error { return writeErr(c) },
 	} {
 		text := call().Error()
-		e, ok := errors.AsType[*openssl.Error](call())
+		e, ok := tlstest.AsType[*openssl.Error](call())
 		if !ok {
 			t.Errorf("%s: %v, want an *Error", what, call())
 			continue

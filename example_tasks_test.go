@@ -98,7 +98,8 @@ func ExampleError() {
 	err := server.SetSessionIDContext(make([]byte, 40))
 	fmt.Println(err)
 	fmt.Println(errors.Is(err, openssl.ErrSessionIDContextTooLong))
-	if e, ok := errors.AsType[*openssl.Error](err); ok {
+	var e *openssl.Error
+	if errors.As(err, &e) {
 		fmt.Println(e.Op, len(e.Stack), e.Stack[0].Library)
 	}
 	// Output:

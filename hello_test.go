@@ -88,7 +88,7 @@ func TestClientHelloFuncRefuses(t *testing.T) {
 				return x.f(t)
 			})
 			clientErr, serverErr := tlstest.Both(c.Handshake, s.Handshake)
-			if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != x.alert {
+			if alert, _ := tlstest.AsType[tls.AlertError](clientErr); alert != x.alert {
 				t.Errorf("client: %v, want alert %d", clientErr, x.alert)
 			}
 			if serverErr == nil || x.is != nil && !errors.Is(serverErr, x.is) {
@@ -295,7 +295,7 @@ func TestClientHelloMalformed(t *testing.T) {
 				t.Fatalf("Write: %v", err)
 			}
 			err = s.Handshake()
-			if alert, ok := errors.AsType[tls.AlertError](err); !ok || byte(alert) != x.alert {
+			if alert, ok := tlstest.AsType[tls.AlertError](err); !ok || byte(alert) != x.alert {
 				t.Errorf("server: %v, want alert %d", err, x.alert)
 			}
 			tlstest.Sentence(t, err, "ClientHello", "malformed")

@@ -20,7 +20,8 @@ func (c *Conn) reportFailure(err error) {
 	if c.hooks == nil {
 		return
 	}
-	e, ok := errors.AsType[*Error](err)
+	var e *Error
+	ok := errors.As(err, &e)
 	c.hooks.HandshakeFailed(err, ok && e.has(libssl.SSL_R_HTTP_REQUEST))
 }
 

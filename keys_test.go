@@ -67,7 +67,7 @@ func TestUseCertificateRefuses(t *testing.T) {
 			c := tlstest.NewServer(t)
 			err := c.UseCertificate(x.cert, x.key)
 			tlstest.Sentence(t, err, x.says...)
-			if _, ok := errors.AsType[*openssl.Error](err); !ok {
+			if _, ok := tlstest.AsType[*openssl.Error](err); !ok {
 				t.Errorf("%v holds no *Error", err)
 			}
 			// The certificate from before is in force.
@@ -136,12 +136,12 @@ func TestUseCertificateChain(t *testing.T) {
 		c := tlstest.BareServer(t)
 		must(t, c.UseCertificate(leaf, key))
 		e := tlstest.ConnectMachines(t, tlstest.Pair{Client: tlstest.NewClient(t), Server: c})
-		verify, ok := errors.AsType[*openssl.VerifyError](e.ClientErr)
+		verify, ok := tlstest.AsType[*openssl.VerifyError](e.ClientErr)
 		if !ok {
 			t.Fatalf("client: %v, want a VerifyError", e.ClientErr)
 		}
 		tlstest.Sentence(t, e.ClientErr, "certificate verify failed", verify.Reason, "unable to get local issuer certificate")
-		if alert, _ := errors.AsType[tls.AlertError](e.ServerErr); alert != 48 {
+		if alert, _ := tlstest.AsType[tls.AlertError](e.ServerErr); alert != 48 {
 			t.Errorf("server: %v, want unknown_ca", e.ServerErr)
 		}
 	})
@@ -161,7 +161,7 @@ func TestUseCertificateChain(t *testing.T) {
 		must(t, server.UseCertificate(bytes.Join([][]byte{deepLeaf, deep.PEM, inter.PEM}, nil), deepKey))
 		must(t, client.SetVerifyDepth(1))
 		e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
-		if _, ok := errors.AsType[*openssl.VerifyError](e.ClientErr); !ok {
+		if _, ok := tlstest.AsType[*openssl.VerifyError](e.ClientErr); !ok {
 			t.Errorf("client: %v, want a VerifyError", e.ClientErr)
 		}
 	})
@@ -302,7 +302,7 @@ func shows(t testing.TB, server *openssl.Ctx, cert []byte) {
 func refusedPassphrase(t testing.TB, err error, parts ...string) {
 	t.Helper()
 	tlstest.Sentence(t, err, parts...)
-	if _, ok := errors.AsType[*openssl.Error](err); !ok || !errors.Is(err, x509.IncorrectPasswordError) {
+	if _, ok := tlstest.AsType[*openssl.Error](err); !ok || !errors.Is(err, x509.IncorrectPasswordError) {
 		t.Errorf("%v holds no *Error, or is not x509.IncorrectPasswordError", err)
 	}
 }
@@ -497,7 +497,7 @@ func TestPINInNoError(t *testing.T) {
 		"pkcs11:token=nowhere?module-name=x&pin-value=73517351",
 	} {
 		err := tlstest.NewServer(t).UseCertificateURI(tlstest.Fixtures.ServerCert, uri, []byte("73517351"))
-		e, ok := errors.AsType[*openssl.Error](err)
+		e, ok := tlstest.AsType[*openssl.Error](err)
 		if !ok {
 			t.Errorf("%s: %v holds no *Error", uri, err)
 		} else if text := fmt.Sprintf("%v %+v", err, e.Stack); strings.Contains(text, "7351") {

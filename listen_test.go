@@ -321,7 +321,7 @@ func TestCertificateRefusedLate(t *testing.T) {
 			t.Fatal("taken")
 		}
 		tlstest.Sentence(t, serverErr, "SSL_do_handshake")
-		if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.ID] {
+		if alert, ok := tlstest.AsType[tls.AlertError](clientErr); !ok || alert != x.alert[v.ID] {
 			t.Errorf("client: %v, want alert %d", clientErr, x.alert[v.ID])
 		}
 		if v.ID == tls.VersionTLS12 {
@@ -489,7 +489,7 @@ func TestInterop(t *testing.T) {
 		_, serverErr := tlstest.Both(tls.Client(near, config).Handshake, s.Handshake)
 		near.Close()
 		s.Close()
-		if alert, _ := errors.AsType[tls.AlertError](serverErr); alert != 42 {
+		if alert, _ := tlstest.AsType[tls.AlertError](serverErr); alert != 42 {
 			t.Errorf("server: %v, want bad_certificate", serverErr)
 		}
 	})

@@ -38,7 +38,7 @@ func TestRaw(t *testing.T) {
 				continue
 			}
 			tlstest.Sentence(t, err, "openssl: SSL_act: ")
-			if e, is := errors.AsType[*openssl.Error](err); !is || e.Op != "SSL_act" || len(e.Stack) != 1 || e.Code != 0 {
+			if e, is := tlstest.AsType[*openssl.Error](err); !is || e.Op != "SSL_act" || len(e.Stack) != 1 || e.Code != 0 {
 				t.Errorf("%s: %d is the error %#v, want one entry of the queue", name, answer, err)
 			}
 		}

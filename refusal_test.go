@@ -77,7 +77,7 @@ func TestRefusalIsHeard(t *testing.T) {
 								}
 								return
 							}
-							if alert, ok := errors.AsType[tls.AlertError](got.err); !ok || alert != want || got.took != 0 {
+							if alert, ok := tlstest.AsType[tls.AlertError](got.err); !ok || alert != want || got.took != 0 {
 								t.Errorf("the peer: %v after %v, want the alert %v at once", got.err, got.took, want)
 							}
 						})
@@ -155,7 +155,7 @@ func TestLateRefusalIsHeard(t *testing.T) {
 				tlstest.Says(t, err, "bad record mac")
 				return
 			}
-			if alert, _ := errors.AsType[tls.AlertError](err); alert != want {
+			if alert, _ := tlstest.AsType[tls.AlertError](err); alert != want {
 				t.Errorf("the client: %v, want the alert %v", err, want)
 			}
 		})

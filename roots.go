@@ -71,7 +71,8 @@ func (c *Ctx) readSystemRoots(file, dir string) (libssl.Roots, error) {
 // explainRoots adds to an error of an unknown issuer why the system's roots are not all
 // there.
 func (c *Ctx) explainRoots(err error) error {
-	v, ok := errors.AsType[*VerifyError](err)
+	var v *VerifyError
+	ok := errors.As(err, &v)
 	if c.rootsMissing == "" || !ok || !libssl.UnknownIssuer(v.Code) {
 		return err
 	}

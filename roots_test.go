@@ -4,7 +4,6 @@ package openssl_test
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"slices"
 	"sync"
@@ -36,7 +35,7 @@ func serverOf(t testing.TB, ca *tlstest.Authority) *openssl.Ctx {
 func trusted(t testing.TB, client *openssl.Ctx, ca *tlstest.Authority) bool {
 	t.Helper()
 	e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: serverOf(t, ca)})
-	if _, ok := errors.AsType[*openssl.VerifyError](e.ClientErr); !ok && e.ClientErr != nil {
+	if _, ok := tlstest.AsType[*openssl.VerifyError](e.ClientErr); !ok && e.ClientErr != nil {
 		t.Fatalf("handshake: %v, want success or a VerifyError", e.ClientErr)
 	}
 	return e.ClientErr == nil
@@ -69,7 +68,7 @@ func TestSystemRootsDamaged(t *testing.T) {
 			wantTrusted(t, "after the damage", client, last, true)
 			e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: serverOf(t, lost)})
 			tlstest.Sentence(t, e.ClientErr, "1 of 3 blocks of "+file, "the first is block 2", "certificate verify failed")
-			if _, ok := errors.AsType[*openssl.Error](e.ClientErr); !ok {
+			if _, ok := tlstest.AsType[*openssl.Error](e.ClientErr); !ok {
 				t.Errorf("%v is no *Error", e.ClientErr)
 			}
 			must(t, os.WriteFile(file, slices.Concat(first.PEM, lost.PEM), 0o600))

@@ -507,7 +507,7 @@ func TestParseSessionRefuses(t *testing.T) {
 		refuse("its PEM", tlstest.CertPEM(der))
 		_, err = openssl.ParseSession(append(bytes.Clone(der), 0))
 		tlstest.Sentence(t, err, "not one session", "d2i_SSL_SESSION")
-		if _, ok := errors.AsType[*openssl.Error](err); !ok {
+		if _, ok := tlstest.AsType[*openssl.Error](err); !ok {
 			t.Errorf("%T", err)
 		}
 		// No single flipped bit may crash; many are still sessions.

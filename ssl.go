@@ -334,7 +334,8 @@ func (s *SSL) SetServerName(name string) error {
 	}
 	if s.nameErr = asError(s.h.P.SetServerName(name, isIP)); s.nameErr != nil {
 		s.name = ""
-		if e, ok := errors.AsType[*Error](s.nameErr); ok && len(e.Stack) == 0 { // 4.0 looks at it
+		var e *Error
+		if errors.As(s.nameErr, &e) && len(e.Stack) == 0 { // 4.0 looks at it
 			s.nameErr = explain(fmt.Sprintf("SSL_set_tlsext_host_name: %q is not the name of a host", name), s.nameErr)
 		}
 		return s.nameErr

@@ -251,7 +251,7 @@ func TestSetCtxTakes(t *testing.T) {
 			must(t, c.SetClientCAs(stranger.PEM))
 			must(t, c.SetSessionIDContext([]byte("next")))
 		}, nil, func(t *testing.T, e tlstest.Result) {
-			if _, ok := errors.AsType[*openssl.VerifyError](e.ServerErr); !ok {
+			if _, ok := tlstest.AsType[*openssl.VerifyError](e.ServerErr); !ok {
 				t.Errorf("server: %v, want a VerifyError", e.ServerErr)
 			}
 		}},
@@ -268,7 +268,7 @@ func TestSetCtxTakes(t *testing.T) {
 			must(t, c.UseCertificate(bytes.Join([][]byte{cert, deep.PEM, inter.PEM}, nil), key))
 			return c
 		}, func(t *testing.T, e tlstest.Result) {
-			if _, ok := errors.AsType[*openssl.VerifyError](e.ServerErr); !ok {
+			if _, ok := tlstest.AsType[*openssl.VerifyError](e.ServerErr); !ok {
 				t.Errorf("server: %v, want a VerifyError", e.ServerErr)
 			}
 		}},
@@ -616,7 +616,7 @@ func TestMachineMeetsGarbage(t *testing.T) {
 					t.Error(w)
 				}
 				tlstest.Sentence(t, err, "SSL_do_handshake")
-				if e, ok := errors.AsType[*openssl.Error](err); !ok || len(e.Stack) == 0 || e.Code == 0 {
+				if e, ok := tlstest.AsType[*openssl.Error](err); !ok || len(e.Stack) == 0 || e.Code == 0 {
 					t.Errorf("%#v", err)
 				}
 				if _, again := s.Handshake(); !reflect.DeepEqual(again, err) {
@@ -650,7 +650,7 @@ func TestMachineMeetsGarbage(t *testing.T) {
 			}
 			tlstest.Carry(t, s, c)
 			_, _, err = c.Read(p)
-			if alert, _ := errors.AsType[tls.AlertError](err); alert != 20 {
+			if alert, _ := tlstest.AsType[tls.AlertError](err); alert != 20 {
 				t.Errorf("client: %v, want bad_record_mac", err)
 			}
 		})
@@ -718,7 +718,7 @@ func TestMachineAsks(t *testing.T) {
 		must(t, server.SetClientHelloFunc(tlstest.Stay))
 		c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
 		clientErr, serverErr := tlstest.ShakeAnswering(t, c, s, func(s *openssl.SSL) { must(t, s.Refuse(112)) })
-		if alert, _ := errors.AsType[tls.AlertError](clientErr); alert != 112 {
+		if alert, _ := tlstest.AsType[tls.AlertError](clientErr); alert != 112 {
 			t.Errorf("client: %v, want unrecognized_name", clientErr)
 		}
 		tlstest.Sentence(t, serverErr, "SSL_do_handshake")

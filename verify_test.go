@@ -118,7 +118,7 @@ func TestVerifyTrustsExactlyWhatIsGiven(t *testing.T) {
 					t.Errorf("tenant a: %v, want it to enter: %v", err, x.enters)
 				}
 				err := judgedAs(t, role, version, b, trust)
-				if _, ok := errors.AsType[*openssl.VerifyError](err); !ok {
+				if _, ok := tlstest.AsType[*openssl.VerifyError](err); !ok {
 					t.Errorf("tenant b, a sibling below the same root: %v, want a VerifyError", err)
 				}
 			})
@@ -196,7 +196,7 @@ func TestVerifyFlagsAndCRLs(t *testing.T) {
 							must(t, c.SetVerifyFlags(x.flags))
 						}
 					})
-					if _, ok := errors.AsType[*openssl.VerifyError](err); ok == x.enters {
+					if _, ok := tlstest.AsType[*openssl.VerifyError](err); ok == x.enters {
 						t.Errorf("flags late %v: %v, want it to enter: %v", late, err, x.enters)
 					}
 				}

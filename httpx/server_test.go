@@ -573,7 +573,8 @@ func TestServerRefusedHandshake(t *testing.T) {
 				if line := wait(t, logged, "a line in the log"); line != want {
 					t.Errorf("the log says %q; want %q", line, want)
 				}
-				if e, ok := errors.AsType[*openssl.Error](f.err); !ok || len(e.Stack) == 0 {
+				var e *openssl.Error
+				if !errors.As(f.err, &e) || len(e.Stack) == 0 {
 					t.Errorf("the hook was given %v; want libssl's reason", f.err)
 				}
 			})

@@ -433,7 +433,8 @@ func (v visited) misdirected() bool {
 func (v visited) outcome() string {
 	switch {
 	case v.err != nil:
-		if alert, ok := errors.AsType[tls.AlertError](v.err); ok {
+		var alert tls.AlertError
+		if errors.As(v.err, &alert) {
 			return "refused: " + strings.TrimPrefix(alert.Error(), "tls: ")
 		}
 		return "refused: " + v.err.Error()
@@ -525,7 +526,8 @@ func (p *run) converse(ctx context.Context, conn *openssl.Conn, name string) (an
 
 // refusal is an alert; a wire that ends in another way has not refused us.
 func refusal(err error) error {
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	var alert tls.AlertError
+	if errors.As(err, &alert) {
 		return err
 	}
 	return nil

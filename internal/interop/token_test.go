@@ -207,7 +207,7 @@ func shakeAtOnce(t *testing.T, client, server *openssl.Ctx, n int) {
 func secretIsOut(t *testing.T, err error) {
 	t.Helper()
 	var stack []openssl.ErrorEntry
-	if e, ok := errors.AsType[*openssl.Error](err); ok {
+	if e, ok := tlstest.AsType[*openssl.Error](err); ok {
 		stack = e.Stack
 	}
 	if text := fmt.Sprintf("%v %+v", err, stack); strings.Contains(text, "7351") {

@@ -214,7 +214,7 @@ func TestBuildWithoutCgo(t *testing.T) {
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
-	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+	if !errors.As(err, new(*exec.ExitError)) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	var lines []string
@@ -236,7 +236,7 @@ func TestBuildWithoutHeaders(t *testing.T) {
 	must(t, err)
 	cmd := exec.Command(strings.TrimSpace(string(cc)), "-nostdinc", "-I"+t.TempDir(), "-fsyntax-only", "error.h")
 	out, err := cmd.CombinedOutput()
-	if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+	if !errors.As(err, new(*exec.ExitError)) {
 		t.Fatalf("%s: %v, want a failure: %s", cmd, err, out)
 	}
 	if want := "OpenSSL's headers are missing: install libssl-dev"; !strings.Contains(string(out), want) {

@@ -556,11 +556,11 @@ func specEveryDoor(t *testing.T, _ spec.Case) {
 			c, s := tlstest.Conns(t, client, site.Ctx)
 			must(t, c.SetSession(sess))
 			clientErr, serverErr := tlstest.Both(c.Handshake, func() error { return door(s) })
-			e, ok := errors.AsType[*openssl.Error](serverErr)
+			e, ok := tlstest.AsType[*openssl.Error](serverErr)
 			if !ok || !errors.Is(serverErr, openssl.ErrSessionIDContextUninitialized) {
 				t.Fatalf("the server says %v", serverErr)
 			}
-			if alert, ok := errors.AsType[tls.AlertError](clientErr); !ok || alert != 80 {
+			if alert, ok := tlstest.AsType[tls.AlertError](clientErr); !ok || alert != 80 {
 				t.Errorf("the client says %v", clientErr)
 			}
 			const sslErrorSSL = 1
@@ -664,7 +664,7 @@ func specClientsVerifyNothing(t *testing.T, c spec.Case) {
 		sess := firstSession(t, site, k.bareClient(t))
 		strict := k.client(t)
 		m := specConnect(t, site, strict, spec.Offer{Session: sess, Name: "other.test"}, "R-")
-		e, ok := errors.AsType[*openssl.VerifyError](m.Client.VerifyError)
+		e, ok := tlstest.AsType[*openssl.VerifyError](m.Client.VerifyError)
 		if !ok {
 			t.Fatalf("verify result: %v", m.Client.VerifyError)
 		}
@@ -679,7 +679,7 @@ func specClientsVerifyNothing(t *testing.T, c spec.Case) {
 		}})
 		must(t, err)
 		defer m.Close()
-		if _, ok := errors.AsType[*openssl.VerifyError](m.ClientErr); !ok {
+		if _, ok := tlstest.AsType[*openssl.VerifyError](m.ClientErr); !ok {
 			t.Errorf("without the session the client says %v", m.ClientErr)
 		}
 	})

@@ -349,7 +349,7 @@ func specCount(t testing.TB, c spec.Case, key string, got int64) {
 // refusedTooLong checks that an error is libssl's 273 and nothing besides.
 func refusedTooLong(t testing.TB, err error) *openssl.Error {
 	t.Helper()
-	e, ok := errors.AsType[*openssl.Error](err)
+	e, ok := tlstest.AsType[*openssl.Error](err)
 	if !ok || !errors.Is(err, openssl.ErrSessionIDContextTooLong) || len(e.Stack) != 1 {
 		t.Fatalf("not refused as too long, and as nothing else: %v", err)
 	}

@@ -3,6 +3,7 @@
 package tlstest
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -45,4 +46,11 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// AsType is errors.As with the type in place of a variable. The errors.AsType of Go 1.26
+// is newer than what the module needs.
+func AsType[E error](err error) (e E, ok bool) {
+	ok = errors.As(err, &e)
+	return e, ok
 }
