@@ -140,7 +140,8 @@ build() {
 }
 
 # emulated runs a command in a user namespace in which the kernel hands the programs of a
-# target to QEMU, those that tests start, too.
+# target to QEMU. With go test -exec qemu the test programs alone would run: what they start,
+# the C programs of internal/spec for instance, would end with "exec format error".
 emulated() {
 	name=$1
 	shift
