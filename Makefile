@@ -19,7 +19,7 @@ needs = @.ci/deps check $(1)
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account evidence stress
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -109,6 +109,12 @@ matrix: ## run every test on OpenSSL 1.1.1, 3.0, 3.5, 3.6 and 4.0, in Debian roo
 # One line of the matrix on this machine, a container that the target makes ready.
 matrix-here: ## the same for one version in this container, which it changes: OPENSSL=3.0
 	sh internal/matrix/matrix.sh here $(OPENSSL)
+
+portable: check ## run the tests static, as PIE, with musl, on 32 bits and arm64 as far as this machine can (root); PLATFORM=arm64 for one
+	sh internal/portable/portable.sh $(PLATFORM)
+
+static: check ## build a static sidctx command, with musl if musl-gcc is installed
+	@sh internal/portable/portable.sh sidctx
 
 fuzz: check ## run each fuzz target for FUZZTIME, 60s if it is not given
 	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \

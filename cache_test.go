@@ -13,6 +13,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -225,25 +226,28 @@ func TestSessionNumbersRefused(t *testing.T) {
 	must(t, server.SetSessionTimeout(77*time.Second))
 	must(t, server.SetSessionCacheSize(2))
 	must(t, server.SetNumTickets(3))
-	for name, err := range map[string]error{
-		"timeout 0":             server.SetSessionTimeout(0),
-		"timeout -1 s":          server.SetSessionTimeout(-time.Second),
-		"timeout 1 ns":          server.SetSessionTimeout(1),
-		"timeout 999 ms":        server.SetSessionTimeout(999 * time.Millisecond),
-		"timeout 1.5 s":         server.SetSessionTimeout(1500 * time.Millisecond),
-		"timeout 2^31 s":        server.SetSessionTimeout((math.MaxInt32 + 1) * time.Second),
-		"timeout of 292 years":  server.SetSessionTimeout(math.MaxInt64),
-		"timeout of -292 years": server.SetSessionTimeout(math.MinInt64),
-		"size -1":               server.SetSessionCacheSize(-1),
-		"size 2^31":             server.SetSessionCacheSize(math.MaxInt32 + 1),
-		"size of an int":        server.SetSessionCacheSize(math.MaxInt),
-		"tickets -1":            server.SetNumTickets(-1),
-		"tickets 256":           server.SetNumTickets(256),
-		"tickets 2^32":          server.SetNumTickets(math.MaxInt),
-		"flush at nothing":      server.FlushSessions(time.Time{}),
-		"flush at 0":            server.FlushSessions(time.Unix(0, 0)),
-		"flush before 1970":     server.FlushSessions(time.Unix(-1, 0)),
-	} {
+	refused := map[string]error{
+		"timeout 0":              server.SetSessionTimeout(0),
+		"timeout -1 s":           server.SetSessionTimeout(-time.Second),
+		"timeout 1 ns":           server.SetSessionTimeout(1),
+		"timeout 999 ms":         server.SetSessionTimeout(999 * time.Millisecond),
+		"timeout 1.5 s":          server.SetSessionTimeout(1500 * time.Millisecond),
+		"timeout 2^31 s":         server.SetSessionTimeout((math.MaxInt32 + 1) * time.Second),
+		"timeout of 292 years":   server.SetSessionTimeout(math.MaxInt64),
+		"timeout of -292 years":  server.SetSessionTimeout(math.MinInt64),
+		"size -1":                server.SetSessionCacheSize(-1),
+		"tickets -1":             server.SetNumTickets(-1),
+		"tickets 256":            server.SetNumTickets(256),
+		"tickets, all of an int": server.SetNumTickets(math.MaxInt),
+		"flush at nothing":       server.FlushSessions(time.Time{}),
+		"flush at 0":             server.FlushSessions(time.Unix(0, 0)),
+		"flush before 1970":      server.FlushSessions(time.Unix(-1, 0)),
+	}
+	if above := int64(math.MaxInt32) + 1; strconv.IntSize == 64 { // an int of 32 bits has no such value
+		refused["size 2^31"] = server.SetSessionCacheSize(int(above))
+		refused["size of an int"] = server.SetSessionCacheSize(math.MaxInt)
+	}
+	for name, err := range refused {
 		if err == nil {
 			t.Errorf("%s was taken", name)
 		} else if errors.Is(err, openssl.ErrCtxInUse) {

@@ -264,7 +264,7 @@ here)
 	prepare "$(suite_of "$2")"
 	here "$2"
 	;;
-one | prepare) "$@" ;; # parts of a run
+one | prepare | in_root) "$@" ;; # parts of a run
 run) here "$2" ;;
 *) matrix "$@" ;;
 esac

@@ -1,8 +1,9 @@
 #!/bin/sh
 # The package's C under the sanitizers of C, driven by driver.c.
 #
-#   sanitize.sh libssl <san>    builds libssl with -fsanitize=<san>, thread or
-#                               address, unless that is done, and prints where it is
+#   sanitize.sh libssl <kind>   builds libssl with -fsanitize=<kind>, thread or
+#                               address, or with musl-gcc for static programs (musl),
+#                               unless that is done, and prints where it is
 #   sanitize.sh thread          runs the driver under ThreadSanitizer, on that libssl
 #   sanitize.sh address         and under AddressSanitizer and
 #                               UndefinedBehaviorSanitizer, on the system's
@@ -52,9 +53,16 @@ trim='aria async bf blake2 camellia cast cmp cms comp ct des dgram dsa dso dtls 
 refcounts='s/(atomic_fetch_sub_explicit\((&?[\w>-]+), 1, )memory_order_(?:relaxed|release)(\) - 1;\s*if \(\*ret == 0\)\s*)'\
 'atomic_thread_fence\(memory_order_acquire\)/$1memory_order_release$3(void)atomic_load_explicit($2, memory_order_acquire)/'
 
+# What static programs cannot have, or the build need not make. The rest stays: the tests
+# are of all that the package does. Without modules, the provider legacy is a part of libcrypto.
+trim_static='afalgeng apps async docs dso dynamic-engine module shared tests'
+
 # recipe is all that a build depends on beside the version.
 recipe() {
-	echo "$trim $refcounts $1 $($cc -dumpmachine) $($cc -dumpversion)"
+	case $1 in
+	musl) echo "$trim_static $1 $(musl-gcc -dumpmachine) $(musl-gcc -dumpversion)" ;;
+	*) echo "$trim $refcounts $1 $($cc -dumpmachine) $($cc -dumpversion)" ;;
+	esac
 }
 
 # line is the line of releases that a version belongs to.
@@ -115,6 +123,34 @@ download() {
 		(cd "$1" && in_apt "$1" source --download-only --tar-only openssl)
 }
 
+# configure_sanitizer and configure_musl configure the source in a folder; the other
+# arguments are options for it.
+configure_sanitizer() (
+	cd "$1" && san=$2 && shift 2 &&
+		perl -0pi -e "$refcounts" include/internal/refcount.h &&
+		grep -q 'atomic_load_explicit.*memory_order_acquire' include/internal/refcount.h &&
+		CC=$cc ./config --prefix=/nonexistent --openssldir=/nonexistent "$@" \
+			-fsanitize="$san" -O1 -g1 -fno-omit-frame-pointer
+)
+
+# The kernel's headers are not among musl's. The folder for certificates and
+# openssl.cnf is the system's.
+configure_musl() (
+	cd "$1" && shift && mkdir kernel &&
+		for dir in linux asm asm-generic; do
+			real=/usr/include/$(musl-gcc -dumpmachine)/$dir
+			[ -d "$real" ] || real=/usr/include/$dir
+			ln -s "$real" "kernel/$dir" || exit 1
+		done &&
+		CC=musl-gcc ./config --prefix=/nonexistent --openssldir=/usr/lib/ssl "$@" -idirafter "$PWD/kernel"
+)
+
+# pc prints what pkg-config is to know of a library, its version, folder and requirement.
+pc() {
+	printf 'Name: %s\nDescription: %s\nVersion: %s\nCflags: -I%s/include\nLibs: -L%s -l%s\nRequires: %s\n' \
+		"$1" "$1" "$2" "$3" "$3" "${1#lib}" "${4-}"
+}
+
 # build makes libssl; it appears under its name when it is whole.
 build() {
 	have apt-get perl make || fail "missing: apt-get, perl or make"
@@ -122,7 +158,7 @@ build() {
 	log=$cache/build-$1.log
 	rm -rf "$part"
 	mkdir -p "$part"
-	say "building libssl for -fsanitize=$1 under $cache, a few minutes"
+	say "building libssl for $1 under $cache, a few minutes"
 	sources >"$part/sources.list"
 	download "$part" >"$log" 2>&1 || fail "apt-get could not get OpenSSL's source, see $log"
 	tarball=$(ls "$part"/openssl_*.orig.tar.?z)
@@ -131,26 +167,26 @@ build() {
 		fail "apt-get has the source of OpenSSL $version, the headers are of $system"
 	mkdir "$part/src"
 	tar -xf "$tarball" -C "$part/src" --strip-components=1
-	options=
+	options= drop=$trim
+	[ "$1" != musl ] || drop=$trim_static
 	known=$(sed -n '/^my @disablables = (/,/);/p' "$part/src/Configure")
-	for o in $trim; do
+	for o in $drop; do
 		case $known in
 		*"\"$o\""*) options="$options no-$o" ;;
 		esac
 	done
-	(
-		cd "$part/src" &&
-			perl -0pi -e "$refcounts" include/internal/refcount.h &&
-			grep -q 'atomic_load_explicit.*memory_order_acquire' include/internal/refcount.h &&
-			CC=$cc ./config --prefix=/nonexistent --openssldir=/nonexistent $options \
-				-fsanitize="$1" -O1 -g1 -fno-omit-frame-pointer &&
-			make -j"$(nproc)" build_libs
-	) >>"$log" 2>&1 || fail "libssl could not be built, see $log"
+	case $1 in
+	musl) configure_musl "$part/src" $options ;;
+	*) configure_sanitizer "$part/src" "$1" $options ;;
+	esac >>"$log" 2>&1 && make -C "$part/src" -j"$(nproc)" build_libs >>"$log" 2>&1 ||
+		fail "libssl could not be built, see $log"
 	dir=$cache/libssl-$version-$1
 	rm -rf "$dir" "$part/whole"
 	mkdir "$part/whole"
 	mv "$part/src/include" "$part/src/libssl.a" "$part/src/libcrypto.a" "$part/whole"
 	recipe "$1" >"$part/whole/recipe"
+	pc libcrypto "$version" "$dir" >"$part/whole/libcrypto.pc"
+	pc libssl "$version" "$dir" libcrypto >"$part/whole/libssl.pc"
 	mv "$part/whole" "$dir"
 	rm -rf "$part" "$log"
 }
@@ -159,7 +195,8 @@ build() {
 libssl() {
 	case $1 in
 	thread | address) ;;
-	*) fail "libssl is built for thread or address" ;;
+	musl) have musl-gcc || fail "missing: musl-gcc (musl-tools)" ;;
+	*) fail "libssl is built for thread, address or musl" ;;
 	esac
 	cached "$1" && return 0
 	have flock || fail "missing: flock (util-linux)"
@@ -211,7 +248,7 @@ here=$repo/internal/sanitize
 cache=${SIDCTX_LIBSSL:-${XDG_CACHE_HOME:-$HOME/.cache}/sidctx}
 case ${1:-} in
 libssl)
-	[ $# -eq 2 ] || fail "libssl needs a sanitizer, thread or address"
+	[ $# -eq 2 ] || fail "libssl needs what it is for: thread, address or musl"
 	system=$(pkg-config --modversion libssl)
 	libssl "$2"
 	;;

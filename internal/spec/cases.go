@@ -2,6 +2,7 @@ package spec
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -122,25 +124,22 @@ func programFile(number int) string { return fmt.Sprintf("%d.c", number) }
 var quoted = regexp.MustCompile(`(?m)^#include "(.*)"$`)
 
 // RunProgram compiles the C program of a case in dir, against the libssl that
-// pkg-config names, and returns what it prints, by key.
+// pkg-config names, and returns what it prints, by key. CC and PKG_CONFIG are as for the
+// go command: a test of another architecture needs its compiler.
 func RunProgram(ctx context.Context, dir string, number int) (map[string]string, error) {
 	source := programFile(number)
 	if err := unpack(dir, source); err != nil {
 		return nil, err
 	}
-	flags, err := exec.CommandContext(ctx, "pkg-config", "--cflags", "--libs", "libssl", "libcrypto").Output()
+	flags, err := exec.CommandContext(ctx, cmp.Or(os.Getenv("PKG_CONFIG"), "pkg-config"), "--cflags", "--libs", "libssl", "libcrypto").Output()
 	if err != nil {
 		return nil, fmt.Errorf("spec: pkg-config: %w", err)
 	}
-	cc := os.Getenv("CC")
-	if cc == "" {
-		cc = "cc"
-	}
 	program := filepath.Join(dir, "program")
-	args := append([]string{"-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-variable", "-Werror", "-pthread",
-		"-o", program, filepath.Join(dir, source)}, strings.Fields(string(flags))...)
-	if text, err := exec.CommandContext(ctx, cc, args...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("spec: %s %s: %w\n%s", cc, source, err, text)
+	args := slices.Concat(strings.Fields(cmp.Or(os.Getenv("CC"), "cc")), []string{"-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-variable", "-Werror", "-pthread",
+		"-o", program, filepath.Join(dir, source)}, strings.Fields(string(flags)))
+	if text, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("spec: %s %s: %w\n%s", args[0], source, err, text)
 	}
 	var out, errOut bytes.Buffer
 	cmd := exec.CommandContext(ctx, program)

@@ -4,12 +4,15 @@ package tlstest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"debug/elf"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -76,21 +79,36 @@ int main(int argc, char **argv) {
 }
 `
 
-// Compile makes a program of C, or with more flags something else, for one test.
+// Compile makes a program of C, or with more flags something else, for one test. CC
+// is as for the go command. A library for the test's own program is of no use to one that
+// is linked statically: such a test is skipped.
 func Compile(t testing.TB, name, source string, flags ...string) string {
 	t.Helper()
-	cc := os.Getenv("CC")
-	if cc == "" {
-		cc = "cc"
+	if slices.Contains(flags, "-shared") && isStatic(t) {
+		t.Skip("this program is linked statically and loads no libraries")
 	}
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, name+".c"), filepath.Join(dir, name)
 	must(t, os.WriteFile(from, []byte(source), 0o600))
-	args := append([]string{"-Wall", "-Wextra", "-Werror", "-o", to, from}, flags...)
-	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v\n%s", cc, name, err, out)
+	args := slices.Concat(strings.Fields(cmp.Or(os.Getenv("CC"), "cc")), []string{"-Wall", "-Wextra", "-Werror", "-o", to, from}, flags)
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", args[0], name, err, out)
 	}
 	return to
+}
+
+// isStatic reports whether the running program has no dynamic linker.
+func isStatic(t testing.TB) bool {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return false
+	}
+	program, err := os.Executable()
+	must(t, err)
+	f, err := elf.Open(program)
+	must(t, err)
+	defer f.Close()
+	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
 const onTerminalMark = "OPENSSL_TEST_TERMINAL"
