@@ -89,8 +89,7 @@ func (m *middle) tamper(t testing.TB, d *direction, record []byte) {
 	case 7: // a byte more
 		d.pass(t, slices.Insert(record, i, how))
 	case 8: // goes back to where it came from
-		_, err := d.from.Feed(record)
-		must(t, err)
+		d.from.Feed(record) // an error where its input has ended
 	case 9: // an earlier one once more
 		d.pass(t, record)
 		d.pass(t, d.past[at%len(d.past)])
