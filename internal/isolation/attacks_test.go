@@ -5,11 +5,7 @@ package isolation_test
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -781,34 +777,12 @@ func keysRotatedOrForged(a *env) {
 	}
 	// Forged with keys of zeros: on a server with keys, and on one that has never used any.
 	fresh := a.host("a.test")
-	forged := tlstest.WithTicket(a, o.session, forgeTicket(a, openssl.TicketKey{}, o.session, host.SessionIDContext()))
+	forged := tlstest.WithTicket(a, o.session, tlstest.ForgeTicket(a, openssl.TicketKey{}, tlstest.WithContext(a, o.session, host.SessionIDContext())))
 	a.full(a.connect(host, client{name: "a.test", session: forged}))
 	a.full(a.connect(fresh, client{name: "a.test", session: forged}))
 	// The forger's craft is good: with the server's keys it works.
-	real := tlstest.WithTicket(a, o.session, forgeTicket(a, tlstest.TicketKey(3), o.session, host.SessionIDContext()))
+	real := tlstest.WithTicket(a, o.session, tlstest.ForgeTicket(a, tlstest.TicketKey(3), tlstest.WithContext(a, o.session, host.SessionIDContext())))
 	a.resumed(a.connect(host, client{name: "a.test", session: real}))
-}
-
-// forgeTicket seals a client's session as a server's of that context.
-func forgeTicket(t testing.TB, key openssl.TicketKey, session, sidCtx []byte) []byte {
-	t.Helper()
-	sess, err := openssl.ParseSession(session)
-	must(t, err)
-	defer sess.Close()
-	must(t, sess.SetIDContext(sidCtx))
-	der, err := sess.MarshalBinary()
-	must(t, err)
-	pad := aes.BlockSize - len(der)%aes.BlockSize
-	der = append(der, bytes.Repeat([]byte{byte(pad)}, pad)...)
-	block, err := aes.NewCipher(key.AES[:])
-	must(t, err)
-	iv := make([]byte, aes.BlockSize)
-	ticket := append(bytes.Clone(key.Name[:]), iv...)
-	cipher.NewCBCEncrypter(block, iv).CryptBlocks(der, der)
-	ticket = append(ticket, der...)
-	mac := hmac.New(sha256.New, key.HMAC[:])
-	mac.Write(ticket)
-	return mac.Sum(ticket)
 }
 
 func ticketOfAnotherVersion(a *env) {
@@ -1215,7 +1189,7 @@ func clocks(a *env) {
 		// Sealed by a machine whose clock is wrong.
 		for _, at := range []int64{time.Now().Add(time.Hour).Unix(), 0, 1 << 40} {
 			bad := tlstest.EditSession(a, o.session, tlstest.FieldTime, tlstest.Integer(a, at))
-			bad = tlstest.WithTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
+			bad = tlstest.WithTicket(a, o.session, tlstest.ForgeTicket(a, a.key, tlstest.WithContext(a, bad, host.SessionIDContext())))
 			a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: bad}))
 		}
 		for _, timeout := range []int64{0, -1, 1 << 31} {
@@ -1225,7 +1199,7 @@ func clocks(a *env) {
 				continue // this version does not read it
 			}
 			must(a, sess.Close())
-			bad = tlstest.WithTicket(a, o.session, forgeTicket(a, a.key, bad, host.SessionIDContext()))
+			bad = tlstest.WithTicket(a, o.session, tlstest.ForgeTicket(a, a.key, tlstest.WithContext(a, bad, host.SessionIDContext())))
 			a.full(a.connect(host, client{name: "a.test", cert: fixtures.cliA, session: bad}))
 		}
 		return

@@ -23,12 +23,14 @@ func Main(m *testing.M) {
 		runtime.Gosched()
 	}
 	if os.Getenv(Forgets) != "" { // TestForgottenClose, in a process of its own
+		libssl.DumpCoverage()
 		os.Exit(code)
 	}
 	if live, caught := libssl.LiveHandles(), libssl.CaughtHandles(); code == 0 && (live != 0 || caught != 0) {
 		fmt.Fprintf(os.Stderr, "after all tests %d C objects are alive and %d were left to a cleanup\n", live, caught)
 		code = 1
 	}
+	libssl.DumpCoverage()
 	os.Exit(code)
 }
 

@@ -3,6 +3,11 @@
 package tlstest
 
 import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/asn1"
 	"math/big"
 	"testing"
@@ -20,6 +25,7 @@ const (
 	FieldContext  = 4
 	FieldLifetime = 9 // the server's promise, which a TLS 1.3 client holds to
 	FieldTicket   = 10
+	FieldData     = 18 // the application data of a ticket
 )
 
 // SessionFields takes a session apart, each element whole.
@@ -123,4 +129,49 @@ func WithField(t testing.TB, sess *openssl.Session, tag int, value int64) *opens
 func WithTicket(t testing.TB, der, ticket []byte) []byte {
 	t.Helper()
 	return EditSession(t, der, FieldTicket, Octets(t, ticket))
+}
+
+// WithContext is a session, in DER, moved to a session id context: a client's session
+// has none.
+func WithContext(t testing.TB, der, sidCtx []byte) []byte {
+	t.Helper()
+	sess, err := openssl.ParseSession(der)
+	must(t, err)
+	defer sess.Close()
+	must(t, sess.SetIDContext(sidCtx))
+	return SessionDER(t, sess)
+}
+
+// InsertField puts one more field into a session, in DER, behind those of smaller tags.
+func InsertField(t testing.TB, der []byte, tag int, content []byte) []byte {
+	t.Helper()
+	field, err := asn1.Marshal(asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: tag, IsCompound: true, Bytes: content})
+	must(t, err)
+	var before, after []byte
+	for _, f := range SessionFields(t, der) {
+		if f.Class == asn1.ClassContextSpecific && f.Tag > tag {
+			after = append(after, f.FullBytes...)
+		} else {
+			before = append(before, f.FullBytes...)
+		}
+	}
+	b, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(append(before, field...), after...)})
+	must(t, err)
+	return b
+}
+
+// ForgeTicket seals a server's session, in DER, as libssl does.
+func ForgeTicket(t testing.TB, key openssl.TicketKey, der []byte) []byte {
+	t.Helper()
+	pad := aes.BlockSize - len(der)%aes.BlockSize
+	der = append(bytes.Clone(der), bytes.Repeat([]byte{byte(pad)}, pad)...)
+	block, err := aes.NewCipher(key.AES[:])
+	must(t, err)
+	iv := make([]byte, aes.BlockSize)
+	ticket := append(bytes.Clone(key.Name[:]), iv...)
+	cipher.NewCBCEncrypter(block, iv).CryptBlocks(der, der)
+	ticket = append(ticket, der...)
+	mac := hmac.New(sha256.New, key.HMAC[:])
+	mac.Write(ticket)
+	return mac.Sum(ticket)
 }
