@@ -82,17 +82,15 @@ func goEnv(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Each module is fetched by an empty one, with what it requires, and builds there.
+// Each module is fetched by an empty one, with what it requires, and every package that a
+// program needs of it is there. What it requires was verified when it was first fetched.
 func TestGoGet(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it builds the package once more")
-	}
 	proxy := t.TempDir()
 	for module := range published {
 		publish(t, proxy, module)
 	}
 	cache := t.TempDir()
-	env := append(os.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw", "GONOSUMDB="+root, "GOMODCACHE="+cache,
+	env := append(os.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw", "GOSUMDB=off", "GOMODCACHE="+cache,
 		"GOPROXY=file://"+filepath.ToSlash(proxy)+",file://"+filepath.ToSlash(goEnv(t, "GOMODCACHE"))+"/cache/download,"+goEnv(t, "GOPROXY"))
 	for module, pkg := range published {
 		t.Run(root+module, func(t *testing.T) {
@@ -111,7 +109,7 @@ func TestGoGet(t *testing.T) {
 			run("get", root+module+"@"+version)
 			program := fmt.Sprintf("package main\n\nimport _ %q\n\nfunc main() {}\n", root+module+pkg)
 			must(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o644))
-			run("build", "./...")
+			run("list", "-deps", "./...")
 			if replaced := run("list", "-m", "-f", "{{if .Replace}}{{.Path}}{{end}}", "all"); strings.TrimSpace(replaced) != "" {
 				t.Errorf("replaced: %s", replaced)
 			}
