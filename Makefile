@@ -2,6 +2,10 @@
 MODULES := $(dir $(wildcard go.mod */go.mod */*/go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
 
+# tests runs a command in each of some modules, also behind one that has failed.
+tests = failed=; for m in $(1); do (cd $$m && $(2)) || failed="$$failed $$m"; done; \
+	[ -z "$$failed" ] || { echo "make: failed in:$$failed" >&2; exit 1; }
+
 # Many tests wait, for a clock of C's for instance, and most processors would be
 # idle. Results are never taken from Go's cache: tests run programs of the system.
 flags = -count=1 -parallel 12
@@ -32,11 +36,10 @@ demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fa
 	@.ci/deps demo
 	@go run ./cmd/sidctx demo $(if $(filter-out 0,$(BREAK)),-break)
 
-test: ## run every test of every module: 3 to 10 minutes on two processors
+test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 for the core alone, a minute
 	@.ci/deps peers
 	@echo "make test: the first line takes a minute or more"
-	$(call each,go test $(flags) ./...)
-	@$(MAKE) --no-print-directory queuecheck
+	$(if $(filter-out 0,$(SHORT)),go test $(flags) -short . ./httpx ./probe ./sessiontest,$(call tests,$(MODULES),go test $(flags) ./...))
 
 deps: ## install what the build, the demo and the tests need
 	@.ci/deps peers
@@ -58,7 +61,7 @@ queuecheck: check-peers ## run the tests with checks of OpenSSL's error queue an
 	go test $(flags) -tags queuecheck ./...
 
 race: check-peers ## run the tests under Go's race detector
-	$(call each,go test $(flags) -race ./...)
+	$(call tests,$(filter-out bench/,$(MODULES)),go test $(flags) -race ./...)
 
 asan: check-peers asan-driver ## run the tests under AddressSanitizer, and the C alone
 	go test $(flags) -asan ./...
@@ -78,8 +81,8 @@ libssl: check-sanitizers ## build that libssl outside of the repository; SAN=add
 malloc: check ## run out of memory in every scenario, 30000 times: a minute on a quiet machine
 	MALLOC_ALL=$(ALL) go test -count=1 -timeout $(if $(ALL),6h,10m) -tags malloc ./internal/malloc
 
-cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C
-	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
+cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C, and those of queuecheck
+	GOEXPERIMENT=cgocheck2 go test $(flags) -tags queuecheck ./...
 
 # C is compiled with optimisation: some warnings need it. govulncheck ends with 3 where it
 # has found something, and with 1 where it could not look.

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -37,6 +38,9 @@ type Target struct {
 	// that depend on it are undecided then. If none of Hosts answers, add a host under
 	// any name that the server does not know, and give that.
 	Default string
+
+	// Versions are the protocol versions to try; none means TLS 1.2 and 1.3.
+	Versions []uint16
 
 	// Greeting returns the bytes to send after the handshake, so that the server
 	// answers: many TLS 1.3 servers send their tickets only then. If it is nil, an
@@ -77,6 +81,12 @@ type Report struct {
 	// Refused lists the hosts that refused every connection, in every protocol
 	// version, so that no session of theirs could be offered anywhere.
 	Refused []Refusal `json:"refused,omitempty"`
+	// NotSpoken lists the protocol versions, of those that were tried, in which no host
+	// could be visited.
+	NotSpoken []string `json:"notSpoken,omitempty"`
+	// OtherName lists the hosts that were answered with the certificate of another name,
+	// as a server answers for a name that it does not know.
+	OtherName []string `json:"otherName,omitempty"`
 }
 
 // Refusal describes a host that refused every connection.
@@ -143,7 +153,8 @@ var ways = []way{
 // Run offers sessions of each host of target at the others and reports what came
 // of each offer. It returns an error if target is incomplete, if ctx ends, or if no
 // host could be visited at all; what the server does with a session is no error
-// but a [Row]. A protocol version that the server does not speak has no rows.
+// but a [Row]. A protocol version that the server does not speak has no rows: see
+// Report.NotSpoken.
 // Run may be called from several goroutines at once.
 func Run(ctx context.Context, target Target) (*Report, error) {
 	if target.Network == "" {
@@ -160,13 +171,22 @@ func Run(ctx context.Context, target Target) (*Report, error) {
 	if err := target.Check(); err != nil {
 		return nil, err
 	}
-	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[string]visited), leaves: make(map[door][]byte)}
+	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), spoken: make(map[uint16]bool), out: make(map[string]visited), leaves: make(map[door][]byte)}
 	for _, w := range ways {
+		if len(target.Versions) > 0 && !slices.Contains(target.Versions, w.version) {
+			continue
+		}
 		if err := p.try(ctx, w); err != nil {
 			return nil, err
 		}
+		if name := tls.VersionName(w.version); !p.spoken[w.version] && !slices.Contains(p.report.NotSpoken, name) {
+			p.report.NotSpoken = append(p.report.NotSpoken, name)
+		}
 	}
 	for _, h := range target.Hosts {
+		if p.in[h.Name] && !p.named(h.Name) {
+			p.report.OtherName = append(p.report.OtherName, h.Name)
+		}
 		if !p.in[h.Name] {
 			p.report.Refused = append(p.report.Refused, Refusal{h.Name, p.out[h.Name].outcome()})
 		}
@@ -239,6 +259,7 @@ type run struct {
 	report *Report
 	in     map[string]bool    // hosts that have let us in
 	out    map[string]visited // how the others have refused, the last time
+	spoken map[uint16]bool    // versions in which a host was visited
 	leaves map[door][]byte    // the certificates of hosts
 }
 
@@ -291,6 +312,7 @@ func (p *run) try(ctx context.Context, w way) error {
 				p.out[home.Name] = first
 				break // the host does not speak this version, or refuses us
 			}
+			p.spoken[w.version] = true
 			p.leaves[door{w, home.Name}] = first.leaf
 			if o.kind != "host" {
 				p.in[home.Name] = true
@@ -309,6 +331,30 @@ func (p *run) try(ctx context.Context, w way) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// named reports whether a host is one of the server's, as far as certificates tell: one that
+// is not valid for the host, and that the server presents under another name, too, is the
+// answer to a name that it does not know.
+func (p *run) named(host string) bool {
+	for at, der := range p.leaves {
+		leaf, err := x509.ParseCertificate(der)
+		if at.name != host || err != nil || leaf.VerifyHostname(host) == nil {
+			continue
+		}
+		one := true // certificate for all hosts, whatever its names
+		for _, other := range p.Hosts {
+			same := bytes.Equal(p.leaves[door{at.w, other.Name}], der)
+			if same && leaf.VerifyHostname(other.Name) == nil {
+				return false
+			}
+			one = one && same
+		}
+		if !one && p.Default == "" && bytes.Equal(p.leaves[door{at.w, unknown}], der) {
+			return false
+		}
+	}
+	return true
 }
 
 // hasTicket tells a session with a ticket from one that the server keeps: it is

@@ -11,13 +11,14 @@
 //	go install github.com/sidctx/openssl/cmd/sidctx@latest
 //
 // The exit status is 0 on success, 1 if a check has failed (a session has crossed
-// from one host to another, for example), 2 on a usage error, and 3 if probe could
-// not see everything that it was to judge.
+// from one host to another, for example) and 2 on a usage error. Of probe it is 3 if
+// what it has seen proves nothing, and 4 if it could make no connection.
 //
 // Every subcommand has a file of its own.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -56,9 +57,12 @@ func main() {
 	case err == nil:
 	case errors.Is(err, errUsage):
 		os.Exit(2)
-	case errors.Is(err, errUndecided):
+	case errors.Is(err, errInconclusive):
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
+	case errors.Is(err, errNoConnection):
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(4)
 	default:
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -97,7 +101,8 @@ func newFlags(errOut io.Writer, name, args, example string) *flag.FlagSet {
 	flags.Usage = func() {
 		fmt.Fprintln(errOut, strings.TrimSpace("usage: sidctx "+name+" "+args))
 		flags.PrintDefaults()
-		fmt.Fprintf(errOut, "example:\n  %s\n", strings.ReplaceAll(example, "\n", "\n  "))
+		example, statuses, _ := strings.Cut(example, "\n\n")
+		fmt.Fprintf(errOut, "example:\n  %s\n%s\n", strings.ReplaceAll(example, "\n", "\n  "), cmp.Or(statuses, "exit status: 0 on success, 1 on a failure, 2 on a usage error"))
 	}
 	return flags
 }

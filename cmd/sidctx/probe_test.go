@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"io"
 	"net"
@@ -189,15 +190,15 @@ func TestProbeJSON(t *testing.T) {
 	}
 }
 
-// What a probe could not see is noted, and is no crossing.
-func TestProbeNotes(t *testing.T) {
+// A host that refuses every visit leaves the probe inconclusive, and is no crossing.
+func TestProbeRefused(t *testing.T) {
 	s := startServe(t)
-	out, errOut, err := sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test")
-	if err != nil || strings.Contains(out, "CROSSING") {
-		t.Errorf("%v\n%s", err, out)
+	out, _, err := sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test")
+	if strings.Contains(out, "CROSSING") {
+		t.Errorf("%s", out)
 	}
-	if !strings.HasPrefix(errOut, "note: host \"b.test\" has refused every visit") || !strings.HasSuffix(errOut, "-cert b.test=cert.pem,key.pem\n") {
-		t.Errorf("%s", errOut)
+	if !errors.Is(err, errInconclusive) || !strings.Contains(err.Error(), "host \"b.test\" has refused every visit") || !strings.HasSuffix(err.Error(), "-cert b.test=cert.pem,key.pem") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -245,7 +246,7 @@ func TestProbeUndecided(t *testing.T) {
 	addr := oneCertificate(t)
 	args := []string{"probe", addr, "-host", "a.test", "-host", "b.test"}
 	out, errOut, err := sidctx(t, args...)
-	if !errors.Is(err, errUndecided) || !strings.Contains(err.Error(), "12 of 42 offers: give -default name") {
+	if !errors.Is(err, errInconclusive) || !strings.Contains(err.Error(), "12 of 42 offers: give -default name") {
 		t.Errorf("without -default: %v\n%s%s", err, out, errOut)
 	}
 	if strings.Count(out, "  UNDECIDED: ") != 12 || strings.Contains(out, "CROSSING") || !strings.Contains(out, "  -               a.test ") {
@@ -254,7 +255,7 @@ func TestProbeUndecided(t *testing.T) {
 	if out, errOut, err := sidctx(t, append(args, "-default", "a.test")...); err != nil || errOut != "" || strings.Contains(out, "UNDECIDED") {
 		t.Errorf("-default a.test: %v\n%s%s", err, out, errOut)
 	}
-	if out, _, err := sidctx(t, append(args, "-default", "b.test")...); err == nil || errors.Is(err, errUndecided) || strings.Count(out, "  CROSSING: ") != 12 {
+	if out, _, err := sidctx(t, append(args, "-default", "b.test")...); err == nil || errors.Is(err, errInconclusive) || strings.Count(out, "  CROSSING: ") != 12 {
 		t.Errorf("-default b.test, which it is not: %v\n%s", err, out)
 	}
 }
@@ -303,21 +304,67 @@ func TestProbeUsage(t *testing.T) {
 	}
 }
 
-// A port without a listener is neither a usage error nor a clean server.
-func TestProbeNobody(t *testing.T) {
+// nowhere is an address without a listener.
+func nowhere(t testing.TB) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("Listen: %v", err)
 	}
-	addr := l.Addr().String()
-	l.Close()
-	_, _, err = sidctx(t, "probe", addr, "-host", "a.test", "-host", "b.test")
-	if err == nil || errors.Is(err, errUsage) || !strings.Contains(err.Error(), "give the address of a TLS server") {
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// -junit has a test case for each offer, and one more for what proves nothing.
+func TestProbeJUnit(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		serve  []string
+		failed bool
+	}{
+		{"apart", []string{"-host", "a.test", "-host", "b.test"}, false},
+		{"crossing", []string{"-host", "a.test", "-host", "b.test", "-same-context"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "probe.xml")
+			s := startServe(t, tt.serve...)
+			sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test", "-junit", file)
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatalf("ReadFile: %v", err)
+			}
+			var got struct {
+				Tests    int `xml:"tests,attr"`
+				Failures int `xml:"failures,attr"`
+				Cases    []struct {
+					Failure *struct{} `xml:"failure"`
+				} `xml:"testcase"`
+			}
+			if err := xml.Unmarshal(b, &got); err != nil {
+				t.Fatalf("Unmarshal: %v", err)
+			}
+			failed := 0
+			for _, c := range got.Cases {
+				if c.Failure != nil {
+					failed++
+				}
+			}
+			if got.Tests < 30 || got.Tests != len(got.Cases) || got.Failures != failed || (failed > 0) != tt.failed {
+				t.Errorf("%d tests, %d cases, %d failures, %d failed cases", got.Tests, len(got.Cases), got.Failures, failed)
+			}
+		})
+	}
+}
+
+// A port without a listener is neither a usage error nor a clean server.
+func TestProbeNobody(t *testing.T) {
+	_, _, err := sidctx(t, "probe", nowhere(t), "-host", "a.test", "-host", "b.test")
+	if !errors.Is(err, errNoConnection) || !strings.Contains(err.Error(), "give the address of a TLS server") {
 		t.Errorf("sidctx: %v", err)
 	}
 }
 
-// The exit status: 0, 1 for a crossing, 2 for a usage error, 3 for what could not be seen.
+// The exit status: 0, 1 for a crossing, 2 for a usage error, 3 for what proves nothing, 4 for
+// a server that is not there.
 func TestExitStatus(t *testing.T) {
 	if args := os.Getenv("SIDCTX_ARGS"); args != "" {
 		os.Args = append([]string{"sidctx"}, strings.Split(args, " ")...)
@@ -327,13 +374,19 @@ func TestExitStatus(t *testing.T) {
 	probe := func(s serving) string {
 		return "probe " + s.addr + " -host a.test -host b.test"
 	}
+	apart := startServe(t, "-host", "a.test", "-host", "b.test")
 	for _, tt := range []struct {
 		name, args string
 		code       int
 	}{
-		{"apart", probe(startServe(t)), 0},
+		{"apart", probe(apart), 0},
 		{"crossing", probe(startServe(t, "-same-context")), 1},
 		{"undecided", "probe " + oneCertificate(t) + " -host a.test -host b.test", 3},
+		{"a host that the server does not know", "probe " + apart.addr + " -host a.test -host c.test", 3},
+		{"no host that the server knows", "probe " + apart.addr + " -host c.test -host d.test", 3},
+		{"a version left out", probe(apart) + " -versions 1.3", 0},
+		{"a version that is none", probe(apart) + " -versions 1.1", 2},
+		{"no listener", "probe " + nowhere(t) + " -host a.test -host b.test", 4},
 		{"misuse", "probe", 2},
 		{"misuse of serve", "serve -host ca", 2},
 	} {

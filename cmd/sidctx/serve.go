@@ -44,7 +44,7 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 		}
 		defer os.RemoveAll(made)
 		*dir = made
-	} else if err := os.MkdirAll(*dir, 0o700); err != nil {
+	} else if err := makeFolder(*dir); err != nil {
 		return err
 	}
 	s := &site{dir: *dir, sameContext: *same, noTicket: *noTicket}
@@ -245,4 +245,15 @@ func answer(ctx context.Context, conn *openssl.Conn) {
 	}
 	body := fmt.Sprintf("host %s, client %s, %s, context %x\n", state.ServerName, who, state.Resumption, state.SessionIDContext)
 	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+}
+
+// makeFolder makes a folder for certificates and keys, which git leaves out.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600)
 }
