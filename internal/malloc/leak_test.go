@@ -166,6 +166,24 @@ var leakKinds = []leakKind{
 		},
 	},
 	{
+		name: "renewed", // a Ctx of its own for each handshake
+		setup: func(x *leakRun) {
+			x.open()
+			must(x, x.server.SetClientHelloFunc(tlstest.Stay))
+			x.hosts = openssl.NewHosts()
+			x.other = tlstest.NewMutualServer(x, "a")
+			must(x, x.hosts.Add("server.test", x.other))
+		},
+		run: func(x *leakRun) {
+			renewed := tlstest.NewMutualServer(x, "a")
+			must(x, x.hosts.Replace("server.test", renewed))
+			x.meets(tlstest.Pair{Client: x.honest.Ctx, Server: x.server, Answer: func(t testing.TB, s *openssl.SSL) {
+				must(t, s.SetCtx(renewed))
+			}}, false)
+			must(x, x.hosts.Replace("server.test", x.other))
+		},
+	},
+	{
 		name: "revoked", pairs: true,
 		setup: func(x *leakRun) {
 			x.open()
