@@ -19,7 +19,7 @@ needs = @.ci/deps check $(1)
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc valgrind leak soak cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account evidence
+.PHONY: help demo test deps check check-peers check-sanitizers queuecheck race asan asan-driver tsan libssl malloc leak soak cgocheck lint format cover matrix matrix-here fuzz mutants fleet nettest bench account evidence
 
 help: ## print this list
 	@echo "usage: make TARGET"
@@ -77,9 +77,6 @@ libssl: check-sanitizers ## build that libssl outside of the repository; SAN=add
 # allocation, which takes an hour.
 malloc: check ## run out of memory in every scenario, 30000 times: a minute on a quiet machine
 	MALLOC_ALL=$(ALL) go test -count=1 -timeout $(if $(ALL),6h,10m) -tags malloc ./internal/malloc
-
-valgrind: check ## run some tests under valgrind, which looks for lost blocks of C: some minutes
-	@sh internal/sanitize/valgrind.sh
 
 # It is exact: one block too many after all handshakes of a kind is a failure.
 leak: check ## count libcrypto's blocks before and after 100000 handshakes, about 6 minutes; LEAK=5000 for fewer
