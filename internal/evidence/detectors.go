@@ -7,11 +7,40 @@ type detector struct {
 	target string         // with its parameters
 	looks  string         // what it looks for
 	figure *regexp.Regexp // finds its figure in its output; nil counts tests
-	seeded string         // a fault that it was seen to find
+	seeded string         // a fault that it was seen to find, real or made
 }
 
 var detectors = []detector{
-	{"test", "wrong answers, in every module, and calls that leave something in OpenSSL's error queue", nil,
-		"each fault of `make mutants`"},
-	{"lint", "style, suspicious code, warnings of the C compiler, known vulnerabilities", regexp.MustCompile(`never`), "an unused function in C"},
+	{"test", "wrong answers, in every module", nil,
+		"a session by id kept after its connection was cut (`TestPeerEnds`)"},
+	{"matrix", "the same on every OpenSSL that is supported", regexp.MustCompile(`(?m)^(\d\S*) +(PASS|FAIL) .*?(\d+ passed, \d+ failed, \d+ skipped)`),
+		"on 1.1.1: buffers freed under a record that is read from (`TestConnRecordBehindFinished`)"},
+	{"lint", "style, suspicious code, warnings of C, known vulnerabilities", regexp.MustCompile(`(?m)^make lint: (.*)$`),
+		""},
+	{"race", "races of Go", nil,
+		"a lock of `Hosts` left out (`make mutants`)"},
+	{"asan", "memory errors of C", nil,
+		"a session freed under an empty ticket"},
+	{"tsan", "races of C, from many threads", regexp.MustCompile(`sanitize: (all runs passed|failed.*)`),
+		"SSL_CTX_get_mode, which writes to the shared SSL_CTX"},
+	{"cgocheck", "pointers that C must not have, and calls that leave something in OpenSSL's error queue", nil,
+		"a reason left in the error queue (`make mutants`)"},
+	{"malloc", "each allocation failing once, and from then on: crashes, hangs, leaks, wrong successes", regexp.MustCompile(`malloc: (.*)`),
+		"a failed SetServerName that leaves the old name (`make mutants`)"},
+	{"leak", "blocks of libcrypto that handshakes of 21 kinds leave behind", regexp.MustCompile(`leak: (.*)`),
+		"an SSL_SESSION_up_ref without a free: +960 blocks in 10 handshakes"},
+	{"fuzz", "crashes, hangs and wrong answers on mangled input", regexp.MustCompile(`(?m)(Fuzz\w+)$|execs: (\d+) .*\n(?:PASS)`),
+		""},
+	{"soak", "memory, descriptors, goroutines and handles that grow", regexp.MustCompile(`soak: (.*)`),
+		""},
+	{"mutants", "tests that cannot fail: the library with one fault at a time", regexp.MustCompile(`killed (\d+ of \d+) seeded faults`),
+		""},
+	{"cover", "code that no test reaches", regexp.MustCompile(`(Go statements of the library: .*|C lines of internal/libssl: .*)`),
+		""},
+	{"stress", "tests that need a quiet machine", regexp.MustCompile(`stress: (.*)`),
+		"a count of allocations beside threads that the runtime starts (`TestCountsHandshake`)"},
+	{"portable", "static, PIE, musl, 32 bits, arm64", regexp.MustCompile(`(?m)^(\S+ +(?:PASS|FAIL|not run).*)$`),
+		""},
+	{"nettest", "what net.Conn promises, a hundred times", regexp.MustCompile(`(?m)^(ok|FAIL)\s`),
+		""},
 }
