@@ -13,6 +13,9 @@ flags = -count=1 -parallel 12
 # go.work, which has the modules built with each other, does not go with -mod=mod.
 export GOFLAGS := $(filter-out -mod=mod,$(GOFLAGS))
 
+# Commands, documents and lists have no C of their own: checks of C leave them out.
+ofC = $$(go list ./... | grep -vE '/(cmd/.*|internal/(cover|doctest|evidence|modules|mutants))$$')
+
 # With REQUIRE_PEERS=1 a test fails if it needs a program that is not there, nginx
 # for instance. "make race REQUIRE_PEERS=" skips such tests.
 export REQUIRE_PEERS = 1
@@ -64,7 +67,7 @@ race: check-peers ## run the tests under Go's race detector
 	$(call tests,$(filter-out bench/,$(MODULES)),go test $(flags) -race ./...)
 
 asan: check-peers asan-driver ## run the tests under AddressSanitizer, and the C alone
-	go test $(flags) -asan ./...
+	go test $(flags) -asan $(ofC)
 
 asan-driver: check ## run the C alone from many threads, with UndefinedBehaviorSanitizer: a minute
 	sh internal/sanitize/sanitize.sh address
@@ -90,13 +93,16 @@ soak: check ## load servers for SOAK, 10m if it is not given, and see that memor
 	@cd internal/soak && MALLOC_ARENA_MAX=1 SOAK=$(or $(SOAK),10m) SOAK_SVG=$(abspath $(SOAK_SVG)) go test -count=1 -timeout 0 -tags soak
 
 cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C, and those of queuecheck
-	GOEXPERIMENT=cgocheck2 go test $(flags) -tags queuecheck ./...
+	GOEXPERIMENT=cgocheck2 go test $(flags) -tags queuecheck $(ofC)
 
 # C is compiled with optimisation: some warnings need it. govulncheck ends with 3 where it
 # has found something, and with 1 where it could not look.
 lint: check ## gofmt, go vet, staticcheck, govulncheck, warnings of the C compiler, clang-format if it is installed
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "make lint: not formatted: $$unformatted (make format)" >&2; exit 1; }
-	$(call each,go vet ./... && go vet -tags queuecheck ./... && go vet -tags malloc ./... && go vet -tags soak ./...)
+	$(call each,go vet ./...)
+	go vet -tags queuecheck . ./internal/libssl
+	go vet -tags malloc ./internal/libssl ./internal/malloc
+	go vet -tags soak ./internal/soak
 	set -e; staticcheck=$$(GOWORK=off go tool -n -modfile=tools.mod staticcheck); $(call each,$$staticcheck ./...)
 	set -e; govulncheck=$$(GOWORK=off go tool -n -modfile=tools.mod govulncheck); for m in . redisstore grpccreds; do \
 		if out=$$(cd $$m && $$govulncheck ./... 2>&1); then continue; elif [ $$? = 3 ]; then echo "$$out" >&2; exit 1; fi; \
