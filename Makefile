@@ -135,7 +135,7 @@ static: check ## build a static sidctx command, with musl if musl-gcc is install
 	@sh internal/portable/portable.sh sidctx
 
 # FUZZTIME is a number of executions, as 1000000x, or a time, at whose end Go's fuzzing may
-# report "context deadline exceeded" (golang/go#56238); FUZZ is one target's name.
+# report "context deadline exceeded" (golang/go#75804, until Go 1.27); FUZZ is one target's name.
 # With ASAN=1 both C and Go run under AddressSanitizer. The tests of a folder are built once.
 asanflag = $(if $(filter-out 0,$(ASAN)),-asan)
 fuzz: check ## run each fuzz target for FUZZTIME, 60s if it is not given; FUZZ=FuzzMiddle for one, ASAN=1
