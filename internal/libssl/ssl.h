@@ -57,8 +57,8 @@ struct osl_ssl {
 	int got_ticket;    /* a newer session has arrived since the handshake */
 	int new_session;   /* or in this call */
 
-	SSL_SESSION
-		*tickets[OSL_MAX_TICKETS]; /* a client's TLS 1.3 sessions that wait for osl_ssl_ticket, the oldest first */
+	/* A client's TLS 1.3 sessions that wait for osl_ssl_ticket, the oldest first. */
+	SSL_SESSION *tickets[OSL_MAX_TICKETS];
 	size_t tickets_n;
 
 	/* The resumption that a client asks a server for. */
