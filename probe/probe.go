@@ -43,6 +43,9 @@ type Target struct {
 	// HTTP request for the host is sent; the answer does not matter, except that
 	// a status of 421 is noted.
 	Greeting func(host string) []byte
+	// Versions are the protocol versions that every host is meant to speak. Nil means
+	// TLS 1.2 and 1.3. If a host does not speak one of them, the report is inconclusive.
+	Versions []uint16
 	// Timeout limits each connection. Zero means 10 seconds.
 	Timeout time.Duration
 }
@@ -64,7 +67,7 @@ type Row struct {
 	Kind      string `json:"kind"`      // "same", "other", "absent", "unknown", "odd"; "host" if From is no host's name
 	Outcome   string `json:"outcome"`   // "resumed", "full", "refused: ...", "resumed, then 421"
 	Crossing  bool   `json:"crossing"`
-	Undecided bool   `json:"undecided,omitempty"` // whether it is a crossing cannot be seen from outside
+	Undecided bool   `json:"undecided,omitempty"` // whether it is a crossing cannot be seen from outside, or the server did not answer
 	Why       string `json:"why,omitempty"`       // why it is a crossing, or undecided and what to give
 }
 
@@ -77,7 +80,15 @@ type Report struct {
 	// Refused lists the hosts that refused every connection, in every protocol
 	// version, so that no session of theirs could be offered anywhere.
 	Refused []Refusal `json:"refused,omitempty"`
+	// Inconclusive lists why the absence of crossings proves nothing, a sentence each:
+	// no session was resumed at home, a host refused every connection, does not speak
+	// a protocol version of Target.Versions, or seems to be unknown to the server.
+	// Rows that are undecided come in addition, see [Report.Undecided].
+	Inconclusive []string `json:"inconclusive,omitempty"`
 }
+
+// ErrConnect is what the error of [Run] wraps if no TLS server answers at the address.
+var ErrConnect = errors.New("no TLS server has answered")
 
 // Refusal describes a host that refused every connection.
 type Refusal struct {
@@ -87,7 +98,7 @@ type Refusal struct {
 
 // String describes the refusal and what to do about it.
 func (r Refusal) String() string {
-	return fmt.Sprintf("host %q has refused every visit (%s): no session of it could be made; give a client certificate that it accepts", r.Host, r.Why)
+	return fmt.Sprintf("host %q has refused every visit (%s): no session of it could be made; give a client certificate that it accepts, or the name as the server knows it", r.Host, r.Why)
 }
 
 // Crossings returns the rows in which a session was resumed by another host than
@@ -97,8 +108,8 @@ func (r *Report) Crossings() []Row {
 }
 
 // Undecided returns the rows in which a session was resumed and it cannot be seen
-// by which host. A report with such rows proves nothing about them: see
-// [Target.Default].
+// by which host (see [Target.Default]), and those in which the server could not be
+// reached any more. A report with such rows proves nothing about them.
 func (r *Report) Undecided() []Row {
 	return r.where(func(row Row) bool { return row.Undecided })
 }
@@ -141,9 +152,10 @@ var ways = []way{
 }
 
 // Run offers sessions of each host of target at the others and reports what came
-// of each offer. It returns an error if target is incomplete, if ctx ends, or if no
-// host could be visited at all; what the server does with a session is no error
-// but a [Row]. A protocol version that the server does not speak has no rows.
+// of each offer. It returns an error if target is incomplete, if ctx ends, or, an
+// [ErrConnect], if no TLS server answers at the address; what the server does with a
+// session is no error but a [Row]. A protocol version that the server does not speak
+// has no rows.
 // Run may be called from several goroutines at once.
 func Run(ctx context.Context, target Target) (*Report, error) {
 	if target.Network == "" {
@@ -160,21 +172,17 @@ func Run(ctx context.Context, target Target) (*Report, error) {
 	if err := target.Check(); err != nil {
 		return nil, err
 	}
-	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[string]visited), leaves: make(map[door][]byte)}
+	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[door]visited), leaves: make(map[door][]byte)}
 	for _, w := range ways {
+		if target.Versions != nil && !slices.Contains(target.Versions, w.version) {
+			continue
+		}
 		if err := p.try(ctx, w); err != nil {
 			return nil, err
 		}
 	}
-	for _, h := range target.Hosts {
-		if !p.in[h.Name] {
-			p.report.Refused = append(p.report.Refused, Refusal{h.Name, p.out[h.Name].outcome()})
-		}
-	}
-	if len(p.in) == 0 {
-		return nil, fmt.Errorf("probe: no host of %s could be visited: "+
-			"give the address of a TLS server, names that it serves, and client certificates that they accept: %w",
-			target.Addr, p.out[target.Hosts[0].Name].err)
+	if err := p.conclude(ctx); err != nil {
+		return nil, err
 	}
 	return p.report, nil
 }
@@ -187,6 +195,14 @@ func (t Target) Check() error {
 	}
 	if t.Timeout < 0 {
 		return fmt.Errorf("probe: a timeout of %v: give 0 for 10 s, or more than that", t.Timeout)
+	}
+	if t.Versions != nil && len(t.Versions) == 0 {
+		return errors.New("probe: no protocol version: give TLS 1.2, TLS 1.3, or nil for both")
+	}
+	for _, v := range t.Versions {
+		if !slices.ContainsFunc(ways, func(w way) bool { return w.version == v }) {
+			return fmt.Errorf("probe: %s cannot be probed: give TLS 1.2, TLS 1.3, or nil for both", tls.VersionName(v))
+		}
 	}
 	if len(t.Hosts) < 2 {
 		return errors.New("probe: fewer than two hosts: give the names that must be kept apart")
@@ -237,9 +253,9 @@ func (h *Host) checkCertificate() error {
 type run struct {
 	Target
 	report *Report
-	in     map[string]bool    // hosts that have let us in
-	out    map[string]visited // how the others have refused, the last time
-	leaves map[door][]byte    // the certificates of hosts
+	in     map[string]bool  // hosts that have let us in
+	out    map[door]visited // how hosts have refused, the last time
+	leaves map[door][]byte  // the certificates of hosts
 }
 
 // door is a host in one way of resuming.
@@ -288,7 +304,7 @@ func (p *run) try(ctx context.Context, w way) error {
 			}
 			if first.err != nil {
 				first.session.Close()
-				p.out[home.Name] = first
+				p.out[door{w, home.Name}] = first
 				break // the host does not speak this version, or refuses us
 			}
 			p.leaves[door{w, home.Name}] = first.leaf
@@ -338,7 +354,9 @@ func (p *run) offer(ctx context.Context, w way, home Host, o offer, first visite
 		Version: tls.VersionName(w.version), Mechanism: w.mechanism,
 		From: home.Name, To: o.name, Kind: o.kind, Outcome: second.outcome(),
 	}
-	if second.err == nil && second.resumed && !second.misdirected() {
+	if _, ok := errors.AsType[unreachable](second.err); ok {
+		row.Undecided, row.Why = true, notAnswered
+	} else if second.err == nil && second.resumed && !second.misdirected() {
 		p.judge(ctx, w, home, first, &row)
 	}
 	return row, ctx.Err()
@@ -347,11 +365,20 @@ func (p *run) offer(ctx context.Context, w way, home Host, o offer, first visite
 // judge says whether a session that was resumed is at home there: where does that name
 // lead without a session?
 func (p *run) judge(ctx context.Context, w way, home Host, first visited, row *Row) {
+	var lost bool
 	fresh := func(name string, as *Host) visited {
 		v := p.visit(ctx, w, name, as, nil)
 		v.session.Close()
+		if _, ok := errors.AsType[unreachable](v.err); ok {
+			lost = true
+		}
 		return v
 	}
+	defer func() {
+		if lost { // what looks like a refusal may be none
+			row.Crossing, row.Undecided, row.Why = false, true, notAnswered
+		}
+	}()
 	crosses := func(why string) { row.Crossing, row.Why = true, why }
 	switch row.Kind {
 	case "other":
@@ -423,6 +450,14 @@ type visited struct {
 	err     error
 }
 
+const notAnswered = "the server has not answered"
+
+// unreachable is the error of a visit that the server did not answer: no connection, or
+// no answer in time. That proves nothing, unlike a refusal.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() error { return u.error }
+
 // misdirected is whether HTTP has refused what TLS has not: the server knows
 // that the connection is another host's.
 func (v visited) misdirected() bool {
@@ -459,7 +494,7 @@ func (p *run) visit(ctx context.Context, w way, name string, as *Host, offered *
 	}
 	wire, err := (&net.Dialer{}).DialContext(ctx, p.Network, p.Addr)
 	if err != nil {
-		return visited{err: err}
+		return visited{err: unreachable{err}}
 	}
 	conn, err := openssl.Client(wire, client)
 	if err != nil {
@@ -477,6 +512,9 @@ func (p *run) visit(ctx context.Context, w way, name string, as *Host, offered *
 		v.err = conn.HandshakeContext(ctx)
 	}
 	if v.err != nil {
+		if ctx.Err() != nil {
+			v.err = unreachable{v.err}
+		}
 		return v
 	}
 	state := conn.ConnectionState()

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,19 +23,26 @@ type repeated []string
 func (r *repeated) String() string     { return strings.Join(*r, ", ") }
 func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
 
-// errUndecided reports that nothing has failed, and that not everything could be seen.
-var errUndecided = errors.New("undecided")
+// errInconclusive reports that no session was seen to cross, and that this proves nothing.
+var errInconclusive = errors.New("inconclusive")
 
 // probe offers sessions of each virtual host of a server at the others. It fails
-// if one of them is resumed there, or if it cannot be seen where one was resumed.
+// if one of them is resumed there, and if that none was proves nothing.
 func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-default name] [-json] [-timeout 10s]",
-		"sidctx probe www.example.com:443 -host www.example.com -host admin.example.com \\\n  -cert admin.example.com=client.crt,client.key")
+	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-default name] [-tls version] [-json] [-junit file] [-timeout 10s]",
+		"sidctx probe www.example.com:443 -host www.example.com -host admin.example.com \\\n  -cert admin.example.com=client.crt,client.key",
+		"no session has crossed, and sessions were resumed at the hosts that made them",
+		"a session has crossed from one host to another", badUsage,
+		"inconclusive: nothing was resumed, a host refused every visit or is unknown to the\n     server, a protocol version is not spoken, or the results could not be written",
+		"no TLS server has answered")
 	var hosts, certs repeated
 	flags.Var(&hosts, "host", "the `name` of a virtual host; give two or more, all that must be kept apart")
 	flags.Var(&certs, "cert", "a client certificate that a host accepts: `name=cert.pem,key.pem`")
 	fallback := flags.String("default", "", "the `name` of the host, one of those given, that answers clients without a known name;\nneeded where several hosts present the same certificate")
 	asJSON := flags.Bool("json", false, "print one JSON object")
+	var versions tlsVersions
+	flags.Var(&versions, "tls", "a protocol `version` that the server is meant to speak, 1.2 or 1.3; may be given twice (default both)")
+	junitFile := flags.String("junit", "", "also write a JUnit report to this `file`, a test case for each offer")
 	timeout := flags.Duration("timeout", 10*time.Second, "the limit for each connection")
 	// The address stands first, where flag would stop reading.
 	var addr string
@@ -50,9 +58,25 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 		flags.Usage()
 		return errUsage
 	}
+	target.Versions = versions
+	var results *os.File
+	if *junitFile != "" {
+		if results, err = os.Create(*junitFile); err != nil {
+			fmt.Fprintf(errOut, "sidctx probe: %v\n", err)
+			return errUsage
+		}
+		defer results.Close()
+	}
 	report, err := engine.Run(ctx, target)
-	if err != nil {
+	if results != nil {
+		if jerr := errors.Join(writeJUnit(results, target, report, err), results.Close()); jerr != nil {
+			return fmt.Errorf("%w: %w", errInconclusive, jerr)
+		}
+	}
+	if errors.Is(err, engine.ErrConnect) {
 		return err
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", errInconclusive, err)
 	}
 	if *asJSON {
 		e := json.NewEncoder(out)
@@ -61,20 +85,38 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	} else {
 		err = printProbe(out, report)
 	}
-	if err != nil {
-		return err
+	// A crossing is one although the report could not be printed.
+	for _, why := range report.Inconclusive {
+		fmt.Fprintf(errOut, "note: %s\n", why)
 	}
 	if crossings := report.Crossings(); len(crossings) > 0 {
-		return fmt.Errorf("%d of %d offers crossed from one host to another", len(crossings), len(report.Rows))
+		return errors.Join(fmt.Errorf("%d of %d offers crossed from one host to another", len(crossings), len(report.Rows)), err)
 	}
-	for _, refusal := range report.Refused {
-		fmt.Fprintf(errOut, "note: %v: -cert %s=cert.pem,key.pem\n", refusal, refusal.Host)
+	undecided := report.Undecided()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errInconclusive, err)
+	case len(undecided) > 0:
+		return fmt.Errorf("%w: %d of %d offers are undecided: %s", errInconclusive, len(undecided), len(report.Rows), undecided[0].Why)
+	case len(report.Inconclusive) > 0:
+		return fmt.Errorf("%w: no session has crossed in %d offers, which proves nothing: see above", errInconclusive, len(report.Rows))
 	}
-	if undecided := report.Undecided(); len(undecided) > 0 {
-		return fmt.Errorf("%w: %d of %d offers: give -default name, the host that answers clients without a known name", errUndecided, len(undecided), len(report.Rows))
-	}
-	if !report.Resumes {
-		fmt.Fprintln(errOut, "note: the server has resumed no session at all, not even at home: that none has crossed proves nothing")
+	return nil
+}
+
+// tlsVersions is a flag that lists protocol versions.
+type tlsVersions []uint16
+
+func (v *tlsVersions) String() string { return "" }
+
+func (v *tlsVersions) Set(s string) error {
+	switch s {
+	case "1.2":
+		*v = append(*v, tls.VersionTLS12)
+	case "1.3":
+		*v = append(*v, tls.VersionTLS13)
+	default:
+		return errors.New("give 1.2 or 1.3")
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ import (
 // serve is a multi-tenant demo server to point probe, curl or s_client at.
 func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 	flags := newFlags(errOut, "serve", "[-addr address] [-dir folder] [-host name[:cert]]... [-same-context] [-no-ticket]",
-		"sidctx serve -addr 127.0.0.1:8443 -dir certs\nsidctx serve -host a.test -host b.test:cert -same-context  # for probe to find fault with")
+		"sidctx serve -addr 127.0.0.1:8443 -dir certs\nsidctx serve -host a.test -host b.test:cert -same-context  # for probe to find fault with",
+		"ended by a signal", "the server could not start, or has failed", badUsage)
 	var hosts repeated
 	flags.Var(&hosts, "host", "the `name` of a virtual host; followed by \":cert\", the host requires a client certificate (default a.test and b.test:cert)")
 	addr := flags.String("addr", "127.0.0.1:0", "the `address` to listen on")
