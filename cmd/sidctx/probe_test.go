@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -595,6 +596,14 @@ func TestServeHosts(t *testing.T) {
 	}
 	if err := s.stop(); err != nil {
 		t.Errorf("stop: %v", err)
+	}
+	if ignored, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(ignored) != "*\n" {
+		t.Errorf("the .gitignore of the folder that it has made: %q %v", ignored, err)
+	}
+	there := t.TempDir()
+	startServe(t, "-dir", there)
+	if _, err := os.Stat(filepath.Join(there, ".gitignore")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a .gitignore in a folder that was there: %v", err)
 	}
 	for _, name := range []string{"ca.crt", "client.crt", "client.key", "one.test.crt", "two.test.crt", "three.test.key"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
