@@ -1,6 +1,9 @@
 # Every module of the repository is tested; a new one needs no line here.
 MODULES := $(dir $(wildcard go.mod */go.mod */*/go.mod))
 each = set -e; for m in $(MODULES); do (cd $$m && $(1)); done
+# One that fails does not hide what the others come to: $(2) are all run, then $(1) fails.
+all = @failed=; for m in $(2); do (cd $$m && echo "$$m: $(3)" && $(3)) || failed="$$failed $$m"; done; \
+	test -z "$$failed" || { echo "make $(1): these modules have failed:$$failed" >&2; exit 1; }
 
 # Many tests wait, for a clock of C's for instance, and most processors would be
 # idle. Results are never taken from Go's cache: tests run programs of the system.
@@ -16,6 +19,7 @@ export REQUIRE_PEERS = 1
 # demo, test and deps install packages. All other targets only check, and name
 # what is missing.
 needs = @.ci/deps check $(1)
+short = $(filter-out 0,$(SHORT))
 peers = $(if $(filter-out 0,$(REQUIRE_PEERS)),peers,build)
 
 .DEFAULT_GOAL := help
@@ -26,17 +30,16 @@ help: ## print this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# ---- these install what is missing, as root or with sudo ----
+# ---- these install what is missing, as root or with sudo; with NO_INSTALL=1 they name it and stop ----
 
 demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fail
 	@.ci/deps demo
 	@go run ./cmd/sidctx demo $(if $(filter-out 0,$(BREAK)),-break)
 
-test: ## run every test of every module: 3 to 10 minutes on two processors
-	@.ci/deps peers
+test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 under a minute
+	@.ci/deps $(if $(short),demo,peers)
 	@echo "make test: the first line takes a minute or more"
-	$(call each,go test $(flags) ./...)
-	@$(MAKE) --no-print-directory queuecheck
+	$(call all,$@,$(MODULES),go test $(flags) $(if $(short),-short) ./...)
 
 deps: ## install what the build, the demo and the tests need
 	@.ci/deps peers
@@ -57,8 +60,9 @@ check-sanitizers:
 queuecheck: check-peers ## run the tests with checks of OpenSSL's error queue and of shared sessions
 	go test $(flags) -tags queuecheck ./...
 
+# The module bench compares speeds, which the race detector changes.
 race: check-peers ## run the tests under Go's race detector
-	$(call each,go test $(flags) -race ./...)
+	$(call all,$@,$(filter-out bench/,$(MODULES)),go test $(flags) -race ./...)
 
 asan: check-peers asan-driver ## run the tests under AddressSanitizer, and the C alone
 	go test $(flags) -asan ./...
@@ -78,8 +82,8 @@ libssl: check-sanitizers ## build that libssl outside of the repository; SAN=add
 malloc: check ## run out of memory in every scenario, 30000 times: a minute on a quiet machine
 	MALLOC_ALL=$(ALL) go test -count=1 -timeout $(if $(ALL),6h,10m) -tags malloc ./internal/malloc
 
-cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C
-	GOEXPERIMENT=cgocheck2 go test $(flags) ./...
+cgocheck: check-peers ## run the tests with Go's full checks of pointers passed to C, and those of queuecheck
+	GOEXPERIMENT=cgocheck2 go test $(flags) -tags queuecheck ./...
 
 # C is compiled with optimisation: some warnings need it. govulncheck ends with 3 where it
 # has found something, and with 1 where it could not look.

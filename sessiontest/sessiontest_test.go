@@ -526,6 +526,9 @@ func TestSServer(t *testing.T) {
 // peer is a program that a test needs.
 func peer(t testing.TB, name string) (path string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it starts " + name)
+	}
 	path, err := exec.LookPath(name)
 	if err != nil {
 		if os.Getenv("REQUIRE_PEERS") == "1" {

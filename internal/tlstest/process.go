@@ -79,6 +79,9 @@ int main(int argc, char **argv) {
 // Compile makes a program of C, or with more flags something else, for one test.
 func Compile(t testing.TB, name, source string, flags ...string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles " + name)
+	}
 	cc := os.Getenv("CC")
 	if cc == "" {
 		cc = "cc"
