@@ -39,10 +39,10 @@ demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fa
 	@.ci/deps demo
 	@go run ./cmd/sidctx demo $(if $(filter-out 0,$(BREAK)),-break)
 
-test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 for the core alone, a minute
+test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 for the quick ones, 1 to 3 minutes
 	@.ci/deps peers
 	@echo "make test: the first line takes a minute or more"
-	$(if $(filter-out 0,$(SHORT)),go test $(flags) -short . ./httpx ./probe ./sessiontest,$(call tests,$(MODULES),go test $(flags) ./...))
+	$(call tests,$(MODULES),go test $(flags) $(if $(filter-out 0,$(SHORT)),-short) ./...)
 
 deps: ## install what the build, the demo and the tests need
 	@.ci/deps peers

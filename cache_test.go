@@ -165,6 +165,9 @@ func TestSessionCacheModeBad(t *testing.T) {
 // Expired sessions leave by themselves at every 255th handshake, unless the mode
 // says otherwise.
 func TestSessionCacheAutoClear(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it waits for libssl's clock")
+	}
 	t.Parallel()
 	for _, test := range []struct {
 		name string
@@ -310,6 +313,9 @@ func TestSessionCacheFrozen(t *testing.T) {
 
 // TestSessionCounters goes through all that libssl counts.
 func TestSessionCounters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it waits for libssl's clock")
+	}
 	t.Parallel()
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {

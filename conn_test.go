@@ -3088,6 +3088,9 @@ func TestCountsHandshake(t *testing.T) {
 
 // A reader that waits holds no thread, and a connection no goroutine.
 func TestCountsThreads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it is 1,000 readers in a process of their own")
+	}
 	const readers, most = 1000, 10
 	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
 	inner, here := alone(t, func(addr string) error {

@@ -229,6 +229,9 @@ func TestSessionIDContextIsCopied(t *testing.T) {
 // Failing setters beside succeeding ones: no reason is lost on the way through
 // goroutines and threads, and none lands on a success.
 func TestSetSessionIDContextConcurrently(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it is more than a million calls")
+	}
 	const goroutines, rounds = 64, 10_000
 	long := sidBytes(33)
 	many := func(t *testing.T, set func([]byte) error, value []byte) {
@@ -1127,6 +1130,9 @@ func verifyCACommands() []string {
 
 // There is one store of CAs: who is named last counts, by a setter or by a command.
 func TestOneStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it tries each pair of ways to name CAs")
+	}
 	cas := map[string]*tlstest.Authority{"a": tlstest.NewAuthority(t, "a", nil), "b": tlstest.NewAuthority(t, "b", nil), "c": tlstest.NewAuthority(t, "c", nil)}
 	type step = func(t *testing.T, c *openssl.Ctx, cmd string)
 	conf := func(name string) step {
@@ -1191,6 +1197,9 @@ func TestOneStore(t *testing.T) {
 
 // Revocation lists count with every CA, whichever was named first.
 func TestOneStoreAndCRLs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it tries each pair of ways to name CAs")
+	}
 	revoked, other := tlstest.NewAuthority(t, "a", nil), tlstest.NewAuthority(t, "b", nil)
 	cert, key := revoked.Leaf(t, "revoked.test", tlstest.ECKey(t), nil)
 	lists := append(tlstest.RevocationList(t, revoked, 1, tlstest.ParseCert(t, cert).SerialNumber), tlstest.RevocationList(t, other, 1)...)

@@ -480,6 +480,9 @@ var events = []struct {
 // Every call, wherever it waits, hears at once of what concerns it and of nothing
 // else; and where that is not the end, the connection goes on as if nothing had been.
 func TestConnTransitions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it tries each event in each state of each call")
+	}
 	for _, v := range tlstest.Versions {
 		offer := offerForStore(t, v.ID)
 		for _, row := range transitions {

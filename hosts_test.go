@@ -114,6 +114,9 @@ func frontOf(t testing.TB, hosts *openssl.Hosts) *openssl.Ctx {
 // TestHostsReplaceUnderLoad renews the Ctx of a host 500 times while clients come, and
 // closes each that was replaced at once.
 func TestHostsReplaceUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it renews a host 500 times in each version, under load")
+	}
 	for _, v := range tlstest.Versions {
 		t.Run(v.Name, func(t *testing.T) {
 			const clients, renewals = 8, 500

@@ -334,6 +334,9 @@ func TestUseEncryptedCertificate(t *testing.T) {
 
 // What padding makes of a wrong passphrase looks right once in 256 times.
 func TestUseEncryptedCertificateLuckyPadding(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it tries a thousand passphrases")
+	}
 	sealed := rfc1423(t, tlstest.KeyPEM(t, tlstest.ECKey(t)), []byte("secret"))
 	c := tlstest.NewServer(t)
 	for i := range 1000 {

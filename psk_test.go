@@ -404,6 +404,9 @@ func TestPSKBehindTicket(t *testing.T) {
 
 // TestPSKExpiredTicket has a client that offers an expired ticket, and a PSK behind it.
 func TestPSKExpiredTicket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it waits for libssl's clock")
+	}
 	server, client := pskServer(t, tls.VersionTLS13), pskClient(t)
 	must(t, server.SetSessionTimeout(2*time.Second))
 	e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
@@ -621,6 +624,9 @@ func TestPSKSessions(t *testing.T) {
 
 // TestPSKSessionLimits bounds the life of a session by its first handshake.
 func TestPSKSessionLimits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it waits for libssl's clock")
+	}
 	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
 		server, client := pskServer(t, v.ID), pskClient(t)
 		must(t, server.SetSessionTimeout(time.Hour))

@@ -73,6 +73,9 @@ var resumptionContexts = func() []resumptionContext {
 // protocol and mechanism, over machines and over TCP, with the context set at
 // each of the places that are in time.
 func TestResumption(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: TestSpec tries the same rows, over memory")
+	}
 	modes := []struct {
 		name string
 		mode openssl.VerifyMode
@@ -957,6 +960,9 @@ func TestParseSessionTrailing(t *testing.T) {
 // Every bit of a session is flipped once. What is taken all the same is a
 // session: it can be written, and read again.
 func TestParseSessionCorrupt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it flips each bit of each kind of session")
+	}
 	for name, der := range sessionsOfAllKinds(t) {
 		t.Run(name, func(t *testing.T) {
 			bad := slices.Clone(der)

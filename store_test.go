@@ -920,6 +920,9 @@ func TestStoreSettings(t *testing.T) {
 // pair by chance; a lock or a thread held while waiting would cost every pair
 // many times 300 ms.
 func TestStoreManyAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it is 2,000 clients at once, several times")
+	}
 	l, here := alone(t, func(addr string) error { return manyAtOnce(t, addr) })
 	if !here {
 		return

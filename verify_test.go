@@ -393,6 +393,9 @@ func TestSetHostFlags(t *testing.T) {
 // Names of CAs that fit into no CertificateRequest are refused by the setter; those that
 // just fit are sent.
 func TestClientCANamesThatDoNotFit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it makes a CA for each of some hundred names")
+	}
 	var all [][]byte
 	size := 2 + len(tlstest.Certs(t).Cert.RawSubject)
 	for i := 0; ; i++ {

@@ -12,6 +12,9 @@ import (
 // Every case runs once with every peer, none of them missing, and what comes
 // out is a table and a drawing.
 func TestEveryCaseWithEveryPeer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles and runs a peer in C")
+	}
 	l, err := newLab(t.TempDir())
 	if err != nil {
 		t.Fatalf("newLab: %v", err)
@@ -140,6 +143,9 @@ func TestNoisyRoundsAreNoFigure(t *testing.T) {
 
 // An account has its lines, and those of C are of this run.
 func TestAccount(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles and runs a peer in C")
+	}
 	l, err := newLab(t.TempDir())
 	if err != nil {
 		t.Fatalf("newLab: %v", err)

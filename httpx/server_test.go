@@ -220,6 +220,9 @@ func TestServerStockClient(t *testing.T) {
 }
 
 func TestServerCurl(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it starts curl")
+	}
 	curl, err := exec.LookPath("curl")
 	if err != nil {
 		if os.Getenv("REQUIRE_PEERS") == "1" {

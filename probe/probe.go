@@ -13,7 +13,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
@@ -39,14 +38,14 @@ type Target struct {
 	// any name that the server does not know, and give that.
 	Default string
 
-	// Versions are the protocol versions to try; none means TLS 1.2 and 1.3.
-	Versions []uint16
-
 	// Greeting returns the bytes to send after the handshake, so that the server
 	// answers: many TLS 1.3 servers send their tickets only then. If it is nil, an
 	// HTTP request for the host is sent; the answer does not matter, except that
 	// a status of 421 is noted.
 	Greeting func(host string) []byte
+	// Versions are the protocol versions that every host is meant to speak. Nil means
+	// TLS 1.2 and 1.3. If a host does not speak one of them, the report is inconclusive.
+	Versions []uint16
 	// Timeout limits each connection. Zero means 10 seconds.
 	Timeout time.Duration
 }
@@ -68,7 +67,7 @@ type Row struct {
 	Kind      string `json:"kind"`      // "same", "other", "absent", "unknown", "odd"; "host" if From is no host's name
 	Outcome   string `json:"outcome"`   // "resumed", "full", "refused: ...", "resumed, then 421"
 	Crossing  bool   `json:"crossing"`
-	Undecided bool   `json:"undecided,omitempty"` // whether it is a crossing cannot be seen from outside
+	Undecided bool   `json:"undecided,omitempty"` // whether it is a crossing cannot be seen from outside, or the server did not answer
 	Why       string `json:"why,omitempty"`       // why it is a crossing, or undecided and what to give
 }
 
@@ -81,13 +80,15 @@ type Report struct {
 	// Refused lists the hosts that refused every connection, in every protocol
 	// version, so that no session of theirs could be offered anywhere.
 	Refused []Refusal `json:"refused,omitempty"`
-	// NotSpoken lists the protocol versions, of those that were tried, in which no host
-	// could be visited.
-	NotSpoken []string `json:"notSpoken,omitempty"`
-	// OtherName lists the hosts that were answered with the certificate of another name,
-	// as a server answers for a name that it does not know.
-	OtherName []string `json:"otherName,omitempty"`
+	// Inconclusive lists why the absence of crossings proves nothing, a sentence each:
+	// no session was resumed at home, a host refused every connection, does not speak
+	// a protocol version of Target.Versions, or seems to be unknown to the server.
+	// Rows that are undecided come in addition, see [Report.Undecided].
+	Inconclusive []string `json:"inconclusive,omitempty"`
 }
+
+// ErrConnect is what the error of [Run] wraps if no TLS server answers at the address.
+var ErrConnect = errors.New("no TLS server has answered")
 
 // Refusal describes a host that refused every connection.
 type Refusal struct {
@@ -97,7 +98,7 @@ type Refusal struct {
 
 // String describes the refusal and what to do about it.
 func (r Refusal) String() string {
-	return fmt.Sprintf("host %q has refused every visit (%s): no session of it could be made; give a client certificate that it accepts", r.Host, r.Why)
+	return fmt.Sprintf("host %q has refused every visit (%s): no session of it could be made; give a client certificate that it accepts, or the name as the server knows it", r.Host, r.Why)
 }
 
 // Crossings returns the rows in which a session was resumed by another host than
@@ -107,8 +108,8 @@ func (r *Report) Crossings() []Row {
 }
 
 // Undecided returns the rows in which a session was resumed and it cannot be seen
-// by which host. A report with such rows proves nothing about them: see
-// [Target.Default].
+// by which host (see [Target.Default]), and those in which the server could not be
+// reached any more. A report with such rows proves nothing about them.
 func (r *Report) Undecided() []Row {
 	return r.where(func(row Row) bool { return row.Undecided })
 }
@@ -151,10 +152,10 @@ var ways = []way{
 }
 
 // Run offers sessions of each host of target at the others and reports what came
-// of each offer. It returns an error if target is incomplete, if ctx ends, or if no
-// host could be visited at all; what the server does with a session is no error
-// but a [Row]. A protocol version that the server does not speak has no rows: see
-// Report.NotSpoken.
+// of each offer. It returns an error if target is incomplete, if ctx ends, or, an
+// [ErrConnect], if no TLS server answers at the address; what the server does with a
+// session is no error but a [Row]. A protocol version that the server does not speak
+// has no rows.
 // Run may be called from several goroutines at once.
 func Run(ctx context.Context, target Target) (*Report, error) {
 	if target.Network == "" {
@@ -171,30 +172,17 @@ func Run(ctx context.Context, target Target) (*Report, error) {
 	if err := target.Check(); err != nil {
 		return nil, err
 	}
-	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), spoken: make(map[uint16]bool), out: make(map[string]visited), leaves: make(map[door][]byte)}
+	p := &run{Target: target, report: &Report{Rows: []Row{}}, in: make(map[string]bool), out: make(map[door]visited), leaves: make(map[door][]byte)}
 	for _, w := range ways {
-		if len(target.Versions) > 0 && !slices.Contains(target.Versions, w.version) {
+		if target.Versions != nil && !slices.Contains(target.Versions, w.version) {
 			continue
 		}
 		if err := p.try(ctx, w); err != nil {
 			return nil, err
 		}
-		if name := tls.VersionName(w.version); !p.spoken[w.version] && !slices.Contains(p.report.NotSpoken, name) {
-			p.report.NotSpoken = append(p.report.NotSpoken, name)
-		}
 	}
-	for _, h := range target.Hosts {
-		if p.in[h.Name] && !p.named(h.Name) {
-			p.report.OtherName = append(p.report.OtherName, h.Name)
-		}
-		if !p.in[h.Name] {
-			p.report.Refused = append(p.report.Refused, Refusal{h.Name, p.out[h.Name].outcome()})
-		}
-	}
-	if len(p.in) == 0 {
-		return nil, fmt.Errorf("probe: no host of %s could be visited: "+
-			"give the address of a TLS server, names that it serves, and client certificates that they accept: %w",
-			target.Addr, p.out[target.Hosts[0].Name].err)
+	if err := p.conclude(ctx); err != nil {
+		return nil, err
 	}
 	return p.report, nil
 }
@@ -207,6 +195,14 @@ func (t Target) Check() error {
 	}
 	if t.Timeout < 0 {
 		return fmt.Errorf("probe: a timeout of %v: give 0 for 10 s, or more than that", t.Timeout)
+	}
+	if t.Versions != nil && len(t.Versions) == 0 {
+		return errors.New("probe: no protocol version: give TLS 1.2, TLS 1.3, or nil for both")
+	}
+	for _, v := range t.Versions {
+		if !slices.ContainsFunc(ways, func(w way) bool { return w.version == v }) {
+			return fmt.Errorf("probe: %s cannot be probed: give TLS 1.2, TLS 1.3, or nil for both", tls.VersionName(v))
+		}
 	}
 	if len(t.Hosts) < 2 {
 		return errors.New("probe: fewer than two hosts: give the names that must be kept apart")
@@ -257,10 +253,9 @@ func (h *Host) checkCertificate() error {
 type run struct {
 	Target
 	report *Report
-	in     map[string]bool    // hosts that have let us in
-	out    map[string]visited // how the others have refused, the last time
-	spoken map[uint16]bool    // versions in which a host was visited
-	leaves map[door][]byte    // the certificates of hosts
+	in     map[string]bool  // hosts that have let us in
+	out    map[door]visited // how hosts have refused, the last time
+	leaves map[door][]byte  // the certificates of hosts
 }
 
 // door is a host in one way of resuming.
@@ -309,10 +304,9 @@ func (p *run) try(ctx context.Context, w way) error {
 			}
 			if first.err != nil {
 				first.session.Close()
-				p.out[home.Name] = first
+				p.out[door{w, home.Name}] = first
 				break // the host does not speak this version, or refuses us
 			}
-			p.spoken[w.version] = true
 			p.leaves[door{w, home.Name}] = first.leaf
 			if o.kind != "host" {
 				p.in[home.Name] = true
@@ -331,30 +325,6 @@ func (p *run) try(ctx context.Context, w way) error {
 		}
 	}
 	return ctx.Err()
-}
-
-// named reports whether a host is one of the server's, as far as certificates tell: one that
-// is not valid for the host, and that the server presents under another name, too, is the
-// answer to a name that it does not know.
-func (p *run) named(host string) bool {
-	for at, der := range p.leaves {
-		leaf, err := x509.ParseCertificate(der)
-		if at.name != host || err != nil || leaf.VerifyHostname(host) == nil {
-			continue
-		}
-		one := true // certificate for all hosts, whatever its names
-		for _, other := range p.Hosts {
-			same := bytes.Equal(p.leaves[door{at.w, other.Name}], der)
-			if same && leaf.VerifyHostname(other.Name) == nil {
-				return false
-			}
-			one = one && same
-		}
-		if !one && p.Default == "" && bytes.Equal(p.leaves[door{at.w, unknown}], der) {
-			return false
-		}
-	}
-	return true
 }
 
 // hasTicket tells a session with a ticket from one that the server keeps: it is
@@ -384,7 +354,9 @@ func (p *run) offer(ctx context.Context, w way, home Host, o offer, first visite
 		Version: tls.VersionName(w.version), Mechanism: w.mechanism,
 		From: home.Name, To: o.name, Kind: o.kind, Outcome: second.outcome(),
 	}
-	if second.err == nil && second.resumed && !second.misdirected() {
+	if errors.As(second.err, new(unreachable)) {
+		row.Undecided, row.Why = true, notAnswered
+	} else if second.err == nil && second.resumed && !second.misdirected() {
 		p.judge(ctx, w, home, first, &row)
 	}
 	return row, ctx.Err()
@@ -393,11 +365,20 @@ func (p *run) offer(ctx context.Context, w way, home Host, o offer, first visite
 // judge says whether a session that was resumed is at home there: where does that name
 // lead without a session?
 func (p *run) judge(ctx context.Context, w way, home Host, first visited, row *Row) {
+	var lost bool
 	fresh := func(name string, as *Host) visited {
 		v := p.visit(ctx, w, name, as, nil)
 		v.session.Close()
+		if errors.As(v.err, new(unreachable)) {
+			lost = true
+		}
 		return v
 	}
+	defer func() {
+		if lost { // what looks like a refusal may be none
+			row.Crossing, row.Undecided, row.Why = false, true, notAnswered
+		}
+	}()
 	crosses := func(why string) { row.Crossing, row.Why = true, why }
 	switch row.Kind {
 	case "other":
@@ -469,6 +450,14 @@ type visited struct {
 	err     error
 }
 
+const notAnswered = "the server has not answered"
+
+// unreachable is the error of a visit that the server did not answer: no connection, or
+// no answer in time. That proves nothing, unlike a refusal.
+type unreachable struct{ error }
+
+func (u unreachable) Unwrap() error { return u.error }
+
 // misdirected is whether HTTP has refused what TLS has not: the server knows
 // that the connection is another host's.
 func (v visited) misdirected() bool {
@@ -506,7 +495,7 @@ func (p *run) visit(ctx context.Context, w way, name string, as *Host, offered *
 	}
 	wire, err := (&net.Dialer{}).DialContext(ctx, p.Network, p.Addr)
 	if err != nil {
-		return visited{err: err}
+		return visited{err: unreachable{err}}
 	}
 	conn, err := openssl.Client(wire, client)
 	if err != nil {
@@ -524,6 +513,9 @@ func (p *run) visit(ctx context.Context, w way, name string, as *Host, offered *
 		v.err = conn.HandshakeContext(ctx)
 	}
 	if v.err != nil {
+		if ctx.Err() != nil {
+			v.err = unreachable{v.err}
+		}
 		return v
 	}
 	state := conn.ConnectionState()
@@ -572,8 +564,7 @@ func (p *run) converse(ctx context.Context, conn *openssl.Conn, name string) (an
 
 // refusal is an alert; a wire that ends in another way has not refused us.
 func refusal(err error) error {
-	var alert tls.AlertError
-	if errors.As(err, &alert) {
+	if errors.As(err, new(tls.AlertError)) {
 		return err
 	}
 	return nil

@@ -351,6 +351,9 @@ var engines = []engineProgram{{"Redis", "redis-server", true}, {"Valkey", "valke
 // program looks for a program, which is demanded where peers are.
 func program(t testing.TB, name string, wanted bool) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it starts " + name)
+	}
 	if _, err := exec.LookPath(name); err == nil {
 		return
 	}

@@ -22,7 +22,8 @@ import (
 // offers the session that it was given to the same tenant or to the other one.
 // What both ends report is compared with a table that was written by hand.
 func demo(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := newFlags(errOut, "demo", "[-break]", "sidctx demo         # 32 rows, exit status 0\nsidctx demo -break  # the same with one context for both: exit status 1")
+	flags := newFlags(errOut, "demo", "[-break]", "sidctx demo         # 32 rows, exit status 0\nsidctx demo -break  # the same with one context for both: exit status 1",
+		"every attempt came out as expected", "an attempt did not, or could not be made", badUsage)
 	broken := flags.Bool("break", false, "give both tenants one session id context: the demo must fail")
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err

@@ -13,6 +13,9 @@ import (
 // needOpenssl: half of the rows are s_client's.
 func needOpenssl(t *testing.T) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it starts openssl s_client")
+	}
 	if _, err := exec.LookPath("openssl"); err != nil {
 		if os.Getenv("REQUIRE_PEERS") != "" {
 			t.Fatalf("REQUIRE_PEERS is set, and the openssl command is not on PATH: %v", err)

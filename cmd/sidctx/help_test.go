@@ -23,10 +23,22 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// Help is on standard error, exits with 0, and ends with an example.
+// Help is on standard error, exits with 0, and ends with what the exit statuses mean and an
+// example.
 func TestHelp(t *testing.T) {
 	for _, c := range commands {
 		out, errOut, err := sidctx(t, c.name, "-h")
+		for _, status := range []string{"\nexit status:\n  0  ", "\n  1  ", "\n  2  " + badUsage + "\n"} {
+			if !strings.Contains(errOut, status) {
+				t.Errorf("%s -h has no %q:\n%s", c.name, status, errOut)
+			}
+		}
+		if c.name == "probe" && (!strings.Contains(errOut, "\n  3  inconclusive: ") || !strings.Contains(errOut, "\n  4  no TLS server ")) {
+			t.Errorf("probe -h does not list statuses 3 and 4:\n%s", errOut)
+		}
+		if _, same, err := sidctx(t, "help", c.name); err != nil || same != errOut {
+			t.Errorf("help %s: %v\n%s", c.name, err, same)
+		}
 		_, example, found := strings.Cut(errOut, "\nexample:\n")
 		if err != nil || out != "" || !strings.HasPrefix(errOut, "usage: sidctx "+c.name) || !found || !strings.HasPrefix(example, "  sidctx "+c.name) {
 			t.Errorf("%s -h: %v\n%s%s", c.name, err, out, errOut)

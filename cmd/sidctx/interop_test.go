@@ -22,6 +22,9 @@ import (
 // which is not on everybody's PATH.
 func peer(t *testing.T, name string) (path string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it starts " + name)
+	}
 	for _, file := range []string{name, "/usr/sbin/" + name} {
 		if path, err := exec.LookPath(file); err == nil {
 			return path

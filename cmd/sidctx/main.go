@@ -6,19 +6,24 @@
 //	sidctx matrix   compare the linked libssl with the specification
 //	sidctx version  print the linked and the compiled version of OpenSSL
 //
-// "sidctx COMMAND -h" prints the flags of a command and an example. Install it with
+// "sidctx COMMAND -h" prints the flags of a command, its exit statuses and an example. Install it with
 //
 //	go install github.com/sidctx/openssl/cmd/sidctx@latest
 //
-// The exit status is 0 on success, 1 if a check has failed (a session has crossed
-// from one host to another, for example) and 2 on a usage error. Of probe it is 3 if
-// what it has seen proves nothing, and 4 if it could make no connection.
+// The exit status is 0 on success, 1 if a check has failed, and 2 on a usage error. Of
+// probe it is
+//
+//	0  no session has crossed, and sessions were resumed at the hosts that made them
+//	1  a session has crossed from one host to another
+//	2  the command line is wrong
+//	3  inconclusive: nothing was resumed, a host refused every visit or is unknown to the
+//	   server, or a protocol version is not spoken
+//	4  no TLS server has answered
 //
 // Every subcommand has a file of its own.
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -29,6 +34,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	engine "github.com/sidctx/openssl/probe"
 )
 
 // command is a subcommand. run writes its results to out, and help and notes to
@@ -46,6 +53,9 @@ var commands = []command{
 	{"version", "print the linked and the compiled version of OpenSSL", version},
 }
 
+// badUsage is the meaning of exit status 2.
+const badUsage = "the command line is wrong"
+
 // errUsage reports a usage error. The message and the help have been printed.
 var errUsage = errors.New("usage")
 
@@ -60,7 +70,7 @@ func main() {
 	case errors.Is(err, errInconclusive):
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
-	case errors.Is(err, errNoConnection):
+	case errors.Is(err, engine.ErrConnect):
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(4)
 	default:
@@ -70,6 +80,9 @@ func main() {
 }
 
 func run(ctx context.Context, out, errOut io.Writer, args []string) error {
+	if len(args) > 1 && args[0] == "help" {
+		args = []string{args[1], "-h"}
+	}
 	help := len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0])
 	if len(args) > 0 && !help {
 		for _, c := range commands {
@@ -87,22 +100,26 @@ func run(ctx context.Context, out, errOut io.Writer, args []string) error {
 	for _, c := range commands {
 		fmt.Fprintf(errOut, "  %-8s %s\n", c.name, c.does)
 	}
-	fmt.Fprint(errOut, "\n\"sidctx COMMAND -h\" prints the flags of a command and an example.\n")
+	fmt.Fprint(errOut, "\n\"sidctx COMMAND -h\" prints the flags of a command, its exit statuses and an example.\n")
 	if help {
 		return nil
 	}
 	return errUsage
 }
 
-// newFlags makes the flags of a command. Its help ends with an example.
-func newFlags(errOut io.Writer, name, args, example string) *flag.FlagSet {
+// newFlags makes the flags of a command. Its help ends with what the exit statuses mean,
+// from 0, and an example.
+func newFlags(errOut io.Writer, name, args, example string, statuses ...string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	flags.Usage = func() {
 		fmt.Fprintln(errOut, strings.TrimSpace("usage: sidctx "+name+" "+args))
 		flags.PrintDefaults()
-		example, statuses, _ := strings.Cut(example, "\n\n")
-		fmt.Fprintf(errOut, "example:\n  %s\n%s\n", strings.ReplaceAll(example, "\n", "\n  "), cmp.Or(statuses, "exit status: 0 on success, 1 on a failure, 2 on a usage error"))
+		fmt.Fprintln(errOut, "exit status:")
+		for status, means := range statuses {
+			fmt.Fprintf(errOut, "  %d  %s\n", status, means)
+		}
+		fmt.Fprintf(errOut, "example:\n  %s\n", strings.ReplaceAll(example, "\n", "\n  "))
 	}
 	return flags
 }

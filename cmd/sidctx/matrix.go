@@ -15,7 +15,8 @@ import (
 // matrix runs the decision tables of the specification against the libssl that
 // is linked. It fails, and names the rows, where that does something else.
 func matrix(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := newFlags(errOut, "matrix", "[-json | -spec]", "sidctx matrix -json > matrix.json")
+	flags := newFlags(errOut, "matrix", "[-json | -spec]", "sidctx matrix -json > matrix.json",
+		"libssl does what the specification says", "a row differs, or could not be tried", badUsage)
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	asSpec := flags.Bool("spec", false, "print SPEC.md, if the linked libssl agrees with it")
 	if done, err := parse(flags, errOut, args); done || err != nil {

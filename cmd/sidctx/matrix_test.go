@@ -12,6 +12,9 @@ import (
 )
 
 func TestMatrix(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: TestSpec tries the same rows")
+	}
 	var out, errOut bytes.Buffer
 	if err := matrix(t.Context(), &out, &errOut, nil); err != nil {
 		t.Fatalf("matrix: %v", err)
@@ -25,6 +28,9 @@ func TestMatrix(t *testing.T) {
 }
 
 func TestMatrixJSON(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: TestSpec tries the same rows")
+	}
 	var out bytes.Buffer
 	if err := matrix(t.Context(), &out, io.Discard, []string{"-json"}); err != nil {
 		t.Fatalf("matrix: %v", err)
@@ -52,6 +58,9 @@ func TestMatrixJSON(t *testing.T) {
 }
 
 func TestMatrixSpec(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: TestSpec tries the same rows")
+	}
 	var out bytes.Buffer
 	if err := matrix(t.Context(), &out, io.Discard, []string{"-spec"}); err != nil {
 		t.Fatalf("matrix: %v", err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -24,31 +23,26 @@ type repeated []string
 func (r *repeated) String() string     { return strings.Join(*r, ", ") }
 func (r *repeated) Set(s string) error { *r = append(*r, s); return nil }
 
-// errInconclusive reports that no session has crossed, and that this proves nothing.
+// errInconclusive reports that no session was seen to cross, and that this proves nothing.
 var errInconclusive = errors.New("inconclusive")
 
-// errNoConnection reports that no connection could be made.
-var errNoConnection = errors.New("no connection")
-
-const probeStatuses = `exit status:
-  0  no session has crossed, and sessions were resumed at home
-  1  a session has crossed from one host to another
-  2  usage error
-  3  inconclusive: nothing was resumed, a host has refused every visit, a version is not spoken
-  4  no connection could be made`
-
 // probe offers sessions of each virtual host of a server at the others. It fails
-// if one of them is resumed there, and if it cannot be known that none is.
+// if one of them is resumed there, and if that none was proves nothing.
 func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
-	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-default name] [-versions 1.2,1.3] [-json] [-junit file] [-timeout 10s]",
-		"sidctx probe www.example.com:443 -host www.example.com -host admin.example.com \\\n  -cert admin.example.com=client.crt,client.key\n\n"+probeStatuses)
+	flags := newFlags(errOut, "probe", "host:port -host name -host name [-cert name=cert.pem,key.pem] [-default name] [-tls version] [-json] [-junit file] [-timeout 10s]",
+		"sidctx probe www.example.com:443 -host www.example.com -host admin.example.com \\\n  -cert admin.example.com=client.crt,client.key",
+		"no session has crossed, and sessions were resumed at the hosts that made them",
+		"a session has crossed from one host to another", badUsage,
+		"inconclusive: nothing was resumed, a host refused every visit or is unknown to the\n     server, a protocol version is not spoken, or the results could not be written",
+		"no TLS server has answered")
 	var hosts, certs repeated
 	flags.Var(&hosts, "host", "the `name` of a virtual host; give two or more, all that must be kept apart")
 	flags.Var(&certs, "cert", "a client certificate that a host accepts: `name=cert.pem,key.pem`")
 	fallback := flags.String("default", "", "the `name` of the host, one of those given, that answers clients without a known name;\nneeded where several hosts present the same certificate")
 	asJSON := flags.Bool("json", false, "print one JSON object")
-	junit := flags.String("junit", "", "write the offers as test cases, in JUnit's XML, to a `file`")
-	versions := flags.String("versions", "1.2,1.3", "the protocol versions to try: a server must speak each of them")
+	var versions tlsVersions
+	flags.Var(&versions, "tls", "a protocol `version` that the server is meant to speak, 1.2 or 1.3; may be given twice (default both)")
+	junitFile := flags.String("junit", "", "also write a JUnit report to this `file`, a test case for each offer")
 	timeout := flags.Duration("timeout", 10*time.Second, "the limit for each connection")
 	// The address stands first, where flag would stop reading.
 	var addr string
@@ -59,27 +53,30 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 		return err
 	}
 	target, err := probeTarget(addr, hosts, certs, *fallback, *timeout)
-	if err == nil {
-		target.Versions, err = parseVersions(*versions)
-	}
 	if err != nil {
 		fmt.Fprintln(errOut, err)
 		flags.Usage()
 		return errUsage
 	}
-	report, err := engine.Run(ctx, target)
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.As(err, new(tls.AlertError)):
-		return fmt.Errorf("%w: %w", errInconclusive, err) // the server refuses each host
-	case err != nil:
-		return fmt.Errorf("%w: %w", errNoConnection, err)
-	}
-	if *junit != "" {
-		if err := writeJUnit(*junit, report); err != nil {
-			return err
+	target.Versions = versions
+	var results *os.File
+	if *junitFile != "" {
+		if results, err = os.Create(*junitFile); err != nil {
+			fmt.Fprintf(errOut, "sidctx probe: %v\n", err)
+			return errUsage
 		}
+		defer results.Close()
+	}
+	report, err := engine.Run(ctx, target)
+	if results != nil {
+		if jerr := errors.Join(writeJUnit(results, target, report, err), results.Close()); jerr != nil {
+			return fmt.Errorf("%w: %w", errInconclusive, jerr)
+		}
+	}
+	if errors.Is(err, engine.ErrConnect) {
+		return err
+	} else if err != nil {
+		return fmt.Errorf("%w: %w", errInconclusive, err)
 	}
 	if *asJSON {
 		e := json.NewEncoder(out)
@@ -88,93 +85,40 @@ func probe(ctx context.Context, out, errOut io.Writer, args []string) error {
 	} else {
 		err = printProbe(out, report)
 	}
-	if err != nil {
-		return err
+	// A crossing is one although the report could not be printed.
+	for _, why := range report.Inconclusive {
+		fmt.Fprintf(errOut, "note: %s\n", why)
 	}
 	if crossings := report.Crossings(); len(crossings) > 0 {
-		return fmt.Errorf("%d of %d offers crossed from one host to another", len(crossings), len(report.Rows))
+		return errors.Join(fmt.Errorf("%d of %d offers crossed from one host to another", len(crossings), len(report.Rows)), err)
 	}
-	return inconclusive(report)
+	undecided := report.Undecided()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errInconclusive, err)
+	case len(undecided) > 0:
+		return fmt.Errorf("%w: %d of %d offers are undecided: %s", errInconclusive, len(undecided), len(report.Rows), undecided[0].Why)
+	case len(report.Inconclusive) > 0:
+		return fmt.Errorf("%w: no session has crossed in %d offers, which proves nothing: see above", errInconclusive, len(report.Rows))
+	}
+	return nil
 }
 
-// inconclusive returns why a report without a crossing proves nothing, nil if it does.
-func inconclusive(report *engine.Report) error {
-	var why []string
-	for _, refusal := range report.Refused {
-		why = append(why, fmt.Sprintf("%v: -cert %s=cert.pem,key.pem", refusal, refusal.Host))
-	}
-	for _, host := range report.OtherName {
-		why = append(why, fmt.Sprintf("the certificate that is presented for %q is not valid for it: is that a name of the server?", host))
-	}
-	if n := len(report.Undecided()); n > 0 {
-		why = append(why, fmt.Sprintf("undecided are %d of %d offers: give -default name, the host that answers clients without a known name", n, len(report.Rows)))
-	}
-	if !report.Resumes {
-		why = append(why, "the server has resumed no session at all, not even at home")
-	}
-	for _, version := range report.NotSpoken {
-		why = append(why, fmt.Sprintf("the server does not speak %s: leave it out of -versions", version))
-	}
-	if len(why) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %s", errInconclusive, strings.Join(why, "; "))
-}
+// tlsVersions is a flag that lists protocol versions.
+type tlsVersions []uint16
 
-// parseVersions reads the flag -versions.
-func parseVersions(list string) (versions []uint16, err error) {
-	known := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
-	for name := range strings.SplitSeq(list, ",") {
-		version, ok := known[strings.TrimSpace(name)]
-		if !ok {
-			return nil, fmt.Errorf("sidctx probe: -versions %q: give 1.2, 1.3 or both", list)
-		}
-		versions = append(versions, version)
-	}
-	return versions, nil
-}
+func (v *tlsVersions) String() string { return "" }
 
-// writeJUnit writes each offer as a test case: one that crossed has failed, one of which
-// it cannot be seen where it was resumed was skipped.
-func writeJUnit(file string, report *engine.Report) error {
-	type message struct {
-		Message string `xml:"message,attr"`
+func (v *tlsVersions) Set(s string) error {
+	switch s {
+	case "1.2":
+		*v = append(*v, tls.VersionTLS12)
+	case "1.3":
+		*v = append(*v, tls.VersionTLS13)
+	default:
+		return errors.New("give 1.2 or 1.3")
 	}
-	type testCase struct {
-		Class   string   `xml:"classname,attr"`
-		Name    string   `xml:"name,attr"`
-		Failure *message `xml:"failure"`
-		Skipped *message `xml:"skipped"`
-	}
-	type suite struct {
-		XMLName  xml.Name   `xml:"testsuite"`
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Errors   int        `xml:"errors,attr"`
-		Skipped  int        `xml:"skipped,attr"`
-		Cases    []testCase `xml:"testcase"`
-	}
-	s := suite{Name: "sidctx probe", Failures: len(report.Crossings()), Skipped: len(report.Undecided())}
-	for _, row := range report.Rows {
-		c := testCase{Class: row.Version + " " + row.Mechanism, Name: fmt.Sprintf("session of %q offered under %q (%s)", row.From, row.To, row.Kind)}
-		if row.Crossing {
-			c.Failure = &message{row.String()}
-		} else if row.Undecided {
-			c.Skipped = &message{row.String()}
-		}
-		s.Cases = append(s.Cases, c)
-	}
-	if err := inconclusive(report); err != nil { // so that a reader of the file does not take it for a proof
-		s.Errors++
-		s.Cases = append(s.Cases, testCase{Class: "probe", Name: "conclusive", Failure: &message{err.Error()}})
-	}
-	s.Tests = len(s.Cases)
-	b, err := xml.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, append([]byte(xml.Header), append(b, '\n')...), 0o644)
+	return nil
 }
 
 func probeTarget(addr string, hosts, certs []string, fallback string, timeout time.Duration) (target engine.Target, err error) {

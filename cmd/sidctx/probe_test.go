@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -8,11 +9,13 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -190,15 +193,109 @@ func TestProbeJSON(t *testing.T) {
 	}
 }
 
-// A host that refuses every visit leaves the probe inconclusive, and is no crossing.
-func TestProbeRefused(t *testing.T) {
+// A host that refuses every visit is named; the offers of the others are no proof.
+func TestProbeNotes(t *testing.T) {
 	s := startServe(t)
-	out, _, err := sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test")
-	if strings.Contains(out, "CROSSING") {
-		t.Errorf("%s", out)
+	out, errOut, err := sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test")
+	if !errors.Is(err, errInconclusive) || strings.Contains(out, "CROSSING") {
+		t.Errorf("%v\n%s", err, out)
 	}
-	if !errors.Is(err, errInconclusive) || !strings.Contains(err.Error(), "host \"b.test\" has refused every visit") || !strings.HasSuffix(err.Error(), "-cert b.test=cert.pem,key.pem") {
-		t.Errorf("%v", err)
+	if !strings.HasPrefix(errOut, "note: host \"b.test\" has refused every visit") || !strings.HasSuffix(errOut, "-cert b.test=cert.pem,key.pem)\n") {
+		t.Errorf("%s", errOut)
+	}
+}
+
+// junit is what -junit writes, as another program would read it.
+type junit struct {
+	Suites []struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Errors   int `xml:"errors,attr"`
+		Cases    []struct {
+			Name    string `xml:"name,attr"`
+			Out     string `xml:"system-out"`
+			Failure *struct {
+				Message string `xml:"message,attr"`
+			} `xml:"failure"`
+			Error *struct {
+				Message string `xml:"message,attr"`
+			} `xml:"error"`
+		} `xml:"testcase"`
+	} `xml:"testsuite"`
+}
+
+// -junit has a test case for each offer, beside -json, and one more for each other
+// reason not to exit with 0.
+func TestProbeJUnit(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("Listen: %v", err)
+	}
+	closed.Close()
+	apart := startServe(t)
+	for _, tt := range []struct {
+		name                    string
+		args                    []string
+		tests, failures, errors int
+		says                    string
+	}{
+		{"apart", append([]string{apart.addr}, apart.client()...), 30, 0, 0, ""},
+		{"crossing", nil, 30, 6, 0, "that host refuses a client without a certificate, and has been entered by one"},
+		{"refused", []string{apart.addr}, 15 + 1, 0, 1, `host "b.test" has refused every visit`},
+		{"undecided", []string{oneCertificate(t)}, 42 + 2, 0, 12 + 2, "it cannot be seen which of them is the default"},
+		{"not connected", []string{closed.Addr().String()}, 1, 0, 1, "no TLS server has answered at 127.0.0.1:"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.args == nil {
+				s := startServe(t, "-same-context")
+				tt.args = append([]string{s.addr}, s.client()...)
+			}
+			file := filepath.Join(t.TempDir(), "junit.xml")
+			args := append([]string{"probe"}, tt.args...)
+			out, errOut, err := sidctx(t, append(args, "-host", "a.test", "-host", "b.test", "-json", "-junit", file)...)
+			if (err != nil) != (tt.failures+tt.errors > 0) {
+				t.Errorf("%v\n%s", err, errOut)
+			}
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatalf("ReadFile: %v", err)
+			}
+			var got junit
+			if err := xml.Unmarshal(b, &got); err != nil || len(got.Suites) != 1 {
+				t.Fatalf("%v\n%s", err, b)
+			}
+			suite := got.Suites[0]
+			if suite.Tests != tt.tests || len(suite.Cases) != tt.tests || suite.Failures != tt.failures || suite.Errors != tt.errors {
+				t.Errorf("tests %d (%d), failures %d, errors %d", suite.Tests, len(suite.Cases), suite.Failures, suite.Errors)
+			}
+			if !strings.Contains(string(b), strings.ReplaceAll(tt.says, `"`, "&#34;")) {
+				t.Errorf("%q is missing", tt.says)
+			}
+			var report engine.Report
+			if err := json.Unmarshal([]byte(out), &report); err != nil && tt.tests > 1 {
+				t.Fatalf("Unmarshal: %v\n%s", err, out)
+			}
+			names := make(map[string]bool)
+			failures, errs := 0, 0
+			for i, c := range suite.Cases {
+				names[c.Name] = true
+				if i < len(report.Rows) && (c.Name+": "+c.Out != strings.TrimSuffix(report.Rows[i].String(), ": "+report.Rows[i].Why) || report.Rows[i].Crossing != (c.Failure != nil)) {
+					t.Errorf("case %+v of %v", c, report.Rows[i])
+				}
+				if c.Failure != nil {
+					failures++
+				}
+				if c.Error != nil {
+					errs++
+				}
+			}
+			if len(names) != tt.tests || failures != tt.failures || errs != tt.errors {
+				t.Errorf("%d names, %d failures, %d errors", len(names), failures, errs)
+			}
+			if t.Failed() {
+				t.Logf("%s", b)
+			}
+		})
 	}
 }
 
@@ -246,7 +343,7 @@ func TestProbeUndecided(t *testing.T) {
 	addr := oneCertificate(t)
 	args := []string{"probe", addr, "-host", "a.test", "-host", "b.test"}
 	out, errOut, err := sidctx(t, args...)
-	if !errors.Is(err, errInconclusive) || !strings.Contains(err.Error(), "12 of 42 offers: give -default name") {
+	if !errors.Is(err, errInconclusive) || !strings.Contains(err.Error(), "12 of 42 offers are undecided: ") || !strings.Contains(err.Error(), "-default name") {
 		t.Errorf("without -default: %v\n%s%s", err, out, errOut)
 	}
 	if strings.Count(out, "  UNDECIDED: ") != 12 || strings.Contains(out, "CROSSING") || !strings.Contains(out, "  -               a.test ") {
@@ -292,6 +389,8 @@ func TestProbeUsage(t *testing.T) {
 		{"no key file", "no such file", []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + cert + "," + filepath.Join(dir, "none")}},
 		{"cert for key", `host "b": give a certificate and its key in PEM`, []string{nobody, "-host", "a", "-host", "b", "-cert", "b=" + cert + "," + cert}},
 		{"a default that is no host", `default host "c" is none of the hosts`, []string{nobody, "-host", "a", "-host", "b", "-default", "c"}},
+		{"no version", "give 1.2 or 1.3", []string{nobody, "-host", "a", "-host", "b", "-tls", "1.1"}},
+		{"no place for the report", "no such file", []string{nobody, "-host", "a", "-host", "b", "-junit", filepath.Join(dir, "none", "junit.xml")}},
 		{"no time", "-timeout 0s is no time", []string{nobody, "-host", "a", "-host", "b", "-timeout", "0"}},
 		{"unknown flag", "-hosts", []string{nobody, "-hosts", "a"}},
 	} {
@@ -304,98 +403,119 @@ func TestProbeUsage(t *testing.T) {
 	}
 }
 
-// nowhere is an address without a listener.
-func nowhere(t testing.TB) string {
+// A port without a listener is neither a usage error nor a clean server.
+func TestProbeNobody(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("Listen: %v", err)
 	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// -junit has a test case for each offer, and one more for what proves nothing.
-func TestProbeJUnit(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		serve  []string
-		failed bool
-	}{
-		{"apart", []string{"-host", "a.test", "-host", "b.test"}, false},
-		{"crossing", []string{"-host", "a.test", "-host", "b.test", "-same-context"}, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "probe.xml")
-			s := startServe(t, tt.serve...)
-			sidctx(t, "probe", s.addr, "-host", "a.test", "-host", "b.test", "-junit", file)
-			b, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatalf("ReadFile: %v", err)
-			}
-			var got struct {
-				Tests    int `xml:"tests,attr"`
-				Failures int `xml:"failures,attr"`
-				Cases    []struct {
-					Failure *struct{} `xml:"failure"`
-				} `xml:"testcase"`
-			}
-			if err := xml.Unmarshal(b, &got); err != nil {
-				t.Fatalf("Unmarshal: %v", err)
-			}
-			failed := 0
-			for _, c := range got.Cases {
-				if c.Failure != nil {
-					failed++
-				}
-			}
-			if got.Tests < 30 || got.Tests != len(got.Cases) || got.Failures != failed || (failed > 0) != tt.failed {
-				t.Errorf("%d tests, %d cases, %d failures, %d failed cases", got.Tests, len(got.Cases), got.Failures, failed)
-			}
-		})
-	}
-}
-
-// A port without a listener is neither a usage error nor a clean server.
-func TestProbeNobody(t *testing.T) {
-	_, _, err := sidctx(t, "probe", nowhere(t), "-host", "a.test", "-host", "b.test")
-	if !errors.Is(err, errNoConnection) || !strings.Contains(err.Error(), "give the address of a TLS server") {
+	addr := l.Addr().String()
+	l.Close()
+	_, _, err = sidctx(t, "probe", addr, "-host", "a.test", "-host", "b.test")
+	if err == nil || errors.Is(err, errUsage) || !errors.Is(err, engine.ErrConnect) || !strings.Contains(err.Error(), "give the address of a TLS server") {
 		t.Errorf("sidctx: %v", err)
 	}
 }
 
-// The exit status: 0, 1 for a crossing, 2 for a usage error, 3 for what proves nothing, 4 for
-// a server that is not there.
+// startSServer is "openssl s_server" with the certificates of a.test and, unless it is
+// the only one, b.test: one context for both.
+func startSServer(t *testing.T, certs *pki, args ...string) (addr string) {
+	t.Helper()
+	args = append([]string{
+		"s_server", "-accept", "127.0.0.1:0", "-www", "-cert", certs.certFile("a.test"), "-key", certs.keyFile("a.test"),
+		"-servername", "b.test", "-cert2", certs.certFile("b.test"), "-key2", certs.keyFile("b.test"),
+	}, args...)
+	cmd := exec.Command(peer(t, "openssl"), args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatalf("StdoutPipe: %v", err)
+	}
+	start(t, cmd)
+	for lines := bufio.NewReader(out); ; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("s_server has ended: %v", err)
+		}
+		if found := regexp.MustCompile(`^ACCEPT .*:(\d+)`).FindStringSubmatch(line); found != nil {
+			go io.Copy(io.Discard, lines)
+			return net.JoinHostPort("127.0.0.1", found[1])
+		}
+	}
+}
+
+// The exit statuses, each from servers of several makes. A name that a server does not know is
+// never a success, whether the server refuses it or answers it as any other.
 func TestExitStatus(t *testing.T) {
 	if args := os.Getenv("SIDCTX_ARGS"); args != "" {
 		os.Args = append([]string{"sidctx"}, strings.Split(args, " ")...)
 		main()
 		os.Exit(0)
 	}
-	probe := func(s serving) string {
-		return "probe " + s.addr + " -host a.test -host b.test"
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("Listen: %v", err)
 	}
-	apart := startServe(t, "-host", "a.test", "-host", "b.test")
+	closed.Close()
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
+	if err != nil {
+		t.Fatalf("Listen: %v", err)
+	}
+	defer mute.Close()
+	certs := peerCerts(t)
+	cert := " -cert b.test=" + certs.certFile("client") + "," + certs.keyFile("client")
+	const both = " -host a.test -host b.test"
+	serve := func(args ...string) func(*testing.T) string {
+		return func(t *testing.T) string {
+			s := startServe(t, args...)
+			return s.addr + " " + strings.Join(s.client(), " ")
+		}
+	}
+	sServer := func(args ...string) func(*testing.T) string {
+		return func(t *testing.T) string { return startSServer(t, certs, args...) }
+	}
+	nginx := func(t *testing.T) string { return startNginx(t, certs) }
+	apache := func(t *testing.T) string { return startApache(t, certs) }
+	at := func(addr string) func(*testing.T) string { return func(*testing.T) string { return addr } }
 	for _, tt := range []struct {
-		name, args string
-		code       int
+		name   string
+		server func(*testing.T) string
+		args   string
+		codes  []int // one of them
 	}{
-		{"apart", probe(apart), 0},
-		{"crossing", probe(startServe(t, "-same-context")), 1},
-		{"undecided", "probe " + oneCertificate(t) + " -host a.test -host b.test", 3},
-		{"a host that the server does not know", "probe " + apart.addr + " -host a.test -host c.test", 3},
-		{"no host that the server knows", "probe " + apart.addr + " -host c.test -host d.test", 3},
-		{"a version left out", probe(apart) + " -versions 1.3", 0},
-		{"a version that is none", probe(apart) + " -versions 1.1", 2},
-		{"no listener", "probe " + nowhere(t) + " -host a.test -host b.test", 4},
-		{"misuse", "probe", 2},
-		{"misuse of serve", "serve -host ca", 2},
+		{"serve apart", serve(), both, []int{0}},
+		{"serve apart in one version", serve(), both + " -tls 1.3", []int{0}},
+		{"Apache", apache, both + cert, []int{0}},
+		{"serve crossing", serve("-same-context"), both, []int{1}},
+		{"s_server crossing", sServer(), both, []int{1}},
+		{"s_server crossing, one version not spoken", sServer("-tls1_3"), both, []int{1}},
+		{"no arguments", nil, "probe", []int{2}},
+		{"misuse of serve", nil, "serve -host ca", []int{2}},
+		{"undecided", func(t *testing.T) string { return oneCertificate(t) }, both, []int{3}},
+		{"serve refuses", func(t *testing.T) string { return startServe(t).addr }, both, []int{3}},
+		{"serve does not know a name", serve(), " -host a.tset -host b.test", []int{3}},
+		{"serve knows none", func(t *testing.T) string { return startServe(t).addr }, " -host a.tset -host b.tset", []int{3}},
+		{"s_server resumes nothing", sServer("-no_ticket", "-no_cache", "-num_tickets", "0"), both, []int{3}},
+		{"s_server speaks TLS 1.2", sServer("-tls1_2", "-no_ticket", "-no_cache"), both, []int{3}},
+		{"nginx does not know a name", nginx, " -host a.test -host c.tset" + " -tls 1.3 -tls 1.2", []int{1, 3}},
+		{"Apache does not know a name", apache, " -host b.test -host c.tset" + cert, []int{3}},
+		{"s_server does not know a name", sServer(), " -host b.test -host c.tset", []int{1, 3}},
+		{"nobody listens", at(closed.Addr().String()), both, []int{4}},
+		{"nobody answers", at(mute.Addr().String()), both + " -timeout 100ms", []int{4}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			args := tt.args
+			if tt.server != nil {
+				addr, client, _ := strings.Cut(tt.server(t), " ")
+				args = "probe " + addr + args
+				if client != "" && strings.Contains(args, "b.test") {
+					args += " " + client
+				}
+			}
 			cmd := exec.Command(os.Args[0], "-test.run=^TestExitStatus$")
-			cmd.Env = append(os.Environ(), "SIDCTX_ARGS="+tt.args)
+			cmd.Env = append(os.Environ(), "SIDCTX_ARGS="+args)
 			out, _ := cmd.CombinedOutput()
-			if got := cmd.ProcessState.ExitCode(); got != tt.code {
-				t.Errorf("%d, not %d\n%s", got, tt.code, out)
+			if got := cmd.ProcessState.ExitCode(); !slices.Contains(tt.codes, got) {
+				t.Errorf("%d, not %v: sidctx %s\n%s", got, tt.codes, args, out)
 			}
 		})
 	}
@@ -476,6 +596,14 @@ func TestServeHosts(t *testing.T) {
 	}
 	if err := s.stop(); err != nil {
 		t.Errorf("stop: %v", err)
+	}
+	if ignored, err := os.ReadFile(filepath.Join(dir, ".gitignore")); err != nil || string(ignored) != "*\n" {
+		t.Errorf("the .gitignore of the folder that it has made: %q %v", ignored, err)
+	}
+	there := t.TempDir()
+	startServe(t, "-dir", there)
+	if _, err := os.Stat(filepath.Join(there, ".gitignore")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a .gitignore in a folder that was there: %v", err)
 	}
 	for _, name := range []string{"ca.crt", "client.crt", "client.key", "one.test.crt", "two.test.crt", "three.test.key"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {

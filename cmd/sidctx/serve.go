@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,11 +20,12 @@ import (
 // serve is a multi-tenant demo server to point probe, curl or s_client at.
 func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 	flags := newFlags(errOut, "serve", "[-addr address] [-dir folder] [-host name[:cert]]... [-same-context] [-no-ticket]",
-		"sidctx serve -addr 127.0.0.1:8443 -dir certs\nsidctx serve -host a.test -host b.test:cert -same-context  # for probe to find fault with")
+		"sidctx serve -addr 127.0.0.1:8443 -dir certs\nsidctx serve -host a.test -host b.test:cert -same-context  # for probe to find fault with",
+		"ended by a signal", "the server could not start, or has failed", badUsage)
 	var hosts repeated
 	flags.Var(&hosts, "host", "the `name` of a virtual host; followed by \":cert\", the host requires a client certificate (default a.test and b.test:cert)")
 	addr := flags.String("addr", "127.0.0.1:0", "the `address` to listen on")
-	dir := flags.String("dir", "", "the `folder` to write certificates to: ca.crt, and NAME.crt and NAME.key for each host and for \"client\" (default a new one that is removed at the end)")
+	dir := flags.String("dir", "", "the `folder` to write certificates to: ca.crt, and NAME.crt and NAME.key for each host and for \"client\"; one that it makes gets a .gitignore (default a new one that is removed at the end)")
 	same := flags.Bool("same-context", false, "give all hosts the same session id context, a mistake that probe finds")
 	noTicket := flags.Bool("no-ticket", false, "resume from the server's cache instead of tickets")
 	if done, err := parse(flags, errOut, args); done || err != nil {
@@ -44,7 +46,7 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 		}
 		defer os.RemoveAll(made)
 		*dir = made
-	} else if err := makeFolder(*dir); err != nil {
+	} else if err := makeDir(*dir); err != nil {
 		return err
 	}
 	s := &site{dir: *dir, sameContext: *same, noTicket: *noTicket}
@@ -56,6 +58,18 @@ func serve(ctx context.Context, out, errOut io.Writer, args []string) error {
 	fmt.Fprintf(out, "listening on %s, certificates in %s\n", listener.Addr(), *dir)
 	s.suggest(out, listener.Addr().String(), specs)
 	return s.serve(ctx, listener)
+}
+
+// makeDir makes dir, if it is not there, with a .gitignore: private keys are not to be
+// committed by mistake. In a folder that was there nothing is ignored.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return os.MkdirAll(dir, 0o700) // an error if it is no folder
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600)
 }
 
 // hostSpec is a virtual host as -host names it.
@@ -245,15 +259,4 @@ func answer(ctx context.Context, conn *openssl.Conn) {
 	}
 	body := fmt.Sprintf("host %s, client %s, %s, context %x\n", state.ServerName, who, state.Resumption, state.SessionIDContext)
 	fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
-}
-
-// makeFolder makes a folder for certificates and keys, which git leaves out.
-func makeFolder(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("*\n"), 0o600)
 }

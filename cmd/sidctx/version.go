@@ -13,7 +13,7 @@ import (
 
 // version prints what the command was built from and which OpenSSL it uses.
 func version(_ context.Context, out, errOut io.Writer, args []string) error {
-	flags := newFlags(errOut, "version", "", "sidctx version")
+	flags := newFlags(errOut, "version", "", "sidctx version", "printed", "the output could not be written", badUsage)
 	if done, err := parse(flags, errOut, args); done || err != nil {
 		return err
 	}

@@ -67,6 +67,9 @@ func blocks(name, text string) (all []block) {
 // TestGoBlocks builds and vets each Go block as printed, in a module that
 // requires this one.
 func TestGoBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles each example of the documents")
+	}
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not on PATH")
 	}
@@ -113,6 +116,9 @@ func TestGoBlocks(t *testing.T) {
 // TestDependent has a program that imports every package for users fetch nothing else
 // when its modules are tidied, not for tests of this module either.
 func TestDependent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it builds a module that depends on this one")
+	}
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("the go command is not on PATH")
 	}

@@ -28,6 +28,9 @@ const peerPatience = 30 * time.Second
 // REQUIRE_PEERS=1 its absence is a failure.
 func peer(t testing.TB, name string) (path string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it starts " + name)
+	}
 	path, err := exec.LookPath(name)
 	if err != nil {
 		if os.Getenv("REQUIRE_PEERS") == "1" {

@@ -79,6 +79,9 @@ const tokenFolder = "TOKEN_FOLDER"
 // TestToken has keys in a token of SoftHSM, by the provider or by the engine, whichever is
 // installed. Each is tried in a process with a terminal, on which no PIN is asked for.
 func TestToken(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it starts SoftHSM, which is not of this repository")
+	}
 	terminal, found := tlstest.NewTerminal(t), 0
 	for _, way := range tokenWays {
 		t.Run(way.name, func(t *testing.T) {

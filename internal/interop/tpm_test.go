@@ -44,6 +44,9 @@ tpm2_flushcontext -t || true
 
 // TestTPM has the server's key in a TPM 2.0, that of swtpm, by the provider tpm2-openssl.
 func TestTPM(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it starts a TPM, which is not of this repository")
+	}
 	if os.Getenv(tokenFolder) == "" {
 		if openssl.Version().LinkedNumber < 0x30500000 {
 			t.Skip("tpm2-openssl 1.1.1, which Debian has beside OpenSSL 3.0, gives a key that libssl's handshake cannot sign with")

@@ -176,6 +176,9 @@ func (row attack) everywhere(t *testing.T) {
 // TestAttacksAfterRevoke runs A01 to A26 again after a Revoke of the listener's
 // Ctx, of the host's and of both.
 func TestAttacksAfterRevoke(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it tries every attack once more")
+	}
 	for _, revoked := range []string{"listener", "host", "both"} {
 		t.Run(revoked, func(t *testing.T) {
 			for _, row := range attacks {

@@ -111,6 +111,9 @@ func newFailingLibrary(t *testing.T) string {
 // connections: its state is unknown. One that fails before has changed
 // nothing.
 func TestFailedHalfWay(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles a library and starts a process for each call that fails")
+	}
 	ca := tlstest.Certs(t)
 	library := newFailingLibrary(t)
 	type setter = func(t *testing.T, c *openssl.Ctx) error
@@ -232,6 +235,9 @@ func TestFailedNewCtx(t *testing.T) {
 
 // The names of providers are freed when not all of them can be read.
 func TestFailedProviders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles a library")
+	}
 	if !tlstest.IsOpenSSL3() {
 		t.Skip("there are no providers before 3.0")
 	}

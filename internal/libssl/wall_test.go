@@ -208,6 +208,9 @@ func exportedReceiver(fn *ast.FuncDecl) bool {
 
 // A build without cgo fails with one line, which names what to do.
 func TestBuildWithoutCgo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it builds the package once more")
+	}
 	tool, err := exec.LookPath("go")
 	must(t, err)
 	cmd := exec.Command(tool, "build", "-o", os.DevNull, "./...")
@@ -230,6 +233,9 @@ func TestBuildWithoutCgo(t *testing.T) {
 
 // Where libssl.pc is found and the headers are not, the compiler names what to install.
 func TestBuildWithoutHeaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it runs the C compiler")
+	}
 	tool, err := exec.LookPath("go")
 	must(t, err)
 	cc, err := exec.Command(tool, "env", "CC").Output()

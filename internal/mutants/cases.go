@@ -246,6 +246,11 @@ var faults = []fault{
 		edits: []edit{{"probe/probe.go", "\tif len(sharing) > 1 {\n", "\tif len(sharing) > len(p.Hosts) {\n"}},
 	},
 	{
+		name:  "a server that has gone has refused a session",
+		tests: "sessiontest.TestServerEnds",
+		edits: []edit{{"probe/probe.go", "\t\trow.Undecided, row.Why = true, notAnswered\n", "\t\trow.Why = \"\"\n"}},
+	},
+	{
 		name:  "Conf without a trial",
 		tests: "openssl.TestConfRefusedChangesNothing",
 		edits: []edit{{"internal/libssl/conf.c", "(r.answer = osl_conf_run(server, NULL, ssl, cmd, value)) > 0)", "(r.answer = osl_conf_run(server, c, NULL, cmd, value)) > 0)"}},

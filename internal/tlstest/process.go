@@ -84,6 +84,9 @@ int main(int argc, char **argv) {
 // is linked statically: such a test is skipped.
 func Compile(t testing.TB, name, source string, flags ...string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it compiles " + name)
+	}
 	if slices.Contains(flags, "-shared") && isStatic(t) {
 		t.Skip("this program is linked statically and loads no libraries")
 	}

@@ -149,6 +149,9 @@ init = 0
 // a server that requires its certificate. openssl.cnf is read once, so that each is tried in
 // a process of its own.
 func TestToken(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it starts SoftHSM, which is not of this repository")
+	}
 	util := peer.Program(t, "softhsm2-util", "softhsm2")
 	found := 0
 	for _, way := range ways {

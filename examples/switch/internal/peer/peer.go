@@ -18,6 +18,9 @@ const Patience = 30 * time.Second
 // Program is the path of a program. With REQUIRE_PEERS=1 its absence is a failure.
 func Program(t testing.TB, name, debian string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: it starts " + name)
+	}
 	path, err := exec.LookPath(name)
 	if err != nil && os.Getenv("REQUIRE_PEERS") == "1" {
 		t.Fatalf("%s is missing and REQUIRE_PEERS is set", name)
