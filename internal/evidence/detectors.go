@@ -10,6 +10,9 @@ type detector struct {
 	seeded string         // a fault that it was seen to find, real or made
 }
 
+// executions finds a fuzz target's name and the last number that it printed.
+var executions = regexp.MustCompile(`(?ms)^(Fuzz\w+)$.*?execs: (\d+) [^\n]*\nPASS$`)
+
 var detectors = []detector{
 	{"test", "wrong answers, in every module", nil,
 		"a session by id kept after its connection was cut (`TestPeerEnds`)"},
@@ -29,7 +32,9 @@ var detectors = []detector{
 		"a failed SetServerName that leaves the old name (`make mutants`)"},
 	{"leak", "blocks of libcrypto that handshakes of 21 kinds leave behind", regexp.MustCompile(`leak: (.*)`),
 		"an SSL_SESSION_up_ref without a free: +960 blocks in 10 handshakes"},
-	{"fuzz", "crashes, hangs and wrong answers on mangled input", regexp.MustCompile(`(?m)(Fuzz\w+)$|execs: (\d+) .*\n(?:PASS)`),
+	{"fuzz FUZZTIME=1000000x", "crashes, hangs and wrong answers on mangled input", executions,
+		""},
+	{"fuzz FUZZ=FuzzMiddle FUZZTIME=200000x ASAN=1", "memory errors in handshakes that somebody in the middle mangles", executions,
 		""},
 	{"soak", "memory, descriptors, goroutines and handles that grow", regexp.MustCompile(`soak: (.*)`),
 		""},

@@ -1,5 +1,6 @@
 // Evidence runs the targets of the Makefile that look for faults, one after another, and
-// writes what each has come to.
+// writes what each has come to. Of the targets that are left out it keeps what the file
+// had of them, with the commit that they were run on.
 //
 // Usage, in the module's root: go run ./internal/evidence [-only regexp] [-o file]
 package main
@@ -8,9 +9,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -23,7 +25,6 @@ import (
 
 // outcome is what a detector has come to.
 type outcome struct {
-	ran    bool
 	err    error
 	figure string
 	took   time.Duration
@@ -46,22 +47,26 @@ func run(ctx context.Context, only, file string) error {
 	if err != nil {
 		return err
 	}
-	outcomes := make([]outcome, len(detectors))
+	before, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	var failed []string
-	for i, d := range detectors {
+	text := []byte(head)
+	for _, d := range detectors {
 		if !wanted.MatchString(d.target) || ctx.Err() != nil {
+			text = append(text, d.kept(before)...)
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "make %s\n", d.target)
-		outcomes[i] = d.run(ctx)
-		if outcomes[i].err != nil {
+		o := d.run(ctx)
+		if o.err != nil {
 			failed = append(failed, d.target)
 		}
-		fmt.Fprintf(os.Stderr, "make %s: %s\n", d.target, outcomes[i])
+		fmt.Fprintf(os.Stderr, "make %s: %s\n", d.target, o)
+		text = append(text, d.row(o.String(), with())...)
 	}
-	var b bytes.Buffer
-	write(&b, outcomes)
-	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(file, text, 0o644); err != nil {
 		return err
 	}
 	if len(failed) > 0 {
@@ -80,7 +85,7 @@ func (d *detector) run(ctx context.Context) outcome {
 		cmd.Env = append(cmd.Env, "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -v"))
 	}
 	out, err := cmd.CombinedOutput()
-	o := outcome{ran: true, err: err, took: time.Since(began)}
+	o := outcome{err: err, took: time.Since(began)}
 	if d.figure == nil {
 		o.figure = countTests(out)
 	} else {
@@ -112,10 +117,7 @@ func countTests(out []byte) string {
 }
 
 func (o outcome) String() string {
-	switch {
-	case !o.ran:
-		return "not run"
-	case o.err != nil:
+	if o.err != nil {
 		return fmt.Sprintf("**failed** (%v): %s", o.err, cmp.Or(o.figure, "no figure"))
 	}
 	return fmt.Sprintf("%s, in %v", cmp.Or(o.figure, "passed"), o.took.Round(time.Second))
@@ -129,12 +131,34 @@ func output(name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-func write(w io.Writer, outcomes []outcome) {
-	fmt.Fprintf(w, "# Evidence\n\nMade by `make evidence`, of commit %s with %s and %s. The targets run by themselves, too: `make` lists them.\n"+
-		"What the library claims, and the test of each claim: [docs/CLAIMS.md](docs/CLAIMS.md).\n\n",
-		output("git", "describe", "--always", "--dirty"), openssl.Version().Linked, output("go", "env", "GOVERSION"))
-	fmt.Fprintf(w, "| Command | Looks for | Result | Seen to fail on |\n| --- | --- | --- | --- |\n")
-	for i, d := range detectors {
-		fmt.Fprintf(w, "| `make %s` | %s | %s | %s |\n", d.target, d.looks, outcomes[i], d.seeded)
+const head = `# Evidence
+
+Written by "make evidence". The targets run by themselves, too: "make" lists them. What the library claims, and the
+test of each claim: [docs/CLAIMS.md](docs/CLAIMS.md).
+
+| Command | Looks for | Result | Of | Seen to fail on |
+| --- | --- | --- | --- | --- |
+`
+
+// with is what a target has run on: the commit, or what it was made of, and the versions.
+func with() string {
+	commit := output("git", "rev-parse", "--short", "HEAD")
+	if exec.Command("git", "diff", "--quiet", "HEAD", "--", ".", ":!EVIDENCE.md").Run() != nil {
+		commit += " and changes"
 	}
+	return commit + ", " + openssl.Version().Linked + ", " + output("go", "env", "GOVERSION")
+}
+
+func (d *detector) row(result, with string) string {
+	return fmt.Sprintf("| `make %s` | %s | %s | %s | %s |\n", d.target, d.looks, result, with, d.seeded)
+}
+
+// kept is the row with what the file before says of a target.
+func (d *detector) kept(before []byte) string {
+	for line := range strings.Lines(string(before)) {
+		if cells := strings.Split(line, " | "); len(cells) == 5 && cells[0] == fmt.Sprintf("| `make %s`", d.target) {
+			return d.row(cells[2], cells[3])
+		}
+	}
+	return d.row("not run", "")
 }
