@@ -76,7 +76,10 @@ func once(t *testing.T) {
 
 // ---- load ----
 
-const workers = 8 // clients that connect at the same time
+const (
+	workers = 8 // clients that connect at the same time
+	burst   = 8 // and more in the first quarter: the threads and the memory that a peak takes stay
+)
 
 // soak is a load.
 type soak struct {
@@ -112,9 +115,15 @@ func load(t *testing.T, length time.Duration) (connections int64, samples []samp
 	})
 	defer closeAll()
 	kinds := x.clients()
-	for w := range workers {
+	peak, end := context.WithTimeout(ctx, length/4)
+	defer end()
+	for w := range workers + burst {
+		until := ctx
+		if w >= workers {
+			until = peak
+		}
 		parts.Go(func() {
-			for i := w; ctx.Err() == nil && !t.Failed(); i++ {
+			for i := w; until.Err() == nil && !t.Failed(); i++ {
 				x.connect(kinds[i%len(kinds)], addresses[i/len(kinds)%2], i)
 			}
 		})
@@ -359,7 +368,7 @@ func (x *soak) connect(k kind, address string, i int) {
 		// A session that is revoked while it is being resumed ends with one of two alerts.
 		text := strings.ToLower(err.Error())
 		if (strings.Contains(text, "bad certificate") || strings.Contains(text, "bad record mac")) &&
-			x.refusals.Add(1) <= workers*x.revocations.Load() {
+			x.refusals.Add(1) <= (workers+burst)*x.revocations.Load() {
 			return
 		}
 		x.Errorf("%s to %s: %v", k.name, address, err)
