@@ -51,6 +51,7 @@ var suites = []struct {
 type function struct {
 	name           string // with its file
 	reached, total int
+	missed         []int // lines
 }
 
 func main() {
@@ -169,6 +170,8 @@ func ofGo(profiles []string) ([]*function, error) {
 			of[name].total += b.statements
 			if b.count > 0 {
 				of[name].reached += b.statements
+			} else if b.statements > 0 {
+				of[name].missed = append(of[name].missed, line)
 			}
 		}
 	}
@@ -203,6 +206,7 @@ func goFunction(set *token.FileSet, file *ast.File, line int) string {
 func ofC(build, data string) ([]*function, error) {
 	type line struct {
 		function string
+		number   int
 		reached  bool
 	}
 	lines := make(map[string]*line)
@@ -245,7 +249,7 @@ func ofC(build, data string) ([]*function, error) {
 			for _, l := range f.Lines {
 				key := fmt.Sprint(name, ":", l.Line)
 				if lines[key] == nil {
-					lines[key] = &line{function: name + ": " + l.Function}
+					lines[key] = &line{function: name + ": " + l.Function, number: l.Line}
 				}
 				lines[key].reached = lines[key].reached || l.Count > 0
 			}
@@ -262,6 +266,8 @@ func ofC(build, data string) ([]*function, error) {
 		of[l.function].total++
 		if l.reached {
 			of[l.function].reached++
+		} else {
+			of[l.function].missed = append(of[l.function].missed, l.number)
 		}
 	}
 	return all, err
@@ -290,7 +296,8 @@ func compare(functions []*function) error {
 	missing := 0
 	for _, f := range functions {
 		if f.reached < f.total && !listed[f.name] {
-			fmt.Printf("no reason in %s: %s (%d of %d)\n", reasons, f.name, f.reached, f.total)
+			slices.Sort(f.missed)
+			fmt.Printf("no reason in %s: %s (%d of %d, not lines %d)\n", reasons, f.name, f.reached, f.total, f.missed)
 			missing++
 		}
 		if f.reached == f.total && listed[f.name] {
