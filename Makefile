@@ -72,6 +72,9 @@ asan: check-peers asan-driver ## run the tests under AddressSanitizer, and the C
 asan-driver: check ## run the C alone from many threads, with UndefinedBehaviorSanitizer: a minute
 	sh internal/sanitize/sanitize.sh address
 
+valgrind: check-sanitizers ## the C alone under memcheck, which sees values that were never set: 2 minutes
+	sh internal/sanitize/sanitize.sh memcheck
+
 # Go's race detector does not see C.
 tsan: check-sanitizers ## the same under ThreadSanitizer, with a libssl that is built for it once
 	sh internal/sanitize/sanitize.sh thread

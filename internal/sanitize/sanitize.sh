@@ -1,5 +1,5 @@
 #!/bin/sh
-# The package's C under the sanitizers of C, driven by driver.c.
+# The package's C under the sanitizers of C and valgrind, driven by driver.c.
 #
 #   sanitize.sh libssl <kind>   builds libssl with -fsanitize=<kind>, thread or
 #                               address, or with musl-gcc for static programs (musl),
@@ -7,10 +7,11 @@
 #   sanitize.sh thread          runs the driver under ThreadSanitizer, on that libssl
 #   sanitize.sh address         and under AddressSanitizer and
 #                               UndefinedBehaviorSanitizer, on the system's
+#   sanitize.sh memcheck        and under valgrind's memcheck, on the system's
 #
 # ThreadSanitizer must see every access and every atomic: without it, libssl's
 # reference counts would look like races. AddressSanitizer sees malloc and free of
-# any library.
+# any library, memcheck every access, and what was never set, too.
 #
 # Builds are kept under SIDCTX_LIBSSL, one folder each.
 set -eu
@@ -214,12 +215,12 @@ libssl() {
 # ---- runs ----
 
 # drive runs every mode, each in a process of its own: one that crashes does not
-# hide the others. There are 17 runs, of so many seconds each.
+# hide the others. There are 17 runs; the first argument says how long each is.
 drive() {
-	seconds=$1 bad=
+	length=$1 bad=
 	shift
 	for mode in $modes; do
-		"$@" "$driver" -s "$seconds" "$mode" || bad="$bad $mode"
+		"$@" "$driver" $length "$mode" || bad="$bad $mode"
 	done
 	[ -z "$bad" ] || fail "failed:$bad"
 	say "all runs passed"
@@ -232,15 +233,24 @@ thread() {
 	# ThreadSanitizer does not start where addresses are too random (with
 	# vm.mmap_rnd_bits above 28); not every container may turn that off.
 	if setarch -R true 2>/dev/null; then
-		drive 4 setarch -R
+		drive '-s 4' setarch -R
 	else
-		drive 4 env
+		drive '-s 4' env
 	fi
 }
 
 address() {
 	compile -fsanitize=address,undefined -fno-sanitize-recover=undefined $(pkg-config --cflags --libs libssl libcrypto)
-	drive 3 env
+	drive '-s 3' env
+}
+
+# memcheck runs the threads one at a time, 20 times slower and more: the number of
+# handshakes is what ends a run, or few would be made on a busy machine.
+memcheck() {
+	have valgrind || fail "missing: valgrind (make deps)"
+	compile $(pkg-config --cflags --libs libssl libcrypto)
+	drive '-n 100 -s 60' valgrind -q --error-exitcode=66 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+		--fair-sched=yes
 }
 
 repo=$(cd "$(dirname "$0")/../.." && pwd -P)
@@ -252,7 +262,7 @@ libssl)
 	system=$(pkg-config --modversion libssl)
 	libssl "$2"
 	;;
-thread | address)
+thread | address | memcheck)
 	system=$(pkg-config --modversion libssl)
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
@@ -260,5 +270,5 @@ thread | address)
 	driver=$work/driver
 	"$1"
 	;;
-*) fail "what to do: libssl, thread or address" ;;
+*) fail "what to do: libssl, thread, address or memcheck" ;;
 esac
