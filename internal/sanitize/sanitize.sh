@@ -40,8 +40,8 @@ compile() {
 
 # ---- libssl ----
 
-# What the driver has no use for, where a version has a switch for it: the build
-# is shorter by half. What is left out is not part of TLS as the package does it.
+# For thread: what the driver has no use for, where a version has a switch for it. The
+# build is shorter by half. What is left out is not part of TLS as the package does it.
 trim='aria async bf blake2 camellia cast cmp cms comp ct des dgram dsa dso dtls ec2m engine gost idea legacy
 	md4 mdc2 ml-dsa module multiblock nextprotoneg ocb quic rc2 rc4 rfc3779 rmd160 scrypt seed siphash siv
 	slh-dsa sm2 sm3 sm4 srp srtp ssl-trace ts ui-console whirlpool
@@ -58,11 +58,33 @@ refcounts='s/(atomic_fetch_sub_explicit\((&?[\w>-]+), 1, )memory_order_(?:relaxe
 # are of all that the package does. Without modules, the provider legacy is a part of libcrypto.
 trim_static='afalgeng apps async docs dso dynamic-engine module shared tests'
 
+# For address: shared libraries, as the system's are, without which no engine would find
+# this libcrypto, but its own. They are found by the folder that the program names. What
+# they load, the provider legacy for instance, and openssl.cnf are the system's.
+trim_shared='apps docs tests'
+
+# drop prints what a build leaves out.
+drop() {
+	case $1 in
+	thread) echo "$trim" ;;
+	address) echo "$trim_shared" ;;
+	musl) echo "$trim_static" ;;
+	esac
+}
+
+# flags prints what linking with a build takes, in a folder, beside its names.
+flags() {
+	case $1 in
+	thread) echo "-ldl" ;;
+	address) echo "-fsanitize=address -Wl,-rpath,$2" ;;
+	esac
+}
+
 # recipe is all that a build depends on beside the version.
 recipe() {
 	case $1 in
-	musl) echo "$trim_static $1 $(musl-gcc -dumpmachine) $(musl-gcc -dumpversion)" ;;
-	*) echo "$trim $refcounts $1 $($cc -dumpmachine) $($cc -dumpversion)" ;;
+	musl) echo $(drop "$1") "$1 $(musl-gcc -dumpmachine) $(musl-gcc -dumpversion)" ;;
+	*) echo $(drop "$1") "$refcounts $(flags "$1" .) $1 $($cc -dumpmachine) $($cc -dumpversion)" ;;
 	esac
 }
 
@@ -130,8 +152,12 @@ configure_sanitizer() (
 	cd "$1" && san=$2 && shift 2 &&
 		perl -0pi -e "$refcounts" include/internal/refcount.h &&
 		grep -q 'atomic_load_explicit.*memory_order_acquire' include/internal/refcount.h &&
-		CC=$cc ./config --prefix=/nonexistent --openssldir=/nonexistent "$@" \
-			-fsanitize="$san" -O1 -g1 -fno-omit-frame-pointer
+		if [ "$san" = address ]; then
+			set -- --prefix=/usr --libdir="$(pkg-config --variable=libdir libcrypto)" --openssldir=/usr/lib/ssl "$@"
+		else
+			set -- --prefix=/nonexistent --openssldir=/nonexistent "$@"
+		fi &&
+		CC=$cc ./config "$@" -fsanitize="$san" -O1 -g1 -fno-omit-frame-pointer
 )
 
 # The kernel's headers are not among musl's. The folder for certificates and
@@ -146,10 +172,11 @@ configure_musl() (
 		CC=musl-gcc ./config --prefix=/nonexistent --openssldir=/usr/lib/ssl "$@" -idirafter "$PWD/kernel"
 )
 
-# pc prints what pkg-config is to know of a library, its version, folder and requirement.
+# pc prints what pkg-config is to know of a library, its version, folder, requirement and
+# flags.
 pc() {
-	printf 'Name: %s\nDescription: %s\nVersion: %s\nCflags: -I%s/include\nLibs: -L%s -l%s\nRequires: %s\n' \
-		"$1" "$1" "$2" "$3" "$3" "${1#lib}" "${4-}"
+	printf 'Name: %s\nDescription: %s\nVersion: %s\nCflags: -I%s/include\nLibs: -L%s -l%s %s\nRequires: %s\n' \
+		"$1" "$1" "$2" "$3" "$3" "${1#lib}" "$5" "$4"
 }
 
 # build makes libssl; it appears under its name when it is whole.
@@ -168,10 +195,9 @@ build() {
 		fail "apt-get has the source of OpenSSL $version, the headers are of $system"
 	mkdir "$part/src"
 	tar -xf "$tarball" -C "$part/src" --strip-components=1
-	options= drop=$trim
-	[ "$1" != musl ] || drop=$trim_static
+	options=
 	known=$(sed -n '/^my @disablables = (/,/);/p' "$part/src/Configure")
-	for o in $drop; do
+	for o in $(drop "$1"); do
 		case $known in
 		*"\"$o\""*) options="$options no-$o" ;;
 		esac
@@ -184,10 +210,14 @@ build() {
 	dir=$cache/libssl-$version-$1
 	rm -rf "$dir" "$part/whole"
 	mkdir "$part/whole"
-	mv "$part/src/include" "$part/src/libssl.a" "$part/src/libcrypto.a" "$part/whole"
+	mv "$part/src/include" "$part/whole"
+	case $1 in
+	address) mv "$part"/src/libssl.so* "$part"/src/libcrypto.so* "$part/whole" ;;
+	*) mv "$part/src/libssl.a" "$part/src/libcrypto.a" "$part/whole" ;;
+	esac
 	recipe "$1" >"$part/whole/recipe"
-	pc libcrypto "$version" "$dir" >"$part/whole/libcrypto.pc"
-	pc libssl "$version" "$dir" libcrypto >"$part/whole/libssl.pc"
+	pc libcrypto "$version" "$dir" '' "$(flags "$1" "$dir")" >"$part/whole/libcrypto.pc"
+	pc libssl "$version" "$dir" libcrypto "$(flags "$1" "$dir")" >"$part/whole/libssl.pc"
 	mv "$part/whole" "$dir"
 	rm -rf "$part" "$log"
 }
