@@ -80,7 +80,7 @@ asan-libssl: check-peers check-sanitizers ## run the tests under AddressSanitize
 	dir=$$(sh internal/sanitize/sanitize.sh libssl address) && PKG_CONFIG_PATH=$$dir go test $(flags) -asan $(ofC)
 
 # Go's race detector does not see C.
-tsan: check-sanitizers ## the same under ThreadSanitizer, with a libssl that is built for it once
+tsan: check-sanitizers ## the C alone under ThreadSanitizer, and tests of Go, with a libssl that is built for it once
 	sh internal/sanitize/sanitize.sh thread
 
 libssl: check-sanitizers ## build that libssl outside of the repository; SAN=address for asan-libssl
