@@ -77,7 +77,7 @@ valgrind: check-sanitizers ## the C alone under memcheck, which sees values that
 
 # Reads and writes inside libssl are checked only where it is built for that.
 asan-libssl: check-peers check-sanitizers ## run the tests under AddressSanitizer, with a libssl that is built for it once
-	dir=$$(sh internal/sanitize/sanitize.sh libssl address) && PKG_CONFIG_PATH=$$dir go test $(flags) -asan $(ofC)
+	dir=$$(sh internal/sanitize/sanitize.sh libssl address) && PKG_CONFIG_PATH=$$dir go test $(flags) -timeout 30m -asan $(ofC)
 
 # Go's race detector does not see C.
 tsan: check-sanitizers ## the C alone under ThreadSanitizer, and tests of Go, with a libssl that is built for it once
