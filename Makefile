@@ -72,11 +72,18 @@ asan: check-peers asan-driver ## run the tests under AddressSanitizer, and the C
 asan-driver: check ## run the C alone from many threads, with UndefinedBehaviorSanitizer: a minute
 	sh internal/sanitize/sanitize.sh address
 
+valgrind: check-sanitizers ## the C alone under memcheck, which sees values that were never set: 2 minutes
+	sh internal/sanitize/sanitize.sh memcheck
+
+# Reads and writes inside libssl are checked only where it is built for that.
+asan-libssl: check-peers check-sanitizers ## run the tests under AddressSanitizer, with a libssl that is built for it once
+	dir=$$(sh internal/sanitize/sanitize.sh libssl address) && PKG_CONFIG_PATH=$$dir go test $(flags) -timeout 30m -asan $(ofC)
+
 # Go's race detector does not see C.
-tsan: check-sanitizers ## the same under ThreadSanitizer, with a libssl that is built for it once
+tsan: check-sanitizers ## the C alone under ThreadSanitizer, and tests of Go, with a libssl that is built for it once
 	sh internal/sanitize/sanitize.sh thread
 
-libssl: check-sanitizers ## build that libssl outside of the repository; SAN=address for AddressSanitizer
+libssl: check-sanitizers ## build that libssl outside of the repository; SAN=address for asan-libssl
 	@sh internal/sanitize/sanitize.sh libssl $(or $(SAN),thread)
 
 # Once for each call stack that allocates; with ALL=1 once for each single

@@ -215,7 +215,7 @@ func TestBuildWithoutCgo(t *testing.T) {
 	must(t, err)
 	cmd := exec.Command(tool, "build", "-o", os.DevNull, "./...")
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=") // with -v in it more lines are printed
 	out, err := cmd.CombinedOutput()
 	if !errors.As(err, new(*exec.ExitError)) {
 		t.Fatalf("%v: %s", err, out)

@@ -1,16 +1,18 @@
 #!/bin/sh
-# The package's C under the sanitizers of C, driven by driver.c.
+# The package's C under the sanitizers of C and valgrind, driven by driver.c.
 #
 #   sanitize.sh libssl <kind>   builds libssl with -fsanitize=<kind>, thread or
 #                               address, or with musl-gcc for static programs (musl),
 #                               unless that is done, and prints where it is
-#   sanitize.sh thread          runs the driver under ThreadSanitizer, on that libssl
+#   sanitize.sh thread          runs the driver under ThreadSanitizer, on that libssl,
+#                               and then tests of Go
 #   sanitize.sh address         and under AddressSanitizer and
 #                               UndefinedBehaviorSanitizer, on the system's
+#   sanitize.sh memcheck        and under valgrind's memcheck, on the system's
 #
 # ThreadSanitizer must see every access and every atomic: without it, libssl's
 # reference counts would look like races. AddressSanitizer sees malloc and free of
-# any library.
+# any library, memcheck every access, and what was never set, too.
 #
 # Builds are kept under SIDCTX_LIBSSL, one folder each.
 set -eu
@@ -39,8 +41,8 @@ compile() {
 
 # ---- libssl ----
 
-# What the driver has no use for, where a version has a switch for it: the build
-# is shorter by half. What is left out is not part of TLS as the package does it.
+# For thread: what the driver has no use for, where a version has a switch for it. The
+# build is shorter by half. What is left out is not part of TLS as the package does it.
 trim='aria async bf blake2 camellia cast cmp cms comp ct des dgram dsa dso dtls ec2m engine gost idea legacy
 	md4 mdc2 ml-dsa module multiblock nextprotoneg ocb quic rc2 rc4 rfc3779 rmd160 scrypt seed siphash siv
 	slh-dsa sm2 sm3 sm4 srp srtp ssl-trace ts ui-console whirlpool
@@ -57,11 +59,33 @@ refcounts='s/(atomic_fetch_sub_explicit\((&?[\w>-]+), 1, )memory_order_(?:relaxe
 # are of all that the package does. Without modules, the provider legacy is a part of libcrypto.
 trim_static='afalgeng apps async docs dso dynamic-engine module shared tests'
 
+# For address: shared libraries, as the system's are, without which no engine would find
+# this libcrypto, but its own. They are found by the folder that the program names. What
+# they load, the provider legacy for instance, and openssl.cnf are the system's.
+trim_shared='apps docs tests'
+
+# drop prints what a build leaves out.
+drop() {
+	case $1 in
+	thread) echo "$trim" ;;
+	address) echo "$trim_shared" ;;
+	musl) echo "$trim_static" ;;
+	esac
+}
+
+# flags prints what linking with a build takes, in a folder, beside its names.
+flags() {
+	case $1 in
+	thread) echo "-ldl" ;;
+	address) echo "-fsanitize=address -Wl,-rpath,$2" ;;
+	esac
+}
+
 # recipe is all that a build depends on beside the version.
 recipe() {
 	case $1 in
-	musl) echo "$trim_static $1 $(musl-gcc -dumpmachine) $(musl-gcc -dumpversion)" ;;
-	*) echo "$trim $refcounts $1 $($cc -dumpmachine) $($cc -dumpversion)" ;;
+	musl) echo $(drop "$1") "$1 $(musl-gcc -dumpmachine) $(musl-gcc -dumpversion)" ;;
+	*) echo $(drop "$1") "$refcounts $(flags "$1" .) $1 $($cc -dumpmachine) $($cc -dumpversion)" ;;
 	esac
 }
 
@@ -129,8 +153,12 @@ configure_sanitizer() (
 	cd "$1" && san=$2 && shift 2 &&
 		perl -0pi -e "$refcounts" include/internal/refcount.h &&
 		grep -q 'atomic_load_explicit.*memory_order_acquire' include/internal/refcount.h &&
-		CC=$cc ./config --prefix=/nonexistent --openssldir=/nonexistent "$@" \
-			-fsanitize="$san" -O1 -g1 -fno-omit-frame-pointer
+		if [ "$san" = address ]; then
+			set -- --prefix=/usr --libdir="$(pkg-config --variable=libdir libcrypto)" --openssldir=/usr/lib/ssl "$@"
+		else
+			set -- --prefix=/nonexistent --openssldir=/nonexistent "$@"
+		fi &&
+		CC=$cc ./config "$@" -fsanitize="$san" -O1 -g1 -fno-omit-frame-pointer
 )
 
 # The kernel's headers are not among musl's. The folder for certificates and
@@ -145,10 +173,11 @@ configure_musl() (
 		CC=musl-gcc ./config --prefix=/nonexistent --openssldir=/usr/lib/ssl "$@" -idirafter "$PWD/kernel"
 )
 
-# pc prints what pkg-config is to know of a library, its version, folder and requirement.
+# pc prints what pkg-config is to know of a library, its version, folder, requirement and
+# flags.
 pc() {
-	printf 'Name: %s\nDescription: %s\nVersion: %s\nCflags: -I%s/include\nLibs: -L%s -l%s\nRequires: %s\n' \
-		"$1" "$1" "$2" "$3" "$3" "${1#lib}" "${4-}"
+	printf 'Name: %s\nDescription: %s\nVersion: %s\nCflags: -I%s/include\nLibs: -L%s -l%s %s\nRequires: %s\n' \
+		"$1" "$1" "$2" "$3" "$3" "${1#lib}" "$5" "$4"
 }
 
 # build makes libssl; it appears under its name when it is whole.
@@ -167,10 +196,9 @@ build() {
 		fail "apt-get has the source of OpenSSL $version, the headers are of $system"
 	mkdir "$part/src"
 	tar -xf "$tarball" -C "$part/src" --strip-components=1
-	options= drop=$trim
-	[ "$1" != musl ] || drop=$trim_static
+	options=
 	known=$(sed -n '/^my @disablables = (/,/);/p' "$part/src/Configure")
-	for o in $drop; do
+	for o in $(drop "$1"); do
 		case $known in
 		*"\"$o\""*) options="$options no-$o" ;;
 		esac
@@ -183,10 +211,14 @@ build() {
 	dir=$cache/libssl-$version-$1
 	rm -rf "$dir" "$part/whole"
 	mkdir "$part/whole"
-	mv "$part/src/include" "$part/src/libssl.a" "$part/src/libcrypto.a" "$part/whole"
+	mv "$part/src/include" "$part/whole"
+	case $1 in
+	address) mv "$part"/src/libssl.so* "$part"/src/libcrypto.so* "$part/whole" ;;
+	*) mv "$part/src/libssl.a" "$part/src/libcrypto.a" "$part/whole" ;;
+	esac
 	recipe "$1" >"$part/whole/recipe"
-	pc libcrypto "$version" "$dir" >"$part/whole/libcrypto.pc"
-	pc libssl "$version" "$dir" libcrypto >"$part/whole/libssl.pc"
+	pc libcrypto "$version" "$dir" '' "$(flags "$1" "$dir")" >"$part/whole/libcrypto.pc"
+	pc libssl "$version" "$dir" libcrypto "$(flags "$1" "$dir")" >"$part/whole/libssl.pc"
 	mv "$part/whole" "$dir"
 	rm -rf "$part" "$log"
 }
@@ -214,15 +246,35 @@ libssl() {
 # ---- runs ----
 
 # drive runs every mode, each in a process of its own: one that crashes does not
-# hide the others. There are 17 runs, of so many seconds each.
+# hide the others. There are 17 runs; the first argument says how long each is.
 drive() {
-	seconds=$1 bad=
+	length=$1 bad=
 	shift
 	for mode in $modes; do
-		"$@" "$driver" -s "$seconds" "$mode" || bad="$bad $mode"
+		"$@" "$driver" $length "$mode" || bad="$bad $mode"
 	done
 	[ -z "$bad" ] || fail "failed:$bad"
 	say "all runs passed"
+}
+
+# Go tests that make calls into C from many threads: of shared contexts and sessions,
+# of ticket keys that rotate, of caches that are flushed, of Revoke, of stores and caps.
+at_once='TestTicketKeysUnderLoad|TestFleetTicketKeysRotateUnderLoad|TestCachedSessionFromManyConnections|TestOneSessionOfferedAtOnce
+	|TestOCSPResponseConcurrently|TestStoreServesMany|TestKeyLogManyAtOnce|TestSystemRootsConcurrently
+	|TestRevokeAtAnyTime|TestRevokeReachesWaitingConnections'
+
+# thread_tests runs them. With -fsanitize=thread in its flags, which runtime/cgo needs as
+# well, cgo tells ThreadSanitizer that a call into C comes after all that have returned
+# before it began: what Go orders by its locks is no race, and races are seen of calls that
+# overlap. The first one ends the process: Go's exit leaves exitcode alone. Without -o
+# go test would strip the names that the suppressions need.
+thread_tests() {
+	cd "$repo"
+	PKG_CONFIG_PATH=$dir CGO_CFLAGS='-O2 -g -fsanitize=thread' CGO_LDFLAGS=-fsanitize=thread \
+		TSAN_OPTIONS="$TSAN_OPTIONS halt_on_error=1" \
+		go test -count=1 -o "$work/" -exec "$start" -run "^($(echo $at_once | tr -d ' '))\$" . ./internal/isolation ||
+		fail "failed: tests of Go"
+	say "Go's tests passed"
 }
 
 thread() {
@@ -231,16 +283,26 @@ thread() {
 	export TSAN_OPTIONS="suppressions='$here/tsan.supp' exitcode=66 history_size=7 ${TSAN_OPTIONS:-}"
 	# ThreadSanitizer does not start where addresses are too random (with
 	# vm.mmap_rnd_bits above 28); not every container may turn that off.
+	start=env
 	if setarch -R true 2>/dev/null; then
-		drive 4 setarch -R
-	else
-		drive 4 env
+		start='setarch -R'
 	fi
+	drive '-s 4' $start
+	thread_tests
 }
 
 address() {
 	compile -fsanitize=address,undefined -fno-sanitize-recover=undefined $(pkg-config --cflags --libs libssl libcrypto)
-	drive 3 env
+	drive '-s 3' env
+}
+
+# memcheck runs the threads one at a time, 20 times slower and more: the number of
+# handshakes is what ends a run, or few would be made on a busy machine.
+memcheck() {
+	have valgrind || fail "missing: valgrind (make deps)"
+	compile $(pkg-config --cflags --libs libssl libcrypto)
+	drive '-n 100 -s 60' valgrind -q --error-exitcode=66 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+		--fair-sched=yes
 }
 
 repo=$(cd "$(dirname "$0")/../.." && pwd -P)
@@ -252,7 +314,7 @@ libssl)
 	system=$(pkg-config --modversion libssl)
 	libssl "$2"
 	;;
-thread | address)
+thread | address | memcheck)
 	system=$(pkg-config --modversion libssl)
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
@@ -260,5 +322,5 @@ thread | address)
 	driver=$work/driver
 	"$1"
 	;;
-*) fail "what to do: libssl, thread or address" ;;
+*) fail "what to do: libssl, thread, address or memcheck" ;;
 esac
