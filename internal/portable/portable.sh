@@ -55,7 +55,9 @@ run() {
 	counts="$passed passed, $failed failed, $skipped skipped  $(($(date +%s) - began)) s"
 	if [ $result = FAIL ]; then
 		counts="$counts  see $log"
-		grep -nE -A 12 '^ *--- FAIL: |^panic: |^FAIL[[:space:]]|^# ' "$log" | head -n 200 >&2 || true
+		compiler= # what it says follows such a line, as does each warning of the linker
+		! grep -q '^FAIL.*\[build failed\]' "$log" || compiler='|^# '
+		grep -nE -A 12 "^ *--- FAIL: |^panic: |^FAIL[[:space:]]$compiler" "$log" | head -n 200 >&2 || true
 	fi
 	line "$name" $result "$counts"
 }
