@@ -10,7 +10,7 @@
 set -eu
 
 platforms='static pie musl 386 arm64' # and arm, where 386 is not run
-suite=bookworm
+suite=bookworm mirror=http://deb.debian.org/debian
 
 # GOARCH, GNU name, folder of libraries, Debian's name, QEMU's name, dynamic linker, e_machine
 targets='
@@ -18,7 +18,10 @@ targets='
 arm   arm-linux-gnueabihf arm-linux-gnueabihf armhf arm     ld-linux-armhf.so.3   01 28
 arm64 aarch64-linux-gnu   aarch64-linux-gnu   arm64 aarch64 ld-linux-aarch64.so.1 02 b7
 '
-packages='gcc libc6-dev pkg-config make ca-certificates openssl qemu-user-static'
+packages='gcc libc6-dev pkg-config make ca-certificates openssl'
+# From the suite's backports: under QEMU 7.2 a thread of 386 has come to the data of another
+# one, and Go programs ended with "bad g in signal handler" or "morestack on g0".
+backports='qemu-user'
 
 # say is for people; the lines of the platforms go to standard output.
 say() { echo "portable: $*" >&2; }
@@ -122,23 +125,35 @@ install() {
 		wanted="$wanted gcc-$(field "$name" 2) libc6-dev:$arch libssl-dev:$arch"
 	done
 	chmod 1777 /tmp # where apt drops its rights, the archive's keys could not be read otherwise
+	echo "deb $mirror $suite-backports main" >/etc/apt/sources.list.d/backports.list
 	apt-get -qq update
 	apt-get -qq -y --no-install-recommends install $wanted
+	apt-get -qq -y --no-install-recommends -t $suite-backports install $backports
 	apt-get clean
+	recipe >/.recipe
 }
 
-# build makes the root; it appears under its name when it is whole.
+# recipe is all that is in a root.
+recipe() { echo "$suite" $packages $backports $targets; }
+
+whole() { [ "$(cat "$root/.recipe" 2>/dev/null)" = "$(recipe)" ]; }
+
+# build makes the root, or makes it whole. Its lock is kept: it is not changed while
+# programs run in it.
 build() {
 	exec 9>"$root.lock"
+	flock -s 9
+	! whole || return 0
 	flock 9
-	[ ! -d "$root" ] || return 0
 	say "building a root under $root, a few minutes"
-	rm -rf --one-file-system "$root.part"
-	(
-		unshare --mount --propagation private debootstrap --variant=minbase $suite "$root.part" http://deb.debian.org/debian &&
-			root=$root.part in_root sh internal/portable/portable.sh install
-	) >"$root.log" 2>&1 || fail "the root could not be built, see $root.log"
-	mv "$root.part" "$root"
+	if [ ! -d "$root" ]; then
+		rm -rf --one-file-system "$root.part"
+		unshare --mount --propagation private debootstrap --variant=minbase $suite "$root.part" $mirror >"$root.log" 2>&1 ||
+			fail "the root could not be built, see $root.log"
+		mv "$root.part" "$root"
+	fi
+	whole || in_root sh internal/portable/portable.sh install >>"$root.log" 2>&1 || fail "the root could not be built, see $root.log"
+	flock -s 9
 }
 
 # emulated runs a command in a user namespace in which the kernel hands the programs of a
@@ -152,7 +167,7 @@ emulated() {
 		printf %s ":target:M::\\x7fELF\\x$1\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\x$2\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:$3:F" >/proc/sys/fs/binfmt_misc/register
 		shift 3
 		exec "$@"
-	' sh "$(field "$name" 7)" "$(field "$name" 8)" "$root/usr/bin/qemu-$(field "$name" 5)-static" "$@"
+	' sh "$(field "$name" 7)" "$(field "$name" 8)" "$root/usr/bin/qemu-$(field "$name" 5)" "$@"
 }
 
 # foreign runs the tests of a target in the root.
