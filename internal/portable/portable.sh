@@ -93,7 +93,7 @@ pie() { run pie go test -buildmode=pie; }
 
 musl() {
 	if ! have musl-gcc perl make apt-get; then
-		not_run musl "missing: musl-gcc, perl, make or apt-get (make deps)"
+		not_run musl "missing: musl-gcc, perl, make or apt-get (apt-get install musl-tools perl make)"
 		return 0
 	fi
 	run musl with_musl statically go test
