@@ -82,6 +82,7 @@ func TestToken(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out by -short: it starts SoftHSM, which is not of this repository")
 	}
+	tlstest.NeedsLibraries(t)
 	terminal, found := tlstest.NewTerminal(t), 0
 	for _, way := range tokenWays {
 		t.Run(way.name, func(t *testing.T) {

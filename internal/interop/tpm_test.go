@@ -47,6 +47,7 @@ func TestTPM(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out by -short: it starts a TPM, which is not of this repository")
 	}
+	tlstest.NeedsLibraries(t)
 	if os.Getenv(tokenFolder) == "" {
 		if openssl.Version().LinkedNumber < 0x30500000 {
 			t.Skip("tpm2-openssl 1.1.1, which Debian has beside OpenSSL 3.0, gives a key that libssl's handshake cannot sign with")

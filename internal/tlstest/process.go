@@ -87,8 +87,8 @@ func Compile(t testing.TB, name, source string, flags ...string) string {
 	if testing.Short() {
 		t.Skip("left out by -short: it compiles " + name)
 	}
-	if slices.Contains(flags, "-shared") && isStatic(t) {
-		t.Skip("this program is linked statically and loads no libraries")
+	if slices.Contains(flags, "-shared") {
+		NeedsLibraries(t)
 	}
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, name+".c"), filepath.Join(dir, name)
@@ -98,6 +98,14 @@ func Compile(t testing.TB, name, source string, flags ...string) string {
 		t.Fatalf("%s %s: %v\n%s", args[0], name, err, out)
 	}
 	return to
+}
+
+// NeedsLibraries skips a test in which libcrypto, or the test's program, loads a library.
+func NeedsLibraries(t testing.TB) {
+	t.Helper()
+	if isStatic(t) {
+		t.Skip("this program is linked statically and loads no libraries")
+	}
 }
 
 // isStatic reports whether the running program has no dynamic linker.

@@ -2,7 +2,9 @@
  * another thread tries to add a session meanwhile. */
 #include "pair.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 static SSL_SESSION *probe;
@@ -10,37 +12,65 @@ static int armed, held; /* held: -1 for did not run */
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
-static int added;
+static int added, blocked;
 static pthread_t prober;
+static __thread int probing; /* in the other thread */
 
-static void *add(void *c) {
-	SSL_CTX_add_session(c, probe);
+static void tell(int *what) {
 	pthread_mutex_lock(&mu);
-	added = 1;
+	*what = 1;
 	pthread_cond_signal(&cond);
 	pthread_mutex_unlock(&mu);
+}
+
+/* pthread_rwlock_wrlock is what libcrypto calls instead of the C library's: it tells that
+ * another thread holds the lock, where the other one would only be late. */
+int pthread_rwlock_wrlock(pthread_rwlock_t *lock) {
+	int r = pthread_rwlock_trywrlock(lock);
+
+	if (r == EBUSY && probing)
+		tell(&blocked);
+	for (; r == EBUSY; r = pthread_rwlock_trywrlock(lock))
+		sched_yield();
+	return r;
+}
+
+static void *add(void *c) {
+	probing = 1;
+	SSL_CTX_add_session(c, probe);
+	tell(&added);
 	return NULL;
 }
 
-static void on_remove(SSL_CTX *c, SSL_SESSION *s) {
+/* await waits for cond. On macOS a library calls the C library's function, whatever the
+ * program defines: there a thread that is late by 300 ms counts as blocked. */
+static void await(void) {
+#ifdef __APPLE__
 	struct timespec until;
-	int r = 0;
 
-	(void)s;
-	if (!armed)
-		return;
-	armed = 0;
-	added = 0;
-	MUST(pthread_create(&prober, NULL, add, c) == 0);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += 300 * 1000 * 1000;
 	if (until.tv_nsec >= 1000 * 1000 * 1000) {
 		until.tv_sec++;
 		until.tv_nsec -= 1000 * 1000 * 1000;
 	}
+	if (pthread_cond_timedwait(&cond, &mu, &until) != 0)
+		blocked = 1;
+#else
+	pthread_cond_wait(&cond, &mu);
+#endif
+}
+
+static void on_remove(SSL_CTX *c, SSL_SESSION *s) {
+	(void)s;
+	if (!armed)
+		return;
+	armed = 0;
+	added = blocked = 0;
+	MUST(pthread_create(&prober, NULL, add, c) == 0);
 	pthread_mutex_lock(&mu);
-	while (!added && r == 0)
-		r = pthread_cond_timedwait(&cond, &mu, &until);
+	while (!added && !blocked)
+		await();
 	held = !added;
 	pthread_mutex_unlock(&mu);
 }
