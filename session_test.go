@@ -1194,20 +1194,6 @@ func TestAnswerSessionRubbish(t *testing.T) {
 	}
 }
 
-// ---- fuzzing ----
-
-// leaksNothing fails if what runs in between leaves a C object behind.
-func leaksNothing(t testing.TB) (done func()) {
-	before := libssl.LiveHandles()
-	return func() {
-		t.Helper()
-		if after := libssl.LiveHandles(); after != before {
-			t.Fatalf("%d C objects are left", after-before)
-		}
-	}
-}
-
-// FuzzParseSession reads bytes as a session, in DER and in PEM.
 // A session by id is not resumed after a connection of it has ended without close_notify, as
 // with libssl from 3.0 on, unless such an end is taken for one.
 func TestCutEndsTheSession(t *testing.T) {
@@ -1244,6 +1230,20 @@ func TestCutEndsTheSession(t *testing.T) {
 	})
 }
 
+// ---- fuzzing ----
+
+// leaksNothing fails if what runs in between leaves a C object behind.
+func leaksNothing(t testing.TB) (done func()) {
+	before := libssl.LiveHandles()
+	return func() {
+		t.Helper()
+		if after := libssl.LiveHandles(); after != before {
+			t.Fatalf("%d C objects are left", after-before)
+		}
+	}
+}
+
+// FuzzParseSession reads bytes as a session, in DER and in PEM.
 func FuzzParseSession(f *testing.F) {
 	for _, der := range sessionsOfAllKinds(f) {
 		f.Add(der)
