@@ -357,7 +357,8 @@ func (c *Ctx) setList(setter, list string, set func(libssl.CTX, string) libssl.C
 //
 // ALPN only chooses the protocol; the program must speak it. A plain [net/http.Server]
 // answers a client that was promised "h2" with HTTP/1.1, which the client cannot read:
-// offer "h2" where package httpx serves, and "http/1.1" alone elsewhere.
+// offer "h2" where package httpx serves, and "http/1.1" alone elsewhere. The same holds for
+// a [net/http.Transport] whose DialTLSContext is a [Dialer]'s: for "h2" use that of httpx.
 //
 // It is SSL_CTX_set_alpn_protos on a client, SSL_CTX_set_alpn_select_cb on a server.
 func (c *Ctx) SetALPN(protocols ...string) error {

@@ -248,11 +248,18 @@ var (
 	ErrSessionNotFound = errors.New("openssl: no resumable session (a TLS 1.3 client has one after its first Read)")
 )
 
+// closedError is the use of an object that was closed, whose name it is. It wraps
+// net.ErrClosed without the text of that, which speaks of a network connection.
+type closedError string
+
+func (e closedError) Error() string { return "openssl: use of a closed " + string(e) }
+func (closedError) Unwrap() error   { return net.ErrClosed }
+
 // Errors that are found before libssl is called.
 var (
-	errCtxClosed     = fmt.Errorf("openssl: use of a closed Ctx: %w", net.ErrClosed)
-	errSSLClosed     = fmt.Errorf("openssl: use of a closed SSL: %w", net.ErrClosed)
-	errSessionClosed = fmt.Errorf("openssl: use of a closed Session: %w", net.ErrClosed)
+	errCtxClosed     = closedError("Ctx")
+	errSSLClosed     = closedError("SSL")
+	errSessionClosed = closedError("Session")
 
 	errNilCtx     = errors.New("openssl: the Ctx is nil: make one with NewServerCtx or NewClientCtx")
 	errNilSSL     = errors.New("openssl: the SSL is nil: make one with NewSSL")

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"sort"
-	"strings"
 	"sync"
 
 	"github.com/sidctx/openssl/internal/wire"
@@ -132,7 +131,7 @@ func parseServerName(ext wire.Reader) (string, error) {
 	}
 	host, err := hostName(string(name))
 	if err != nil {
-		return "", fmt.Errorf("%w: %s", malformed(what, alertIllegalParameter), strings.TrimPrefix(err.Error(), "openssl: "))
+		return "", fmt.Errorf("%w: %q is %v", malformed(what, alertIllegalParameter), name, err)
 	}
 	return host, nil
 }

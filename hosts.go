@@ -108,7 +108,7 @@ func (h *Hosts) Remove(pattern string) error {
 // slotLocked returns where a pattern is kept.
 func (h *Hosts) slotLocked(pattern string) (names *map[string]*Ctx, name string, err error) {
 	name, isWildcard := strings.CutPrefix(pattern, "*.")
-	name, err = NormalizeHost(name)
+	name, err = normalHost(name)
 	if isWildcard {
 		return &h.wildcard, name, err
 	}
@@ -269,12 +269,21 @@ func (c *Conn) Ctx() *Ctx {
 // address. Names outside of ASCII must be given as A-labels ("xn--..."). It returns an error
 // if name is not the name of a host.
 func NormalizeHost(name string) (string, error) {
+	host, err := normalHost(name)
+	if err != nil {
+		return "", fmt.Errorf("openssl: %q is %w", name, err)
+	}
+	return host, nil
+}
+
+// normalHost is NormalizeHost, whose errors do not begin with the name.
+func normalHost(name string) (string, error) {
 	bracketed := strings.HasPrefix(name, "[") // an IPv6 address, whether or not a port follows
 	host, port, err := net.SplitHostPort(name)
 	switch {
 	case err == nil:
 		if strings.Trim(port, "0123456789") != "" {
-			return "", fmt.Errorf("openssl: %q is no host name: a port is a number, and a URL is no name", name)
+			return "", errors.New("no host name: a port is a number, and a URL is no name")
 		}
 	case bracketed && strings.HasSuffix(name, "]"):
 		host = name[1 : len(name)-1]
@@ -283,28 +292,28 @@ func NormalizeHost(name string) (string, error) {
 	}
 	if bracketed {
 		if ip, err := netip.ParseAddr(host); err != nil || !ip.Is6() {
-			return "", fmt.Errorf("openssl: %q is no host name: brackets are for IPv6 addresses", name)
+			return "", errors.New("no host name: brackets are for IPv6 addresses")
 		}
 	}
 	return hostName(host)
 }
 
-// hostName is NormalizeHost for what has no port.
+// hostName is normalHost for what has no port.
 func hostName(name string) (string, error) {
 	name = lowerASCII(strings.TrimSuffix(name, "."))
 	if name == "" || len(name) > 253 {
-		return "", fmt.Errorf("openssl: %q is no host name: it has 1 to 253 bytes", name)
+		return "", errors.New("no host name: it has 1 to 253 bytes")
 	}
 	if ip, err := netip.ParseAddr(name); err == nil {
 		return ip.WithZone("").Unmap().String(), nil
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {
-			return "", fmt.Errorf("openssl: %q is no host name: a label has 1 to 63 bytes", name)
+			return "", errors.New("no host name: a label has 1 to 63 bytes")
 		}
-		for _, b := range []byte(label) {
-			if !(b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_') {
-				return "", fmt.Errorf("openssl: %q is no host name: %q is no part of one (beyond ASCII give the A-label)", name, b)
+		for _, r := range label {
+			if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
+				return "", fmt.Errorf("no host name: %q is no part of one (beyond ASCII give the A-label)", r)
 			}
 		}
 	}

@@ -47,8 +47,9 @@ func (c *Ctx) requireServer() error {
 //
 // If a connection cannot be made, because memory has run out for instance, Accept closes
 // the underlying connection and waits for the next one. It returns an error if inner does,
-// and if c can never serve: if c is nil, closed, not a server's, or not completely
-// configured.
+// and when the first client comes if c can never serve: if c is nil, closed, not a
+// server's, or not completely configured. Close the listener before c: once c is closed
+// Accept returns an error that wraps [net.ErrClosed], as it does of a closed listener.
 func NewListener(inner net.Listener, c *Ctx) net.Listener { return &listener{inner, c} }
 
 type listener struct {
@@ -106,7 +107,7 @@ func (l *listener) Addr() net.Addr {
 // Listen is like [net.Listen], but the listener accepts TLS connections as that of
 // [NewListener] does. It first makes an SSL from c and closes it, which freezes c as a first
 // connection would. If that fails because c is not completely configured, Listen returns the
-// error, and c can still be changed.
+// error, and c can still be changed. If the address cannot be listened on, c is frozen.
 func Listen(network, addr string, c *Ctx) (net.Listener, error) {
 	if err := c.requireServer(); err != nil {
 		return nil, err

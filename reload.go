@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 )
@@ -33,8 +32,11 @@ type CertificateReloader struct {
 
 // NewCertificateReloader calls newCtx and adds the Ctx that it returns to hosts, under a
 // pattern as [Hosts.Add] takes. newCtx makes a Ctx and configures it as a whole, for example
-// with UseCertificateFiles; the reloader owns it. files are the files that newCtx reads.
-// If it returns an error, hosts is as before.
+// with UseCertificateFiles, a new one each time; the reloader owns it. files are the files that
+// newCtx reads; without any, each Reload makes a new Ctx. If NewCertificateReloader returns an
+// error, hosts is as before.
+//
+// Clients that send no server name are routed to the default of hosts, which is not reloaded.
 func NewCertificateReloader(hosts *Hosts, pattern string, newCtx func() (*Ctx, error), files ...string) (*CertificateReloader, error) {
 	if hosts == nil || newCtx == nil {
 		return nil, errors.New("openssl: NewCertificateReloader needs a Hosts and a function that makes a Ctx")
@@ -81,6 +83,9 @@ func (r *CertificateReloader) Reload() (changed bool, err error) {
 }
 
 func (r *CertificateReloader) begin() (turn int, known [sha256.Size]byte, err error) {
+	if r == nil || r.hosts == nil {
+		return 0, known, errors.New("openssl: the CertificateReloader was not made by NewCertificateReloader")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -97,6 +102,8 @@ func (r *CertificateReloader) replace(turn int, c *Ctx, sum [sha256.Size]byte) (
 	switch {
 	case r.closed:
 		err = errReloaderClosed
+	case c == r.c:
+		return false, fmt.Errorf("openssl: CertificateReloader: %q: the Ctx is in force already: make a new one each time", r.pattern)
 	case turn > r.newest:
 		err = r.hosts.Replace(r.pattern, c)
 		changed = err == nil
@@ -114,6 +121,9 @@ func (r *CertificateReloader) replace(turn int, c *Ctx, sum [sha256.Size]byte) (
 // made with it continue. Later calls of Reload return an error that wraps [net.ErrClosed].
 // Close may be called more than once.
 func (r *CertificateReloader) Close() error {
+	if r == nil || r.hosts == nil {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -151,4 +161,4 @@ func (r *CertificateReloader) readFiles() (sum [sha256.Size]byte, err error) {
 	return sum, nil
 }
 
-var errReloaderClosed = fmt.Errorf("openssl: use of a closed CertificateReloader: %w", net.ErrClosed)
+const errReloaderClosed = closedError("CertificateReloader")

@@ -215,3 +215,32 @@ func TestCertificateReloaderClose(t *testing.T) {
 	must(t, r.Close())
 	must(t, hosts.Add("a.test", newHostServer(t, "a.test")))
 }
+
+// A function that returns the Ctx in force has not made a new one: the host keeps serving.
+func TestCertificateReloaderSameCtx(t *testing.T) {
+	hosts, c := openssl.NewHosts(), tlstest.NewServer(t)
+	must(t, c.DeriveSessionIDContext(openssl.SessionPolicy{Label: "same"}))
+	r, err := openssl.NewCertificateReloader(hosts, "server.test", func() (*openssl.Ctx, error) { return c, nil })
+	must(t, err)
+	defer r.Close()
+	changed, err := r.Reload()
+	if changed {
+		t.Error("Reload: changed")
+	}
+	tlstest.Sentence(t, err, `CertificateReloader: "server.test"`, "make a new one each time")
+	if hosts.Lookup("server.test") != c {
+		t.Error("the host is not served any more")
+	}
+	s, err := openssl.NewSSL(c)
+	must(t, err)
+	must(t, s.Close())
+}
+
+// A CertificateReloader that was made in another way reloads nothing and does not panic.
+func TestCertificateReloaderZero(t *testing.T) {
+	for _, r := range []*openssl.CertificateReloader{nil, {}} {
+		_, err := r.Reload()
+		tlstest.Sentence(t, err, "NewCertificateReloader")
+		must(t, r.Close())
+	}
+}

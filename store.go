@@ -30,7 +30,8 @@ type SessionStore interface {
 }
 
 // SetSessionStore makes a server keep its sessions in store and nowhere else; libssl's own
-// cache is disabled. store is called while the ClientHello is suspended, outside of C, and
+// cache is disabled. Clients that take tickets get tickets, and store is not used for them:
+// call SetOptions(OptionNoTicket) as well, with [Hosts] on each Ctx that is added. store is called while the ClientHello is suspended, outside of C, and
 // a handshake waits for it at most 250 ms. New sessions reach it through a bounded queue
 // that no handshake waits for. After five lookups in a row, or five other calls, that have
 // failed, the store is not called for a second, and again after each further failure until

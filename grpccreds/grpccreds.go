@@ -4,6 +4,16 @@
 //	…
 //	err = c.SetALPN("h2") // gRPC is HTTP/2
 //	s := grpc.NewServer(grpc.Creds(grpccreds.New(c)))
+//	l, err := net.Listen("tcp", ":8443") // not openssl.Listen: the credentials speak TLS
+//	…
+//	err = s.Serve(l)
+//
+// and a client
+//
+//	conn, err := grpc.NewClient("server.example:8443", grpc.WithTransportCredentials(grpccreds.New(c)))
+//
+// New cannot return an error: with a Ctx that cannot serve, clients see "unexpected EOF", and
+// the server logs the reason with GRPC_GO_LOG_SEVERITY_LEVEL=info.
 //
 // A client with a cache of sessions, [openssl.Ctx.SetClientSessionCache], resumes them
 // when gRPC connects again.

@@ -13,7 +13,8 @@ import (
 // HTTP/2 clients may share a connection among them.
 //
 // hosts must be the router of the listener's Ctx, and the server must have been passed to
-// [ConfigureServer]; requests over other connections get 421. If next is nil,
+// [ConfigureServer]; requests over other connections get 421: where every request does, one
+// of the two is not so. If next is nil,
 // [http.DefaultServeMux] is used.
 func RequireHost(hosts *openssl.Hosts, next http.Handler) http.Handler {
 	if next == nil {

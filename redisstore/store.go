@@ -1,6 +1,6 @@
 // Package redisstore keeps TLS sessions in Redis or Valkey, for servers that
-// share them. It is an [openssl.SessionStore] over any client of go-redis:
-// single, Sentinel or Cluster.
+// share them. It is an [openssl.SessionStore] over any client of
+// github.com/redis/go-redis/v9: single, Sentinel or Cluster.
 //
 //	engine := redis.NewUniversalClient(&redis.UniversalOptions{
 //		Addrs:                 []string{"redis.internal:6379"},
@@ -11,6 +11,9 @@
 //	err = c.SetSessionIDContext([]byte("shop")) // keeps its sessions apart from those of other services
 //	err = c.SetOptions(openssl.OptionNoTicket)  // otherwise clients get tickets
 //	err = c.SetSessionStore(store)
+//
+// An engine that cannot be reached is no error of a connection, which makes a full handshake:
+// ping it when the program starts, and watch [openssl.Stats].Store.
 //
 // Anyone who can read the engine can resume the sessions in it, and anyone who can write
 // to it decides what is resumed. Wrap the store in [openssl.SealStore] unless the engine
