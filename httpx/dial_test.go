@@ -19,6 +19,7 @@ import (
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/httpx"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 // tuned is client with other settings.
@@ -109,6 +110,7 @@ func (w *deafWire) Close() error {
 
 // A connection that does not answer pings is given up.
 func TestTransportPings(t *testing.T) {
+	tlstest.NeedsSpeed(t, "a server that answers may need longer than the 50 ms that a ping is given")
 	s := serve(t, serverCtx(t, "h2"), http.HandlerFunc(silent), nil)
 	wire := &deafWire{deaf: make(chan struct{}), closed: make(chan struct{})}
 	wire.close = sync.OnceFunc(func() { close(wire.closed) })

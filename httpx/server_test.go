@@ -23,6 +23,7 @@ import (
 
 	"github.com/sidctx/openssl"
 	"github.com/sidctx/openssl/httpx"
+	"github.com/sidctx/openssl/internal/tlstest"
 )
 
 func TestConfigureServerMisuse(t *testing.T) {
@@ -382,6 +383,7 @@ func TestServerShutdown(t *testing.T) {
 // A client that does not go on with its handshake is cut off by
 // ReadHeaderTimeout, and the others do not notice it.
 func TestServerSlowHandshake(t *testing.T) {
+	tlstest.NeedsSpeed(t, "a client that does go on may need longer than the 300 ms that a handshake is given")
 	states := make(chan http.ConnState, 16)
 	s := serve(t, serverCtx(t, "h2", "http/1.1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}),
 		func(s *http.Server) {

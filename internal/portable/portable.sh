@@ -173,7 +173,7 @@ emulated() {
 
 # foreign runs the tests of a target in the root.
 foreign() {
-	name=$1 how=
+	name=$1 how= emulated=
 	if [ "$(go env GOHOSTARCH)" = "$name" ]; then
 		not_run "$name" "this machine is one, see make test"
 		return 0
@@ -193,13 +193,13 @@ foreign() {
 	build
 	loader=$root/lib/$(field "$name" 6)
 	if ! "$loader" --version >/dev/null 2>&1; then
-		how="emulated $name"
+		how="emulated $name" emulated=EMULATED=1 # see tlstest.NeedsSpeed
 		if ! $how "$loader" --version >/dev/null 2>&1; then
 			not_run "$name" "the kernel runs no such programs, and lets QEMU be registered in no namespace (Linux 6.7 does)"
 			return 0
 		fi
 	fi
-	run "$name" $how sh internal/matrix/matrix.sh in_root "$root" env CGO_ENABLED=1 GOARCH="$name" CC="$(field "$name" 2)-gcc" \
+	run "$name" $how sh internal/matrix/matrix.sh in_root "$root" env $emulated CGO_ENABLED=1 GOARCH="$name" CC="$(field "$name" 2)-gcc" \
 		PKG_CONFIG_LIBDIR="/usr/lib/$(field "$name" 3)/pkgconfig" go test
 }
 

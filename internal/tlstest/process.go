@@ -108,6 +108,15 @@ func NeedsLibraries(t testing.TB) {
 	}
 }
 
+// NeedsSpeed skips a test where programs run under QEMU, many times slower: why tells which
+// time the test depends on. internal/portable sets EMULATED.
+func NeedsSpeed(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("EMULATED") == "1" {
+		t.Skip("this program runs under QEMU: " + why)
+	}
+}
+
 // isStatic reports whether the running program has no dynamic linker.
 func isStatic(t testing.TB) bool {
 	t.Helper()
