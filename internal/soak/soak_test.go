@@ -27,8 +27,9 @@ func TestMain(m *testing.M) { tlstest.Main(m) }
 
 // TestSoak has clients of many kinds connect to servers whose keys, certificates,
 // sessions and store change all the time, for as long as SOAK says. Memory must not
-// grow: 0 is within the 95 % confidence interval of its slope, or above it. What else
-// is counted must be as before once everything is closed. SOAK_SVG names a file to draw.
+// grow: 0 is within the 95 % confidence interval of its slope, or above it, in one of three
+// runs. What else is counted must be as before once everything is closed. SOAK_SVG names a
+// file to draw.
 func TestSoak(t *testing.T) {
 	length := time.Minute
 	if text := os.Getenv("SOAK"); text != "" {
@@ -39,30 +40,36 @@ func TestSoak(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	t.Run("before", once) // what Go and libcrypto open with the first connection stays open
 	before := settled(sample{handles: libssl.LiveHandles(), descriptors: descriptors(t), goroutines: goroutines})
-	var samples []sample
-	connections := int64(0)
-	t.Run("load", func(t *testing.T) { connections, samples = load(t, length) })
-	if t.Failed() {
-		return
-	}
-	after := settled(before)
-	low, high := slope(samples[len(samples)/3:])
-	print(samples)
-	if file := os.Getenv("SOAK_SVG"); file != "" {
-		must(t, os.WriteFile(file, draw(samples), 0o644))
-	}
-	if after.descriptors != before.descriptors || after.goroutines != before.goroutines || after.handles != before.handles {
-		stacks := make([]byte, 1<<16)
-		t.Errorf("after everything is closed there are %d descriptors, %d goroutines and %d handles; before there were %d, %d and %d\n%s",
-			after.descriptors, after.goroutines, after.handles, before.descriptors, before.goroutines, before.handles,
-			stacks[:runtime.Stack(stacks, true)])
-	}
-	if low > 0 {
-		t.Errorf("memory grows by %.0f to %.0f KiB/min (95 %%)", low, high)
-	}
-	if !t.Failed() {
-		fmt.Printf("soak: %v, %d connections, memory %.0f to %.0f KiB/min (95 %%), descriptors, goroutines and handles as before\n",
-			length, connections, low, high)
+	// An interval of 95 % leaves 0 out in one of 40 runs in which nothing grows. What grows
+	// does so in every run.
+	for run := 1; ; run++ {
+		var samples []sample
+		connections := int64(0)
+		t.Run("load", func(t *testing.T) { connections, samples = load(t, length) })
+		if t.Failed() {
+			return
+		}
+		after := settled(before)
+		low, high := slope(samples[len(samples)/3:])
+		print(samples)
+		if file := os.Getenv("SOAK_SVG"); file != "" {
+			must(t, os.WriteFile(file, draw(samples), 0o644))
+		}
+		if after.descriptors != before.descriptors || after.goroutines != before.goroutines || after.handles != before.handles {
+			stacks := make([]byte, 1<<16)
+			t.Fatalf("after everything is closed there are %d descriptors, %d goroutines and %d handles; before there were %d, %d and %d\n%s",
+				after.descriptors, after.goroutines, after.handles, before.descriptors, before.goroutines, before.handles,
+				stacks[:runtime.Stack(stacks, true)])
+		}
+		figures := fmt.Sprintf("%v, %d connections, memory %.0f to %.0f KiB/min (95 %%)", length, connections, low, high)
+		if low <= 0 {
+			fmt.Printf("soak: %s, descriptors, goroutines and handles as before\n", figures)
+			return
+		}
+		if run == 3 {
+			t.Fatalf("memory grows, in each of %d runs; the last: %s", run, figures)
+		}
+		fmt.Printf("soak: %s: once more\n", figures)
 	}
 }
 
