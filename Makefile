@@ -8,7 +8,8 @@ tests = failed=; for m in $(1); do (cd $$m && $(2)) || failed="$$failed $$m"; do
 
 # Many tests wait, for a clock of C's for instance, and most processors would be
 # idle. Results are never taken from Go's cache: tests run programs of the system.
-# SHORT=1 leaves out what waits for clocks, starts programs or compiles, in every target.
+# SHORT=1 leaves out what waits for clocks, starts programs or compiles, in every target;
+# test leaves out the modules that no program fetches as well.
 flags = -count=1 -parallel 12$(if $(filter-out 0,$(SHORT)), -short)
 
 # go.work, which has the modules built with each other, does not go with -mod=mod.
@@ -43,7 +44,7 @@ demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fa
 test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 for the quick ones, 1 to 3 minutes
 	@.ci/deps peers
 	@echo "make test: the first line takes a minute or more"
-	$(call tests,$(MODULES),go test $(flags) ./...)
+	$(call tests,$(if $(filter-out 0,$(SHORT)),./ grpccreds/ redisstore/,$(MODULES)),go test $(flags) ./...)
 
 deps: ## install what the build, the demo and the tests need
 	@.ci/deps peers

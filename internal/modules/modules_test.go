@@ -85,6 +85,9 @@ func goEnv(t *testing.T, name string) string {
 // Each module is fetched by an empty one, with what it requires, and every package that a
 // program needs of it is there. What it requires was verified when it was first fetched.
 func TestGoGet(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it builds programs that use each module")
+	}
 	proxy := t.TempDir()
 	for module := range published {
 		publish(t, proxy, module)

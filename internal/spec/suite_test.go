@@ -34,8 +34,12 @@ func TestSpec(t *testing.T) {
 		ran[c.Number] = true
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			if c.C {
+			switch {
+			case !c.C:
+			case !testing.Short():
 				specProgram(t, c)
+			case run == nil:
+				t.Skip("left out by -short: it compiles a C program")
 			}
 			if run != nil {
 				run(t, c)
