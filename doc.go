@@ -86,6 +86,6 @@
 // # Requirements
 //
 // OpenSSL 1.1.1 to 4.0 with its headers (Debian and Ubuntu: libssl-dev), pkg-config and a C
-// compiler; Go 1.25 or later; TLS 1.2 and 1.3. LibreSSL and BoringSSL are not supported.
+// compiler; Go 1.26 or later; TLS 1.2 and 1.3. LibreSSL and BoringSSL are not supported.
 // Renegotiation, DTLS and early data are not offered.
 package openssl
