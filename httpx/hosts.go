@@ -14,8 +14,7 @@ import (
 //
 // hosts must be the router of the listener's Ctx, and the server must have been passed to
 // [ConfigureServer]; requests over other connections get 421: where every request does, one
-// of the two is not so. If next is nil,
-// [http.DefaultServeMux] is used.
+// of the two is not so. If next is nil, [http.DefaultServeMux] is used.
 func RequireHost(hosts *openssl.Hosts, next http.Handler) http.Handler {
 	if next == nil {
 		next = http.DefaultServeMux
