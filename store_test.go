@@ -231,6 +231,9 @@ func TestStoreResumes(t *testing.T) {
 
 // TestStoreServesMany has more handshakes at once ask than may ever be lost.
 func TestStoreServesMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it makes hundreds of handshakes")
+	}
 	bubble(t, func(t *testing.T) {
 		const many = 600
 		store := new(memStore)
@@ -666,6 +669,9 @@ func TestStoreRests(t *testing.T) {
 // A store that has a hiccup now and then is asked all the same: what it fails costs that
 // handshake and no other.
 func TestStoreHiccups(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it makes hundreds of handshakes")
+	}
 	bubble(t, func(t *testing.T) {
 		const handshakes, between = 300, 10 * time.Millisecond
 		for _, x := range []struct {
@@ -823,6 +829,9 @@ func TestStoreLosesNoGoroutine(t *testing.T) {
 // A store that ends the goroutines that it is called on is asked again, and gets
 // what is made later.
 func TestStoreGoexit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it makes hundreds of handshakes")
+	}
 	bubble(t, func(t *testing.T) {
 		store := new(memStore)
 		server, client := storeServer(t, tlstest.Versions[1].ID, store), tlstest.NewClient(t)

@@ -593,6 +593,9 @@ func TestFleetTicketKeysRefuse(t *testing.T) {
 // TestSetFleetTicketKeysRotate lets a day pass for two servers that have been
 // told the secret and nothing else.
 func TestSetFleetTicketKeysRotate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short: it makes hundreds of handshakes")
+	}
 	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {
 		bubble(t, func(t *testing.T) {
 			machine := func() *openssl.Ctx {

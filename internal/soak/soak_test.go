@@ -86,7 +86,7 @@ func once(t *testing.T) {
 
 // plateau is how long short runs are repeated: the allocator's memory has come to its peak
 // by then.
-const plateau = 10 * time.Minute
+const plateau = 5 * time.Minute
 
 const (
 	workers = 8 // clients that connect at the same time
