@@ -750,6 +750,46 @@ func TestClientSessionCacheBothTickets(t *testing.T) {
 	})
 }
 
+// Of the sessions that come together with what breaks the connection, libssl takes back
+// the last one: it is not put into the cache.
+func TestClientSessionCacheBeforeABrokenRecord(t *testing.T) {
+	given := 0
+	cache := &funcCache{put: func(_ string, sess *openssl.Session) {
+		given++
+		sess.Close()
+	}}
+	client, server := newCachingClient(t, tls.VersionTLS13, cache, nil), tlstest.NewServer(t)
+	must(t, server.SetNumTickets(3))
+	c, s, _, far := tlstest.WireConns(t, client, server, 64<<10)
+	tlstest.MustHandshake(t, c, s)
+	_, err := far.Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
+	must(t, err)
+	if n, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
+		t.Fatalf("a broken record: %d bytes, %v", n, err)
+	}
+	if given != 2 {
+		t.Errorf("the cache was given %d sessions of 3, want 2", given)
+	}
+}
+
+// What comes to an SSL whose Ctx has a cache is freed with it.
+func TestClientSessionCacheOfAnSSL(t *testing.T) {
+	cache := &funcCache{put: func(_ string, sess *openssl.Session) {
+		t.Error("an SSL has put a session into the cache")
+		sess.Close()
+	}}
+	client, server := newCachingClient(t, tls.VersionTLS13, cache, nil), tlstest.NewServer(t)
+	live := libssl.LiveHandles()
+	e := tlstest.ConnectMachines(t, tlstest.Pair{Client: client, Server: server})
+	if e.ClientErr != nil || e.ServerErr != nil || e.Session == nil {
+		t.Fatalf("client %v, server %v, session %v", e.ClientErr, e.ServerErr, e.Session)
+	}
+	e.Session.Close()
+	if got := libssl.LiveHandles(); got != live {
+		t.Errorf("%d handles are left", got-live)
+	}
+}
+
 // A program's cache is given each session that comes, and none where it was removed.
 func TestClientSessionCacheIsGivenEach(t *testing.T) {
 	server := tlstest.NewServer(t)

@@ -236,6 +236,31 @@ func TestCertificateReloaderSameCtx(t *testing.T) {
 	must(t, s.Close())
 }
 
+// A Close that comes while new files are read wins: what was read is closed.
+func TestCertificateReloaderCloseWhileReading(t *testing.T) {
+	f, hosts := newCertificateFiles(t), new(openssl.Hosts)
+	var r *openssl.CertificateReloader
+	var made *openssl.Ctx
+	r, err := openssl.NewCertificateReloader(hosts, "a.test", func() (*openssl.Ctx, error) {
+		if r != nil {
+			must(t, r.Close())
+		}
+		c, err := f.newCtx()
+		made = c
+		return c, err
+	})
+	must(t, err)
+	if changed, err := r.Reload(); changed || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Reload: changed %v, %v", changed, err)
+	}
+	if hosts.Lookup("a.test") != nil {
+		t.Error("the host is still served")
+	}
+	if _, err := openssl.NewSSL(made); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the Ctx that came too late is not closed: %v", err)
+	}
+}
+
 // A CertificateReloader that was made in another way reloads nothing and does not panic.
 func TestCertificateReloaderZero(t *testing.T) {
 	for _, r := range []*openssl.CertificateReloader{nil, {}} {
