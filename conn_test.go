@@ -2814,9 +2814,7 @@ func alone(t *testing.T, beside func(addr string) error) (l net.Listener, here b
 	file, err := listener.(*net.TCPListener).File()
 	must(t, err)
 	defer file.Close()
-	// Each part of a subtest's name is a pattern of its own.
-	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+pattern, "-test.count=1", "-test.v")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], append(tlstest.ThisTest(t), "-test.v")...)
 	cmd.Env = append(os.Environ(), key+"="+t.Name())
 	cmd.ExtraFiles = []*os.File{file}
 	var besideErr error

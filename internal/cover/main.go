@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -73,8 +74,8 @@ func main() {
 }
 
 func run(work string) error {
-	build, data := filepath.Join(work, "build"), filepath.Join(work, "data")
-	if err := os.Mkdir(build, 0o700); err != nil {
+	build, data, children := filepath.Join(work, "build"), filepath.Join(work, "data"), filepath.Join(work, "children")
+	if err := errors.Join(os.Mkdir(build, 0o700), os.Mkdir(children, 0o700)); err != nil {
 		return err
 	}
 	var profiles []string
@@ -87,7 +88,7 @@ func run(work string) error {
 		cmd.Dir, cmd.Stdout = s.dir, os.Stdout
 		// The macro has the C compiled again: what describes it is beside the object, in a
 		// folder that the next build does not have.
-		cmd.Env = append(os.Environ(), "GOTMPDIR="+build, "GCOV_PREFIX="+data, "CGO_LDFLAGS=--coverage",
+		cmd.Env = append(os.Environ(), "GOTMPDIR="+build, "COVER_PROFILES="+children, "GCOV_PREFIX="+data, "CGO_LDFLAGS=--coverage",
 			fmt.Sprintf("CGO_CFLAGS=-g -O0 --coverage -fprofile-update=atomic -Wno-unused-parameter -DOSL_COVER=%d", time.Now().UnixNano()))
 		var noise bytes.Buffer
 		cmd.Stderr = &noise
@@ -95,7 +96,12 @@ func run(work string) error {
 			return fmt.Errorf("go %s in %s: %w\n%s", strings.Join(args, " "), s.dir, err, noise.Bytes())
 		}
 	}
-	goFunctions, err := ofGo(profiles)
+	// Of tests that run in processes of their own, but for those that crashed.
+	more, err := filepath.Glob(filepath.Join(children, "*.prof"))
+	if err != nil {
+		return err
+	}
+	goFunctions, err := ofGo(append(profiles, more...))
 	if err != nil {
 		return err
 	}

@@ -188,8 +188,7 @@ func crash(out string) string {
 func startChild(t *testing.T, file *os.File, from int, only bool) (out string, used time.Duration, err error) {
 	t.Helper()
 	writeProgress(t, file, progress{attempt: from, state: setUp})
-	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run="+pattern, "-test.count=1")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], tlstest.ThisTest(t)...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %t %s", childEnv, from, only, t.Name()),
 		"TMPDIR="+t.TempDir(), // one that crashes leaves its files behind
 		"GOGC=400")

@@ -29,13 +29,27 @@ func Again(t *testing.T, env ...string) (child bool) {
 	if os.Getenv(mark) == t.Name() {
 		return true
 	}
-	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := exec.Command(os.Args[0], "-test.run="+pattern, "-test.count=1")
+	cmd := exec.Command(os.Args[0], ThisTest(t)...)
 	cmd.Env = append(append(os.Environ(), mark+"="+t.Name()), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v in a process of its own:\n%s", err, out)
 	}
 	return false
+}
+
+// ThisTest is the arguments with which the test binary runs this one test and no other.
+// What it reaches is counted, too, where make cover counts.
+func ThisTest(t testing.TB) []string {
+	t.Helper()
+	// Each part of a subtest's name is a pattern of its own.
+	args := []string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$", "-test.count=1"}
+	if dir := os.Getenv("COVER_PROFILES"); dir != "" {
+		f, err := os.CreateTemp(dir, "*.prof")
+		must(t, err)
+		must(t, f.Close())
+		args = append(args, "-test.coverprofile="+f.Name())
+	}
+	return args
 }
 
 // IsOpenSSL3 reports whether there are commands for stores.
@@ -155,8 +169,7 @@ func OnTerminal(t *testing.T, terminal string) (child bool) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	pattern := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	cmd := exec.CommandContext(ctx, terminal, os.Args[0], "-test.run="+pattern, "-test.count=1", "-test.v")
+	cmd := exec.CommandContext(ctx, terminal, append([]string{os.Args[0], "-test.v"}, ThisTest(t)...)...)
 	cmd.Env = append(os.Environ(), onTerminalMark+"="+t.Name())
 	cmd.WaitDelay = 10 * time.Second
 	appears, w, err := os.Pipe()
