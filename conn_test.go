@@ -435,7 +435,7 @@ func TestConnReadIsUsableAfterItsDeadline(t *testing.T) {
 			if n, err := end.near.Read(p[:1]); n != 1 || err != nil {
 				t.Fatalf("Read: n %v, err %v", n, err)
 			}
-			must(t, end.near.SetReadDeadline(time.Unix(1, 0)))
+			must(t, end.near.SetReadDeadline(time.Unix(0, 0)))
 			n, err := end.near.Read(p[1:])
 			wantTimeout(t, "Read", err)
 			if n != 0 {
@@ -2720,6 +2720,11 @@ func TestDoorsOfTheWrongRole(t *testing.T) {
 		"Listen without a Ctx":       func() error { _, err := openssl.Listen("tcp", "127.0.0.1:0", nil); return err },
 		"NewListener of no listener": func() error { _, err := openssl.NewListener(nil, server).Accept(); return err },
 		"Dialer without a Ctx":       func() error { _, err := dialSilent(t, &openssl.Dialer{}); return err },
+		"Dialer without a context": func() error {
+			var none context.Context
+			_, err := (&openssl.Dialer{Ctx: client}).DialContext(none, "tcp", far.LocalAddr().String())
+			return err
+		},
 		"Dialer with a server's Ctx": func() error { _, err := dialSilent(t, &openssl.Dialer{Ctx: server}); return err },
 	} {
 		if err := open(); err == nil || !strings.HasPrefix(err.Error(), "openssl: ") {

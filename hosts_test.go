@@ -349,6 +349,23 @@ func TestHostsAddressSpellings(t *testing.T) {
 	}
 }
 
+// The default is a host like any other: no policy shares its context.
+func TestHostsDefaultSharesNoContext(t *testing.T) {
+	within := func(context string, verify openssl.VerifyMode) *openssl.Ctx {
+		c := tlstest.NewServer(t)
+		must(t, c.SetSessionIDContext([]byte(context)))
+		must(t, c.SetVerifyCAs(tlstest.Certs(t).PEM))
+		must(t, c.SetVerify(verify))
+		return c
+	}
+	hosts := openssl.NewHosts()
+	must(t, hosts.SetDefault(within("one", openssl.VerifyNone)))
+	strict := within("one", openssl.VerifyPeer)
+	tlstest.Sentence(t, hosts.Add("a.test", strict), "shares its session id context", "DeriveSessionIDContext")
+	must(t, hosts.Add("a.test", within("two", openssl.VerifyPeer)))
+	tlstest.Sentence(t, hosts.SetDefault(within("two", openssl.VerifyNone)), "shares its session id context")
+}
+
 // A letter that Unicode folds to one of ASCII makes another name.
 func TestHostsFoldASCIIOnly(t *testing.T) {
 	host := tlstest.NewServer(t)

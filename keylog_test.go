@@ -426,6 +426,28 @@ func TestKeyLogUncomparable(t *testing.T) {
 	})
 }
 
+// anyLog is a writer that can be compared if what is beside its log can be.
+type anyLog struct {
+	log    *keyLog
+	beside any
+}
+
+func (a anyLog) Write(p []byte) (int, error) { return a.log.Write(p) }
+
+// Of one type some writers can be compared, and some cannot.
+func TestKeyLogSomeUncomparable(t *testing.T) {
+	client, server := tlstest.NewClient(t), tlstest.NewServer(t)
+	ours, theirs := &keyLog{t: t}, &keyLog{t: t}
+	must(t, client.SetKeyLogWriter(anyLog{ours, 1}))
+	must(t, server.SetKeyLogWriter(anyLog{theirs, []byte{1}}))
+	tlstest.MustOffer(t, client, server, nil, openssl.ResumptionNotOffered)
+	for _, log := range []*keyLog{ours, theirs} {
+		if got := labels(t, log.lines()); !slices.Equal(got, keyLogLabels[tls.VersionTLS13]) {
+			t.Errorf("a writer has got %v, want %v", got, keyLogLabels[tls.VersionTLS13])
+		}
+	}
+}
+
 // ---- keying material ----
 
 func TestExportKeyingMaterial(t *testing.T) {

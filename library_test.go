@@ -95,6 +95,8 @@ func TestLibrary(t *testing.T) {
 		{"a property", "", "provider=default"},
 		{"a file", providers(t, "default", "base"), ""},
 		{"both", providers(t, "default", "base"), "?fips=yes"},
+		{"one that is not activated", tlstest.File(t, "openssl.cnf", []byte("openssl_conf = init\n[init]\nproviders = list\n"+
+			"[list]\ndefault = default_sect\nbase = base_sect\n[default_sect]\nactivate = 1\n[base_sect]\nactivate = 0\n")), ""},
 	} {
 		t.Run(test.what, func(t *testing.T) { resumesIn(t, newLibrary(t, test.conf, test.properties)) })
 	}

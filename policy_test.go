@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,6 +27,8 @@ type policied struct {
 	generation uint64
 	extra      []string
 	names      []string
+	emails     []string
+	uri        string
 	issuer     *tlstest.Authority
 	verify     openssl.VerifyMode
 	depth      int
@@ -81,7 +84,14 @@ func (p policied) ctx(t testing.TB) *openssl.Ctx {
 		must(t, c.SetCRLs(p.crls))
 	}
 	must(t, c.SetALPN(p.alpn...))
-	cert, key := p.issuer.Leaf(t, p.names[0], tlstest.ECKey(t), func(c *x509.Certificate) { c.DNSNames = p.names })
+	cert, key := p.issuer.Leaf(t, p.names[0], tlstest.ECKey(t), func(c *x509.Certificate) {
+		c.DNSNames, c.EmailAddresses = p.names, p.emails
+		if p.uri != "" {
+			uri, err := url.Parse(p.uri)
+			must(t, err)
+			c.URIs = []*url.URL{uri}
+		}
+	})
 	must(t, c.UseCertificate(cert, key))
 	if !p.early {
 		must(t, c.DeriveSessionIDContext(policy))
@@ -129,6 +139,9 @@ func TestDerivedContext(t *testing.T) {
 		"a name more":      func(p *policied) { p.names = []string{"a.test", "b.test", "c.test"} },
 		"a name fewer":     func(p *policied) { p.names = []string{"a.test"} },
 		"another name":     func(p *policied) { p.names = []string{"a.test", "c.test"} },
+		"an email address": func(p *policied) { p.emails = []string{"b.test"} },
+		"a URI":            func(p *policied) { p.uri = "spiffe://a.test/b.test" },
+		"another URI":      func(p *policied) { p.uri = "spiffe://a.test/c.test" },
 		"issuer":           func(p *policied) { p.issuer = secondCA },
 		"verify mode":      func(p *policied) { p.verify = openssl.VerifyPeer | openssl.VerifyFailIfNoPeerCert },
 		"once":             func(p *policied) { p.verify = openssl.VerifyPeer | openssl.VerifyClientOnce },

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -756,6 +757,25 @@ func TestPSKIdentities(t *testing.T) {
 	var none *openssl.ClientHello
 	if got := none.PSKIdentities(); got != nil {
 		t.Errorf("no ClientHello offers %q", got)
+	}
+}
+
+// A list of identities that ends too early has none.
+func TestPSKIdentitiesCutOff(t *testing.T) {
+	server := tlstest.NewServer(t)
+	must(t, server.SetClientHelloFunc(tlstest.Stay))
+	psk := slices.Concat(block(append(block([]byte("alice")), 0, 0, 0, 0)), block(append([]byte{32}, make([]byte, 32)...)))
+	for _, cut := range []int{0, 3, 1} {
+		body := slices.Clone(psk)
+		body[1] -= byte(cut) // the length of the identities
+		hello, err := helloAt(t, server, helloWith(extension(43, []byte{2, 3, 4}), extension(41, body)))
+		must(t, err)
+		if hello == nil {
+			t.Fatal("libssl has refused before it was asked")
+		}
+		if got := hello.PSKIdentities(); (len(got) == 1 && string(got[0]) == "alice") != (cut == 0) || len(got) > 0 && cut != 0 {
+			t.Errorf("%d bytes cut off: %q", cut, got)
+		}
 	}
 }
 

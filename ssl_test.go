@@ -481,6 +481,73 @@ func TestMachineCarriesBytes(t *testing.T) {
 	})
 }
 
+// What is drained in parts, while more is written behind it, is what was written.
+func TestMachineBacklog(t *testing.T) {
+	server := tlstest.NewServer(t)
+	must(t, server.SetNumTickets(200)) // more than fits where output goes first
+	c, s := tlstest.Machines(t, tlstest.NewClient(t), server)
+	for range 2 {
+		if _, err := c.Handshake(); err != nil {
+			t.Fatalf("client: %v", err)
+		}
+		tlstest.Carry(t, c, s)
+		if _, err := s.Handshake(); err != nil {
+			t.Fatalf("server: %v", err)
+		}
+		if !s.ConnectionState().HandshakeComplete {
+			tlstest.Carry(t, s, c)
+		}
+	}
+	if n := s.Pending(); n < 40_000 {
+		t.Fatalf("200 tickets are %d bytes", n)
+	}
+	var message, sent []byte
+	p := make([]byte, 10_000)
+	for i := range 100 {
+		part := bytes.Repeat([]byte{byte(i)}, 9_000)
+		if n, _, err := s.Write(part); n != len(part) || err != nil {
+			t.Fatalf("Write: n %v, err %v", n, err)
+		}
+		message = append(message, part...)
+		sent = append(sent, p[:s.Drain(p)]...)
+	}
+	for s.Pending() > 0 {
+		sent = append(sent, p[:s.Drain(p)]...)
+	}
+	var got []byte
+	for len(sent) > 0 {
+		n, err := c.Feed(sent)
+		must(t, err)
+		sent = sent[n:]
+		for w := openssl.WantNothing; w == openssl.WantNothing; {
+			if n, w, err = c.Read(p); err != nil {
+				t.Fatalf("Read: %v", err)
+			}
+			got = append(got, p[:n]...)
+		}
+	}
+	if !bytes.Equal(got, message) {
+		t.Errorf("%d bytes have come, not the same %d", len(got), len(message))
+	}
+}
+
+// A Read of nothing takes nothing.
+func TestMachineReadsNothing(t *testing.T) {
+	c, s := tlstest.Machines(t, tlstest.NewClient(t), tlstest.NewServer(t))
+	tlstest.MustShake(t, c, s)
+	if _, _, err := c.Write([]byte("word")); err != nil {
+		t.Fatalf("Write: %v", err)
+	}
+	tlstest.Carry(t, c, s)
+	if n, w, err := s.Read(nil); n != 0 || w != openssl.WantNothing || err != nil {
+		t.Errorf("Read of nothing: n %v, w %v, err %v", n, w, err)
+	}
+	p := make([]byte, 10)
+	if n, _, err := s.Read(p); string(p[:n]) != "word" || err != nil {
+		t.Errorf("Read: n %v, err %v", n, err)
+	}
+}
+
 func TestMachineEnds(t *testing.T) {
 	p := make([]byte, 10)
 	tlstest.EachVersion(t, func(t *testing.T, v tlstest.Version) {

@@ -1150,6 +1150,8 @@ func TestStoreAnswersThatAreDropped(t *testing.T) {
 			{"good", kept, false},
 			{"of the future", tlstest.WithField(t, kept, tlstest.FieldTime, time.Now().Add(time.Hour).Unix()), true},
 			{"with a timeout of centuries", tlstest.WithField(t, kept, tlstest.FieldTimeout, 1<<40), true},
+			{"authenticated in the future", authenticatedAt(t, kept, time.Now().Add(time.Hour)), true},
+			{"authenticated a moment ago", authenticatedAt(t, kept, time.Now()), false},
 			{"of another id", other, true},
 		} {
 			t.Run(x.name, func(t *testing.T) {
@@ -1174,6 +1176,18 @@ func TestStoreAnswersThatAreDropped(t *testing.T) {
 			})
 		}
 	})
+}
+
+// authenticatedAt is a session whose ticket data claims another moment.
+func authenticatedAt(t testing.TB, sess *openssl.Session, at time.Time) *openssl.Session {
+	t.Helper()
+	data := binary.NativeEndian.AppendUint64([]byte("sidctx\x00\x01"), uint64(at.Unix()))
+	data = binary.NativeEndian.AppendUint64(data, uint64(at.Add(time.Hour).Unix()))
+	der := tlstest.InsertField(t, tlstest.SessionDER(t, sess), tlstest.FieldData, tlstest.Octets(t, data))
+	made, err := openssl.ParseSession(der)
+	must(t, err)
+	t.Cleanup(func() { made.Close() })
+	return made
 }
 
 // keepOther is the server's session of another connection.

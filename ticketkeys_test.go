@@ -677,6 +677,15 @@ func TestSetFleetTicketKeysAnyOrder(t *testing.T) {
 	}
 }
 
+// Ticket keys are the listener's: a host that is in use takes none.
+func TestSetFleetTicketKeysOfAHost(t *testing.T) {
+	hosts, host := openssl.NewHosts(), tlstest.NewServer(t)
+	must(t, host.DeriveSessionIDContext(openssl.SessionPolicy{Label: "fleet"}))
+	must(t, hosts.Add("a.test", host))
+	tlstest.Sentence(t, host.SetFleetTicketKeys(secret, slot), "ticket keys are the listener's")
+	tlstest.Sentence(t, host.SetTicketKeys(tlstest.TicketKey(1)), "ticket keys are the listener's")
+}
+
 // TestSetFleetTicketKeysForALaterLifetime says after the keys how long sessions live.
 func TestSetFleetTicketKeysForALaterLifetime(t *testing.T) {
 	server, client := tlstest.NewServer(t), tlstest.NewClient(t)

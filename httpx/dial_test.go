@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -222,7 +224,9 @@ func TestTransportProxy(t *testing.T) {
 			})
 			proxy.User = url.UserPassword("me", "secret")
 			var answered string
-			c := tuned(t, &openssl.Dialer{Ctx: clientCtx(t, "h2", "http/1.1")}, func(h *http.Transport) {
+			var dialled atomic.Int32
+			dialer := &net.Dialer{Control: func(string, string, syscall.RawConn) error { dialled.Add(1); return nil }}
+			c := tuned(t, &openssl.Dialer{Ctx: clientCtx(t, "h2", "http/1.1"), NetDialer: dialer}, func(h *http.Transport) {
 				h.Proxy = http.ProxyURL(proxy)
 				h.ProxyConnectHeader = http.Header{"X-Tenant": {"a"}}
 				h.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
@@ -241,6 +245,9 @@ func TestTransportProxy(t *testing.T) {
 			}
 			if got, want := <-asked, "CONNECT "+s.addr+" me secret a"; got != want || answered != "yes" || len(asked) != 0 {
 				t.Errorf("the proxy was asked %q and %d times more, its answer %q; want %q once", got, len(asked), answered, want)
+			}
+			if got := dialled.Load(); got != 1 {
+				t.Errorf("the NetDialer has dialled %d times, want once", got)
 			}
 		})
 	}
@@ -273,6 +280,10 @@ func TestTransportProxyErrors(t *testing.T) {
 			h.Proxy = http.ProxyURL(refuses)
 			h.OnProxyConnectResponse = func(context.Context, *url.URL, *http.Request, *http.Response) error { return no }
 		}, no.Error()},
+		{"no port", func(h *http.Transport) {
+			h.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.test"})
+			h.DialContext = func(_ context.Context, _, addr string) (net.Conn, error) { return nil, errors.New("dialled " + addr) }
+		}, "dialled proxy.test:80"},
 		{"no proxy there", func(h *http.Transport) {
 			h.Proxy = http.ProxyURL(refuses)
 			h.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, no }

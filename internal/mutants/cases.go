@@ -654,4 +654,14 @@ var faults = []fault{
 		tests: "httpx.TestRequireALPN",
 		edits: []edit{{"httpx/server.go", "\t\t\tif slices.Contains(offered, name) {\n", "\t\t\tif true {\n"}},
 	},
+	{
+		name:  "the default not compared with the hosts",
+		tests: "openssl.TestHostsDefaultSharesNoContext",
+		edits: []edit{{"hosts.go", "\tif h.fallback != nil {\n\t\tall = append(", "\tif h.fallback != nil && false {\n\t\tall = append("}},
+	},
+	{
+		name:  "output that waits moved to a wrong place",
+		tests: "openssl.TestMachineBacklog",
+		edits: []edit{{"internal/libssl/ssl.c", "memmove(t->spill, t->spill + t->spill_r, t->spill_n);", "memmove(t->spill, t->spill, t->spill_n);"}},
+	},
 }
