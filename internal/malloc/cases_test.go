@@ -1106,6 +1106,7 @@ type mallocHandshake struct {
 
 	fails  side // whose allocations fail
 	pieces int  // as many bytes are fed at a time; 0 for all that there are
+	staple bool // the client asks for an OCSP response, and gets oldStaple
 	front  bool // the server is switched to x.server in its ClientHello
 
 	// The side that must not complete the handshake. Without one both must, or
@@ -1127,6 +1128,7 @@ var mallocHandshakes = []mallocHandshake{
 	{name: "good in pieces", fails: serverSide, pieces: 50},
 	{name: "good with a HelloRetryRequest", only13: true, fails: serverSide, setup: func(x *attempt) { must(x, x.server.SetGroups("P-256")) }},
 	{name: "good through a front", fails: serverSide, front: true},
+	{name: "good with an OCSP response", fails: bothSides, staple: true},
 	{
 		name: "good with a session id", fails: serverSide,
 		setup: func(x *attempt) { must(x, x.server.SetOptions(openssl.OptionNoTicket)) },
@@ -1222,6 +1224,10 @@ func handshakeScenarios(version string, v uint16) (all []mallocScenario) {
 				if h.setup != nil {
 					h.setup(x)
 				}
+				if h.staple {
+					must(x, x.client.SetOCSPRequest(true))
+					must(x, x.server.SetOCSPResponse(oldStaple))
+				}
 				x.other = x.server
 				if h.front {
 					x.other = tlstest.NewServer(x)
@@ -1246,6 +1252,9 @@ func handshakeScenarios(version string, v uint16) (all []mallocScenario) {
 					x.Errorf("the server lets this client in")
 				case h.refuses == neitherSide:
 					x.wellConnected(err, client, server)
+					if h.staple && err == nil && !bytes.Equal(client.OCSPResponse, oldStaple) {
+						x.Errorf("the client has the OCSP response %q", client.OCSPResponse)
+					}
 				}
 			},
 		})
