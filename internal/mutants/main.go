@@ -55,6 +55,9 @@ type fault struct {
 
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: TestAttacks(?:AfterRevoke/\w+)?/(A\d\d)_`)
 
+// skipped is a test that has not run. Parts of one may be skipped.
+var skipped = regexp.MustCompile(`(?m)^--- SKIP: `)
+
 // verdict is what became of a fault.
 type verdict struct {
 	red, output string
@@ -263,12 +266,16 @@ func runNamed(f fault, root string, build func(name string) (binary string, err 
 			v.err = err
 			return v
 		}
-		run := exec.Command(binary, "-test.short", "-test.run", "^"+name+"$", "-test.timeout", "60s")
+		run := exec.Command(binary, "-test.v", "-test.run", "^"+name+"$", "-test.timeout", "120s")
 		run.Dir = filepath.Join(root, folder(in))
 		out, err := run.CombinedOutput()
 		v.output += string(out)
 		if bytes.Contains(out, []byte("no tests to run")) {
 			v.err = fmt.Errorf("there is no test %s; adapt internal/mutants", test)
+			return v
+		}
+		if m := skipped.Find(out); m != nil {
+			v.err = fmt.Errorf("%s is skipped here, and sees nothing", test)
 			return v
 		}
 		if err != nil {
