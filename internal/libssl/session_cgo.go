@@ -81,7 +81,7 @@ func (s Session) Info() SessionInfo {
 		Version:   uint16(info.version),
 		Resumable: info.resumable != 0,
 		Time:      time.Unix(int64(info.time), 0),
-		Timeout:   seconds(int64(info.timeout)),
+		Timeout:   max(0, seconds(int64(info.timeout))), // a long of 32 bits makes more than 68 years negative
 	}
 }
 
