@@ -75,7 +75,8 @@ func run(ctx context.Context, only, file string) error {
 	return ctx.Err()
 }
 
-// run calls make. Of a target that fails the end of its output is printed.
+// run calls make. Of a target that fails the end of its output is printed, and where all
+// of it is.
 func (d *detector) run(ctx context.Context) outcome {
 	began := time.Now()
 	cmd := exec.CommandContext(ctx, "make", strings.Fields(d.target)...)
@@ -93,6 +94,11 @@ func (d *detector) run(ctx context.Context) outcome {
 	}
 	if err != nil {
 		os.Stderr.Write(out[max(0, len(out)-20000):])
+		if f, err := os.CreateTemp("", "evidence-*.log"); err == nil {
+			f.Write(out)
+			f.Close()
+			fmt.Fprintf(os.Stderr, "make %s: all of its output: %s\n", d.target, f.Name())
+		}
 	}
 	return o
 }
