@@ -41,7 +41,7 @@ demo: ## resume sessions within and across two tenants: seconds; BREAK=1 must fa
 	@.ci/deps demo
 	@go run ./cmd/sidctx demo $(if $(filter-out 0,$(BREAK)),-break)
 
-test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 for the quick ones, 1 to 3 minutes
+test: ## run every test of every module: 3 to 10 minutes on two processors; SHORT=1 for the quick ones, a minute once they are built
 	@.ci/deps peers
 	@echo "make test: the first line takes a minute or more"
 	$(call tests,$(if $(filter-out 0,$(SHORT)),./ grpccreds/ redisstore/,$(MODULES)),go test $(flags) ./...)
