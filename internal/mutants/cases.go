@@ -5,13 +5,13 @@ var faults = []fault{
 	{
 		name:  "constant context",
 		rows:  "A03 A05 A45 A46",
-		also:  "A08 A11 A14 A17 A18 A19 A20 A21 A22 A25 A26 A32 A40 A41 A44 A47 A64",
+		also:  "A08 A11 A14 A17 A18 A19 A20 A21 A22 A25 A26 A32 A40 A41 A44 A47 A64 A66 A67",
 		edits: []edit{{"policy.go", "sum := sha256.Sum256(d.B)\n\treturn newSIDContext", "sum := sha256.Sum256(nil)\n\treturn newSIDContext"}},
 	},
 	{
 		name: "context too late, in the servername callback",
 		rows: "A14 A15 A16 A17 A18 A19",
-		also: "A08 A20 A21 A22 A26 A41 A44",
+		also: "A08 A20 A21 A22 A26 A41 A44 A67",
 		edits: []edit{
 			// What the ClientHello function says waits until libssl has decided.
 			{"internal/libssl/ssl.c", "\tif (n)\n\t\tmemcpy(t->sidctx, sid, n);\n\tt->sidctx_n = n;\n",
@@ -28,7 +28,7 @@ var faults = []fault{
 	{
 		name:  "context left to SSL_set_SSL_CTX",
 		rows:  "A08 A14 A17 A18 A19 A20 A26 A44",
-		also:  "A15 A16 A21 A22",
+		also:  "A15 A16 A21 A22 A57 A67",
 		after: true,
 		edits: []edit{{"internal/libssl/ssl.c", "== 1 &&\n\t                  osl_ssl_name_sidctx(t, sid, (unsigned int)sid_n));", "== 1 && (sid || !sid_n));"}},
 	},
@@ -40,7 +40,7 @@ var faults = []fault{
 	{
 		name:  "hosts without a context",
 		rows:  "A08",
-		also:  "A03",
+		also:  "A03 A57",
 		edits: []edit{{"hosts.go", "if other != c && other.sharesSessions(c) {", "if other != c && other.sharesSessions(c) && false {"}},
 	},
 	{
