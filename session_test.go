@@ -1254,6 +1254,13 @@ func FuzzParseSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		defer leaksNothing(t)()
 		checkParsed(t, b)
+		if sess, err := openssl.ParseSession(b); err == nil {
+			sess.Close()
+			if sess, err := openssl.ParseSession(append(slices.Clone(b), 0)); err == nil {
+				sess.Close()
+				t.Fatalf("a byte behind a session is taken for a part of it:\n%x", b)
+			}
+		}
 		if sess, err := openssl.ParseSessionPEM(b); err == nil {
 			der, err := sess.MarshalBinary()
 			sess.Close()

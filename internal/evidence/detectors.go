@@ -37,7 +37,7 @@ var detectors = []detector{
 	{"leak", "blocks of libcrypto that handshakes of 21 kinds leave behind", regexp.MustCompile(`leak: (.*)`),
 		"an SSL_SESSION_up_ref without a free: +960 blocks in 10 handshakes"},
 	{"fuzz FUZZTIME=1000000x", "crashes, hangs and wrong answers on mangled input", executions,
-		""},
+		"NormalizeHost that takes a tilde; ParseSession that takes bytes behind a session"},
 	{"fuzz FUZZ=FuzzMiddle FUZZTIME=200000x ASAN=1", "memory errors in handshakes that somebody in the middle mangles", executions,
 		""},
 	{"soak", "memory, descriptors, goroutines and handles that grow", regexp.MustCompile(`soak: (.*)`),
