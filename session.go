@@ -154,7 +154,7 @@ func (s *Session) SetIDContext(sidCtx []byte) error {
 // It is SSL_SESSION_get_time.
 func (s *Session) Time() time.Time { return s.info().Time }
 
-// Timeout returns how long after Time the session may be resumed, in seconds. It is never
+// Timeout returns how long after Time the session may be resumed, in whole seconds. It is never
 // negative: a session with a negative timeout has expired, and so has one with a timeout
 // of more than 68 years where C's long has 32 bits.
 //
